@@ -1,0 +1,1 @@
+"""The host side: data sets, images, masks, boxes, batches. NumPy only, no Keras."""

@@ -1,0 +1,182 @@
+"""The base class of data sets: which classes and images there are, and how they are numbered.
+
+A reader of a format subclasses `Dataset`, registers its classes and images with `add_class`
+and `add_image`, and overrides `load_mask` (and `load_image` where images are no plain files)::
+
+    dataset = BalloonDataset()
+    dataset.load_balloon("balloon/", "train")  # calls add_class and add_image
+    dataset.prepare()
+    for image_id in dataset.image_ids:
+        image = dataset.load_image(image_id)
+        mask, class_ids = dataset.load_mask(image_id)
+
+Several sources may share one `Dataset`. Each has ids of its own; `prepare` numbers classes and
+images anew, from 0 on, in the order in which they were added.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from mrcnn.data.images import read_image
+
+logger = logging.getLogger(__name__)
+
+
+class Dataset:
+    """Classes and images of one or more sources.
+
+    Class 0 is the background, "BG", of the source "".
+
+    Attributes:
+        class_info: one dict a class: source, id (in the source), name.
+        image_info: one dict an image: id (in the source), source, path, and what else
+            `add_image` was given.
+
+    Attributes that `prepare` sets:
+        num_classes, class_ids, class_names: background included. Of a name with synonyms, such
+            as "plane, aeroplane", the part before the comma is kept.
+        num_images, image_ids: internal ids, 0 to num_images - 1.
+        sources: names of the sources, "" of the background included.
+        source_class_ids: internal class ids of each source, background included.
+        class_from_source_map, image_from_source_map: internal ids by "source.id".
+    """
+
+    def __init__(self, class_map: Any = None) -> None:
+        """Make a data set that holds the background class only. `class_map`: see `prepare`."""
+        self.class_info: list[dict[str, Any]] = [{"source": "", "id": 0, "name": "BG"}]
+        self.image_info: list[dict[str, Any]] = []
+        _warn_of_class_map(class_map)
+
+    def add_class(self, source: str, class_id: Any, class_name: str) -> None:
+        """Register a class; one that is there already is left as it is.
+
+        Args:
+            source: name of the source, such as "coco"; without a dot.
+            class_id: the class's id in that source.
+            class_name: what it is called.
+        """
+        _check_source(source)
+        if not any(c["source"] == source and c["id"] == class_id for c in self.class_info):
+            self.class_info.append({"source": source, "id": class_id, "name": class_name})
+
+    def add_image(self, source: str, image_id: Any, path: str | None, **kwargs: Any) -> None:
+        """Register an image.
+
+        Args:
+            source: name of the source; without a dot.
+            image_id: the image's id in that source.
+            path: its file; None where `load_image` needs none.
+            **kwargs: anything that `load_mask` wants to find in `image_info[image_id]`.
+        """
+        _check_source(source)
+        self.image_info.append({"id": image_id, "source": source, "path": path, **kwargs})
+
+    def prepare(self, class_map: Any = None) -> None:
+        """Number the classes and images. Call it once all are added, and again after adding more.
+
+        Args:
+            class_map: not used, in Matterport's package neither; accepted for its scripts.
+        """
+        _warn_of_class_map(class_map)
+        self.num_classes = len(self.class_info)
+        self.class_ids = np.arange(self.num_classes)
+        self.class_names = [str(info["name"]).split(",")[0] for info in self.class_info]
+        self.num_images = len(self.image_info)
+        self._image_ids = np.arange(self.num_images)
+        self.class_from_source_map = _internal_ids(self.class_info)
+        self.image_from_source_map = _internal_ids(self.image_info)
+        self.sources = list(dict.fromkeys(info["source"] for info in self.class_info))
+        self.source_class_ids = {
+            source: [
+                class_id
+                for class_id, info in enumerate(self.class_info)
+                if class_id == 0 or info["source"] == source
+            ]
+            for source in self.sources
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        # Called only where there is no such attribute: say why those of `prepare` are missing.
+        reason = f"{type(self).__name__} has no attribute {name!r}."
+        if name in _SET_BY_PREPARE:
+            reason += " It is set by prepare(): call that after adding classes and images."
+        raise AttributeError(reason, name=name, obj=self)
+
+    @property
+    def image_ids(self) -> np.ndarray:
+        """Internal ids of all images, 0 to num_images - 1."""
+        return self._image_ids
+
+    def map_source_class_id(self, source_class_id: str) -> int:
+        """Return the internal id of a class "source.id", such as "coco.12"."""
+        known = self.class_from_source_map
+        if source_class_id not in known:
+            raise ValueError(
+                f"There is no class {source_class_id!r}. Expected 'source.id', one of "
+                f"{', '.join(map(repr, known))}."
+            )
+        return known[source_class_id]
+
+    def get_source_class_id(self, class_id: int, source: str) -> Any:
+        """Return the id that a class has in its source: the inverse of `map_source_class_id`."""
+        info = self.class_info[class_id]
+        if info["source"] != source:
+            raise ValueError(
+                f"Class {class_id} ({info['name']!r}) is of the source {info['source']!r}, "
+                f"not of {source!r}."
+            )
+        return info["id"]
+
+    def source_image_link(self, image_id: int) -> str | None:
+        """Return the image's path, or a URL where a subclass knows one, for debugging."""
+        return self.image_info[image_id]["path"]
+
+    def image_reference(self, image_id: int) -> str:
+        """Return what identifies the image in its source. Subclasses override it."""
+        return ""
+
+    def load_image(self, image_id: int) -> np.ndarray:
+        """Read an image as uint8 [H, W, 3], RGB. See `read_image` for other kinds of files."""
+        return read_image(self.image_info[image_id]["path"])
+
+    def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Load an image's instances. Subclasses override it; here there are none.
+
+        Returns:
+            (masks bool [H, W, N], class_ids int32 [N]); a negative id marks a crowd.
+        """
+        logger.warning(
+            "%s does not define load_mask(): image %s has no instances.",
+            type(self).__name__,
+            image_id,
+        )
+        return np.empty((0, 0, 0), bool), np.empty(0, np.int32)
+
+
+_SET_BY_PREPARE = frozenset(
+    (
+        *("num_classes", "class_ids", "class_names", "num_images", "image_ids", "_image_ids"),
+        *("class_from_source_map", "image_from_source_map", "sources", "source_class_ids"),
+    )
+)
+
+
+def _internal_ids(infos: list[dict[str, Any]]) -> dict[str, int]:
+    return {f"{info['source']}.{info['id']}": index for index, info in enumerate(infos)}
+
+
+def _check_source(source: str) -> None:
+    if "." in source:
+        raise ValueError(
+            f"source: expected a name without a dot, because 'source.id' names a class or image; "
+            f"received {source!r}."
+        )
+
+
+def _warn_of_class_map(class_map: Any) -> None:
+    if class_map is not None:
+        logger.warning("class_map is accepted for older scripts, but has no effect.")

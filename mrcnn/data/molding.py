@@ -1,0 +1,257 @@
+"""To the network and back: images to its input, its detections to boxes and masks.
+
+Molding resizes an image to the network's input shape and subtracts the mean pixel; unmolding
+moves detections from the molded image to the pixels of the original one.
+
+Shape letters: B images, N detections, C channels or classes, H height, W width; h, w the
+mask head's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mrcnn.config import Config
+from mrcnn.data.boxes import denorm_boxes, norm_boxes
+from mrcnn.data.images import Box, resize_image
+from mrcnn.data.masks import paste_masks
+
+# Where each field lies in an image's meta row; one flag for each class follows.
+_META_FIELDS = {
+    "image_id": (0, np.int32),
+    "original_image_shape": (slice(1, 4), np.int32),
+    "image_shape": (slice(4, 7), np.int32),
+    "window": (slice(7, 11), np.int32),
+    "scale": (11, np.float32),
+    "active_class_ids": (slice(12, None), np.int32),
+}
+
+
+def mold_image(images: np.ndarray, config: Config) -> np.ndarray:
+    """Subtract `MEAN_PIXEL`.
+
+    Args:
+        images: [..., C] in 0 to 255.
+        config: for `MEAN_PIXEL`, one value a channel.
+
+    Returns:
+        float32 [..., C].
+    """
+    return np.subtract(images, np.asarray(config.MEAN_PIXEL, np.float32), dtype=np.float32)
+
+
+def unmold_image(normalized_images: np.ndarray, config: Config) -> np.ndarray:
+    """Add `MEAN_PIXEL` and round to grey levels: the inverse of `mold_image`.
+
+    Args:
+        normalized_images: float [..., C].
+        config: for `MEAN_PIXEL`.
+
+    Returns:
+        uint8 [..., C].
+    """
+    images = np.rint(normalized_images + np.asarray(config.MEAN_PIXEL, np.float32))
+    return np.clip(images, 0, 255).astype(np.uint8)
+
+
+def compose_image_meta(
+    image_id: int,
+    original_image_shape: Sequence[int],
+    image_shape: Sequence[int],
+    window: Sequence[int],
+    scale: float,
+    active_class_ids: Sequence[int],
+) -> np.ndarray:
+    """Put what the network must know of an image into one row of numbers.
+
+    Args:
+        image_id: internal id, for debugging.
+        original_image_shape: (H, W, C) before resizing.
+        image_shape: (H, W, C) after resizing and padding.
+        window: (y1, x1, y2, x2) of the image in the padded one, in pixels.
+        scale: of the sides.
+        active_class_ids: one flag for each class: 1 where the image's data set knows it.
+
+    Returns:
+        float64 [1 + 3 + 3 + 4 + 1 + NUM_CLASSES].
+    """
+    fields = (image_id, original_image_shape, image_shape, window, scale, active_class_ids)
+    return np.concatenate([np.atleast_1d(field).astype(np.float64) for field in fields])
+
+
+def parse_image_meta(meta: np.ndarray) -> dict[str, np.ndarray]:
+    """Take the fields out of meta rows: the inverse of `compose_image_meta`.
+
+    Args:
+        meta: [B, 1 + 3 + 3 + 4 + 1 + NUM_CLASSES].
+
+    Returns:
+        A dict of image_id [B], original_image_shape [B, 3], image_shape [B, 3], window [B, 4],
+        scale [B] (float32), active_class_ids [B, NUM_CLASSES]; int32 but for the scale.
+    """
+    return {name: meta[:, at].astype(dtype) for name, (at, dtype) in _META_FIELDS.items()}
+
+
+def mold_inputs(
+    images: Sequence[np.ndarray], config: Config
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make a batch of the network's inputs from images of any size.
+
+    Args:
+        images: list of B arrays [H, W, IMAGE_CHANNEL_COUNT] with values in 0 to 255.
+        config: for the resizing and `MEAN_PIXEL`.
+
+    Returns:
+        (molded float32 [B, H, W, C], image_metas float64 [B, IMAGE_META_SIZE],
+        windows int64 [B, 4]: each image's place in its molded image, in pixels).
+
+    Raises:
+        TypeError, ValueError: an image has the wrong type or shape, or the molded images
+            differ in shape, as they can in the modes "pad64" and "none".
+    """
+    check_images(images, config.IMAGE_CHANNEL_COUNT)
+    molded, metas, windows = [], [], []
+    for index, image in enumerate(images):
+        resized, meta = resize_to_input(image, config)
+        if molded and resized.shape != molded[0].shape:
+            raise ValueError(
+                f"images[{index}] becomes {resized.shape} after resizing, images[0] became "
+                f"{molded[0].shape}. Images of a batch must have one shape: detect them one by "
+                f'one, or set IMAGE_RESIZE_MODE = "square".'
+            )
+        molded.append(mold_image(resized, config))
+        metas.append(meta)
+        windows.append(parse_image_meta(meta[None])["window"][0].astype(np.int64))
+    return np.stack(molded), np.stack(metas), np.stack(windows)
+
+
+def resize_to_input(image: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Resize an image to detect in, as the configuration asks.
+
+    Returns:
+        (resized [H, W, C] of the image's dtype, its meta row float64 [IMAGE_META_SIZE]).
+    """
+    resized = resize_image(
+        image,
+        min_dim=config.IMAGE_MIN_DIM,
+        max_dim=config.IMAGE_MAX_DIM,
+        min_scale=config.IMAGE_MIN_SCALE,
+        mode=config.IMAGE_RESIZE_MODE,
+    )
+    meta = compose_image_meta(
+        image_id=0,
+        original_image_shape=image.shape,
+        image_shape=resized.image.shape,
+        window=resized.window,
+        scale=resized.scale,
+        active_class_ids=np.zeros(config.NUM_CLASSES),
+    )
+    return resized.image, meta
+
+
+def check_images(images: Sequence[np.ndarray], channels: int) -> None:
+    """Check that a list of images can be molded.
+
+    Raises:
+        TypeError, ValueError: there is none, or one is not right (`check_image`).
+    """
+    if len(images) == 0:
+        raise ValueError("images: expected a list of at least one image; received an empty one.")
+    for index, image in enumerate(images):
+        check_image(image, channels, index)
+
+
+def check_image(image: np.ndarray, channels: int, index: int) -> None:
+    """Check that an image of a list can be molded.
+
+    Args:
+        image: what the caller gave.
+        channels: the number of channels that the network expects.
+        index: place in the caller's list, for the message.
+
+    Raises:
+        TypeError: it is not an array of numbers.
+        ValueError: its shape is not [H, W, channels], or it is empty.
+    """
+    name = f"images[{index}]"
+    if not isinstance(image, np.ndarray):
+        raise TypeError(
+            f"{name}: expected a NumPy array [height, width, {channels}]; received "
+            f"{type(image).__name__}. Convert it with np.asarray(image), or read files with "
+            f"mrcnn.data.images.read_image(path)."
+        )
+    if image.dtype.kind not in "uif":
+        raise TypeError(
+            f"{name}: expected numbers in 0 to 255, such as uint8; received the dtype "
+            f"{image.dtype}."
+        )
+    if image.ndim != 3 or image.shape[2] != channels:
+        raise ValueError(
+            f"{name}: expected the shape [height, width, {channels}]; received {image.shape}."
+            + _advice_on_channels(image.shape, channels)
+        )
+    if image.size == 0:
+        raise ValueError(f"{name}: expected at least one pixel; received the shape {image.shape}.")
+
+
+def _advice_on_channels(shape: tuple[int, ...], channels: int) -> str:
+    if len(shape) == 4:
+        return " Pass a list of images, not a list of batches."
+    if channels == 3 and len(shape) == 2:
+        return " Make a grey image RGB with np.stack([image] * 3, axis=-1)."
+    if channels == 3 and shape[2:] == (1,):
+        return " Make a grey image RGB with np.repeat(image, 3, axis=-1)."
+    if channels == 3 and shape[2:] == (4,):
+        return " Drop the alpha channel with image[..., :3]."
+    if channels == 1 and len(shape) == 2:
+        return " Give it a last axis with image[..., None]."
+    return " Or set IMAGE_CHANNEL_COUNT in the config, and MEAN_PIXEL to match."
+
+
+class Unmolded(NamedTuple):
+    """The detections of an image, in Matterport's order."""
+
+    boxes: np.ndarray  # int32 [N, 4], pixels of the original image
+    class_ids: np.ndarray  # int32 [N]
+    scores: np.ndarray  # float32 [N], as the network ordered them
+    masks: np.ndarray  # bool [H, W, N]
+
+
+def unmold_detections(
+    detections: np.ndarray,
+    mrcnn_mask: np.ndarray,
+    original_image_shape: Sequence[int],
+    image_shape: Sequence[int],
+    window: Box | np.ndarray,
+) -> Unmolded:
+    """Move an image's detections from the molded image to the original one.
+
+    Rows from the first of class 0 on are padding. Boxes that have no area in pixels are left out.
+
+    Args:
+        detections: float [N, (y1, x1, y2, x2, class id, score)], boxes normalized.
+        mrcnn_mask: float [N, h, w, C], a probability mask for each class.
+        original_image_shape: (H, W, C) before resizing.
+        image_shape: (H, W, C) of the molded image.
+        window: (y1, x1, y2, x2) of the image in the molded one, in pixels.
+
+    Returns:
+        Boxes, class ids, scores and masks; masks are (H, W, 0) when nothing is left.
+    """
+    class_ids = detections[:, 4].astype(np.int32)
+    padding = np.flatnonzero(class_ids == 0)
+    count = padding[0] if padding.size else len(class_ids)
+
+    y1, x1, y2, x2 = norm_boxes(np.asarray(window), image_shape[:2])
+    origin = np.array([y1, x1, y1, x1])
+    size = np.array([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
+    size[size == 0] = 1  # a window of one row or column, from a very long image
+    boxes = denorm_boxes((detections[:count, :4] - origin) / size, original_image_shape[:2])
+
+    kept = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+    boxes, class_ids, scores = boxes[kept], class_ids[kept], detections[kept, 5]
+    masks = paste_masks(mrcnn_mask[kept, :, :, class_ids], boxes, original_image_shape)
+    return Unmolded(boxes, class_ids, scores, masks)

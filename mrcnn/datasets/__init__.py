@@ -1,0 +1,1 @@
+"""Readers and writers of real annotation formats, on `mrcnn.data.dataset`."""

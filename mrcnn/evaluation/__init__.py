@@ -1,0 +1,1 @@
+"""Metrics of detections: COCO's, and Matterport's single-image AP."""

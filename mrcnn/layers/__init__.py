@@ -1,0 +1,1 @@
+"""The steps of the network, one a file: thin Keras layers over `mrcnn.ops`."""

@@ -1,0 +1,57 @@
+"""Second-stage head that classifies RoIs and refines their boxes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import layers
+
+from mrcnn.layers.batch_norm import BatchNorm
+from mrcnn.layers.per_roi import RoiConv2D
+from mrcnn.layers.roi_align import RoiAlign
+
+Tensor = Any
+
+
+def box_head_graph(
+    rois: Tensor,
+    feature_maps: list[Tensor],
+    image_meta: Tensor,
+    pool_size: int,
+    num_classes: int,
+    train_bn: bool | None = True,
+    fc_layers_size: int = 1024,
+    native: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Build the class and box head.
+
+    Args:
+        rois: [B, R, 4] normalized.
+        feature_maps: [P2, P3, P4, P5].
+        image_meta: [B, ·].
+        pool_size: side of the RoIAlign crops.
+        num_classes: C, background included.
+        train_bn: see `mrcnn.layers.batch_norm`.
+        fc_layers_size: width of the two hidden layers.
+        native: see `mrcnn.ops.crops`.
+
+    Returns:
+        (logits [B, R, C], probabilities [B, R, C], deltas [B, R, C, 4]), float32.
+    """
+    x = RoiAlign((pool_size, pool_size), native=native, name="roi_align_classifier")(
+        [rois, image_meta, *feature_maps]
+    )
+    # Two fully connected layers, written as convolutions as in the ancestor's weights.
+    x = RoiConv2D(fc_layers_size, pool_size, name="mrcnn_class_conv1")(x)
+    x = BatchNorm(name="mrcnn_class_bn1")(x, training=train_bn)
+    x = layers.Activation("relu")(x)
+    x = RoiConv2D(fc_layers_size, 1, name="mrcnn_class_conv2")(x)
+    x = BatchNorm(name="mrcnn_class_bn2")(x, training=train_bn)
+    x = layers.Activation("relu")(x)
+    shared = layers.Reshape((-1, fc_layers_size), name="pool_squeeze")(x)
+
+    logits = layers.Dense(num_classes, name="mrcnn_class_logits", dtype="float32")(shared)
+    probabilities = layers.Activation("softmax", name="mrcnn_class", dtype="float32")(logits)
+    deltas = layers.Dense(4 * num_classes, name="mrcnn_bbox_fc", dtype="float32")(shared)
+    deltas = layers.Reshape((-1, num_classes, 4), name="mrcnn_bbox", dtype="float32")(deltas)
+    return logits, probabilities, deltas

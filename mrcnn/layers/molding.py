@@ -1,0 +1,53 @@
+"""From what the host sends to what the network computes with.
+
+The host sends uint8 images and pixel boxes; the network works on mean-subtracted
+images and normalized boxes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mrcnn.ops import boxes as box_ops
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
+class MoldImage(keras.layers.Layer):
+    """Subtracts the mean pixel: [B, H, W, channels] uint8 -> float."""
+
+    def __init__(self, mean_pixel: Any, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.mean_pixel = [float(value) for value in np.atleast_1d(mean_pixel)]
+
+    def call(self, images: Tensor) -> Tensor:
+        mean = ops.convert_to_tensor(self.mean_pixel, dtype="float32")
+        return ops.cast(images, "float32") - mean
+
+    def compute_output_spec(self, images: Tensor) -> keras.KerasTensor:
+        return keras.KerasTensor(images.shape, dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mean_pixel": self.mean_pixel}
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
+class NormalizeBoxes(keras.layers.Layer):
+    """[pixel boxes [B, G, 4], image [B, H, W, ·]] -> normalized boxes [B, G, 4]."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        boxes, image = inputs
+        # Empty slots stay zero boxes: normalizing would move their corners.
+        normalized = box_ops.normalize(boxes, ops.shape(image)[1:3])
+        return ops.where(ops.any(boxes != 0, axis=-1, keepdims=True), normalized, 0.0)
+
+    def compute_output_shape(self, input_shape: list[tuple]) -> tuple[int | None, ...]:
+        return input_shape[0]

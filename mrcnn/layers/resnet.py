@@ -1,0 +1,168 @@
+"""ResNet backbones (He et al. 2015) under Matterport's layer names.
+
+`resnet50` and `resnet101` are bottleneck networks with biases and the stride in the
+first 1x1 convolution, as in the ImageNet weights of the Keras applications of that time.
+`resnet10` and `resnet18` are built of basic blocks; they are small enough for demos,
+tests and easy data, and have no pretrained weights.
+
+Every network returns C1 … C5, the outputs of its stages, with strides 2, 4, 8, 16, 32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import layers
+
+from mrcnn.layers.batch_norm import BatchNorm
+
+Tensor = Any
+
+# Blocks of the stages 2 to 5.
+BOTTLENECK_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+BASIC_BLOCKS = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2)}
+STAGE_FILTERS = (64, 128, 256, 512)
+BOTTLENECK_EXPANSION = 4
+
+
+def resnet_graph(
+    input_image: Tensor, architecture: str, stage5: bool = False, train_bn: bool | None = True
+) -> list[Tensor | None]:
+    """Build a backbone.
+
+    Args:
+        input_image: [B, H, W, channels], mean subtracted.
+        architecture: a name of `BOTTLENECK_BLOCKS` or `BASIC_BLOCKS`.
+        stage5: build the last stage too.
+        train_bn: see `mrcnn.layers.batch_norm`.
+
+    Returns:
+        [C1, C2, C3, C4, C5]; C5 is None without stage 5.
+    """
+    x = layers.ZeroPadding2D((3, 3))(input_image)
+    x = layers.Conv2D(64, (7, 7), strides=(2, 2), name="conv1")(x)
+    x = BatchNorm(name="bn_conv1")(x, training=train_bn)
+    x = layers.Activation("relu")(x)
+    c1 = x = layers.MaxPooling2D((3, 3), strides=(2, 2), padding="same")(x)
+
+    bottleneck = architecture in BOTTLENECK_BLOCKS
+    blocks = BOTTLENECK_BLOCKS.get(architecture) or BASIC_BLOCKS.get(architecture)
+    if blocks is None:
+        valid = [*BOTTLENECK_BLOCKS, *BASIC_BLOCKS]
+        raise ValueError(f"architecture: expected one of {valid}; received {architecture!r}.")
+    outputs: list[Tensor | None] = [c1]
+    for stage, (count, filters) in enumerate(zip(blocks, STAGE_FILTERS, strict=True), start=2):
+        if stage == 5 and not stage5:
+            outputs.append(None)
+            break
+        stride = 1 if stage == 2 else 2
+        for number in range(count):
+            name = chr(ord("a") + number)
+            strides = (stride, stride) if number == 0 else (1, 1)
+            if not bottleneck:
+                x = basic_block(x, filters, stage, name, strides, train_bn)
+                continue
+            widths = (filters, filters, BOTTLENECK_EXPANSION * filters)
+            if number == 0:
+                x = conv_block(x, 3, widths, stage, name, strides=strides, train_bn=train_bn)
+            else:
+                x = identity_block(x, 3, widths, stage, name, train_bn=train_bn)
+        outputs.append(x)
+    return outputs
+
+
+def identity_block(
+    input_tensor: Tensor,
+    kernel_size: int,
+    filters: Sequence[int],
+    stage: int,
+    block: str,
+    use_bias: bool = True,
+    train_bn: bool | None = True,
+) -> Tensor:
+    """Bottleneck block whose shortcut is the identity.
+
+    Args:
+        input_tensor: [B, H, W, filters[2]].
+        kernel_size: of the middle convolution.
+        filters: of the three convolutions.
+        stage, block: number and letter that name the layers.
+        use_bias, train_bn: of every convolution and normalization.
+    """
+    return _bottleneck(
+        input_tensor, kernel_size, filters, stage, block, (1, 1), use_bias, train_bn, False
+    )
+
+
+def conv_block(
+    input_tensor: Tensor,
+    kernel_size: int,
+    filters: Sequence[int],
+    stage: int,
+    block: str,
+    strides: tuple[int, int] = (2, 2),
+    use_bias: bool = True,
+    train_bn: bool | None = True,
+) -> Tensor:
+    """Bottleneck block whose shortcut is a 1x1 convolution; the first of a stage.
+
+    Arguments as `identity_block`; `strides` is that of the first convolution and the
+    shortcut.
+    """
+    return _bottleneck(
+        input_tensor, kernel_size, filters, stage, block, strides, use_bias, train_bn, True
+    )
+
+
+def _bottleneck(
+    inputs: Tensor,
+    kernel_size: int,
+    filters: Sequence[int],
+    stage: int,
+    block: str,
+    strides: tuple[int, int],
+    use_bias: bool,
+    train_bn: bool | None,
+    project: bool,
+) -> Tensor:
+    conv, norm = f"res{stage}{block}_branch", f"bn{stage}{block}_branch"
+    x = layers.Conv2D(filters[0], 1, strides, use_bias=use_bias, name=conv + "2a")(inputs)
+    x = BatchNorm(name=norm + "2a")(x, training=train_bn)
+    x = layers.Activation("relu")(x)
+    x = layers.Conv2D(filters[1], kernel_size, padding="same", use_bias=use_bias, name=conv + "2b")(
+        x
+    )
+    x = BatchNorm(name=norm + "2b")(x, training=train_bn)
+    x = layers.Activation("relu")(x)
+    x = layers.Conv2D(filters[2], 1, use_bias=use_bias, name=conv + "2c")(x)
+    x = BatchNorm(name=norm + "2c")(x, training=train_bn)
+    shortcut = inputs
+    if project:
+        shortcut = layers.Conv2D(filters[2], 1, strides, use_bias=use_bias, name=conv + "1")(inputs)
+        shortcut = BatchNorm(name=norm + "1")(shortcut, training=train_bn)
+    x = layers.Add()([x, shortcut])
+    return layers.Activation("relu", name=f"res{stage}{block}_out")(x)
+
+
+def basic_block(
+    inputs: Tensor,
+    filters: int,
+    stage: int,
+    block: str,
+    strides: tuple[int, int],
+    train_bn: bool | None,
+) -> Tensor:
+    """Two 3x3 convolutions; the shortcut is projected where the shape changes."""
+    conv, norm = f"res{stage}{block}_branch", f"bn{stage}{block}_branch"
+    x = layers.Conv2D(filters, 3, strides, padding="same", name=conv + "2a")(inputs)
+    x = BatchNorm(name=norm + "2a")(x, training=train_bn)
+    x = layers.Activation("relu")(x)
+    x = layers.Conv2D(filters, 3, padding="same", name=conv + "2b")(x)
+    x = BatchNorm(name=norm + "2b")(x, training=train_bn)
+    shortcut = inputs
+    if strides != (1, 1) or inputs.shape[-1] != filters:
+        shortcut = layers.Conv2D(filters, 1, strides, name=conv + "1")(inputs)
+        shortcut = BatchNorm(name=norm + "1")(shortcut, training=train_bn)
+    x = layers.Add()([x, shortcut])
+    return layers.Activation("relu", name=f"res{stage}{block}_out")(x)

@@ -1,0 +1,298 @@
+"""Mask R-CNN, put together.
+
+Two graphs on one trunk and the same heads: `build_training` ends in losses,
+`build_inference` in detections. Here, and only here, the configuration is unpacked
+into the plain arguments of the layers.
+
+Shapes: B images, H x W pixels, A anchors, K proposals, R training RoIs an image of
+which the first P can be positive, G ground-truth slots, C classes, D detections.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+
+from mrcnn.config import LOSS_NAMES, Config
+from mrcnn.layers.anchors import Anchors
+from mrcnn.layers.box_head import box_head_graph
+from mrcnn.layers.class_masks import OwnClassMasks
+from mrcnn.layers.detections import Detections
+from mrcnn.layers.edge_agreement import EdgeAgreementHead
+from mrcnn.layers.fpn import fpn_graph
+from mrcnn.layers.mask_head import mask_head_graph
+from mrcnn.layers.molding import MoldImage, NormalizeBoxes
+from mrcnn.layers.proposals import Proposals
+from mrcnn.layers.resnet import resnet_graph
+from mrcnn.layers.rpn import build_rpn_model, rpn_over_pyramid
+from mrcnn.layers.targets import RoiTargets, RpnTargets
+from mrcnn.losses import LossLayer, weight_decay
+from mrcnn.ops import native_kernels
+from mrcnn.ops.image_meta import parse_image_meta
+
+Tensor = Any
+
+INFERENCE_OUTPUTS = (
+    *("detections", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask"),
+    *("rpn_rois", "rpn_class", "rpn_bbox"),
+)
+
+
+class Trunk(NamedTuple):
+    """What both graphs share: features and the RPN's answers."""
+
+    feature_maps: list[Tensor]  # P2 … P5, [B, H/4, W/4, ·] … [B, H/32, W/32, ·]
+    rpn_class_logits: Tensor  # [B, A, 2]
+    rpn_class: Tensor  # [B, A, 2]
+    rpn_bbox: Tensor  # [B, A, 4]
+
+
+def build_trunk(image: Tensor, config: Config) -> Trunk:
+    """Backbone, feature pyramid and RPN on molded images [B, H, W, channels]."""
+    if callable(config.BACKBONE):
+        stages = config.BACKBONE(image, stage5=True, train_bn=config.TRAIN_BN)
+    else:
+        stages = resnet_graph(image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN)
+    pyramid = fpn_graph(stages[1:], config.TOP_DOWN_PYRAMID_SIZE)
+    rpn_model = build_rpn_model(
+        config.RPN_ANCHOR_STRIDE,
+        len(config.RPN_ANCHOR_RATIOS),
+        config.TOP_DOWN_PYRAMID_SIZE,
+        config.RPN_CONV_FILTERS,
+    )
+    return Trunk(pyramid[:4], *rpn_over_pyramid(rpn_model, pyramid))
+
+
+def anchors_layer(config: Config, **kwargs: Any) -> Anchors:
+    """The layer that makes the anchors of an image shape."""
+    return Anchors(
+        config.RPN_ANCHOR_SCALES,
+        config.RPN_ANCHOR_RATIOS,
+        config.BACKBONE_STRIDES,
+        config.RPN_ANCHOR_STRIDE,
+        **kwargs,
+    )
+
+
+def build_proposals(trunk: Trunk, anchors: Tensor, count: int, config: Config) -> Tensor:
+    """The RPN's best boxes: [B, count, 4] normalized."""
+    return Proposals(
+        count,
+        config.RPN_NMS_THRESHOLD,
+        pre_nms_limit=config.PRE_NMS_LIMIT,
+        std_dev=config.RPN_BBOX_STD_DEV,
+        native=_native(config),
+        name="ROI",
+    )([trunk.rpn_class, trunk.rpn_bbox, anchors])
+
+
+def build_box_head(rois: Tensor, trunk: Trunk, meta: Tensor, config: Config) -> tuple[Tensor, ...]:
+    """Class logits, class probabilities [B, R, C] and deltas [B, R, C, 4] of RoIs."""
+    return box_head_graph(
+        rois,
+        trunk.feature_maps,
+        meta,
+        config.POOL_SIZE,
+        config.NUM_CLASSES,
+        train_bn=config.TRAIN_BN,
+        fc_layers_size=config.FPN_CLASSIF_FC_LAYERS_SIZE,
+        native=_native(config),
+    )
+
+
+def build_mask_head(rois: Tensor, trunk: Trunk, meta: Tensor, config: Config) -> Tensor:
+    """Mask probabilities of RoIs: [B, R, *MASK_SHAPE, C]."""
+    return mask_head_graph(
+        rois,
+        trunk.feature_maps,
+        meta,
+        config.MASK_POOL_SIZE,
+        config.NUM_CLASSES,
+        train_bn=config.TRAIN_BN,
+        mask_shape=tuple(config.MASK_SHAPE),
+        filters=config.MASK_CONV_FILTERS,
+        native=_native(config),
+    )
+
+
+def build_training(config: Config) -> TrainingModel:
+    """The graph from a batch of the loader to the losses.
+
+    Returns:
+        A model whose inputs are those of `mrcnn.data.loader` and whose outputs are the
+        weighted losses by name.
+    """
+    height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
+    masks = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else (height, width)
+    instances = config.MAX_GT_INSTANCES
+
+    def batch_input(name: str, shape: tuple[int, ...], dtype: str) -> Tensor:
+        return keras.Input(batch_shape=(config.BATCH_SIZE, *shape), dtype=dtype, name=name)
+
+    image = batch_input("input_image", (height, width, channels), "uint8")
+    meta = batch_input("input_image_meta", (config.IMAGE_META_SIZE,), "float32")
+    gt_class_ids = batch_input("input_gt_class_ids", (instances,), "int32")
+    gt_boxes = batch_input("input_gt_boxes", (instances, 4), "int32")
+    gt_masks = batch_input("input_gt_masks", (instances, *masks), "uint8")
+    inputs = [image, meta, gt_class_ids, gt_boxes, gt_masks]
+
+    trunk = build_trunk(MoldImage(config.MEAN_PIXEL, name="molded_image")(image), config)
+
+    # First stage. Pixel boxes: the ancestor labels anchors in pixels (see rpn_targets).
+    rpn_match, rpn_deltas = RpnTargets(
+        config.RPN_TRAIN_ANCHORS_PER_IMAGE,
+        config.RPN_BBOX_STD_DEV,
+        seed=config.SEED,
+        name="rpn_targets",
+    )([anchors_layer(config, pixels=True, name="pixel_anchors")(image), gt_class_ids, gt_boxes])
+
+    normalized_boxes = NormalizeBoxes(name="normalized_gt_boxes")([gt_boxes, image])
+    if config.USE_RPN_ROIS:
+        anchors = anchors_layer(config, name="anchors")(image)
+        rois = build_proposals(trunk, anchors, config.POST_NMS_ROIS_TRAINING, config)
+    else:
+        given = batch_input("input_rois", (config.POST_NMS_ROIS_TRAINING, 4), "int32")
+        inputs.append(given)
+        rois = NormalizeBoxes(name="ROI")([given, image])
+
+    # Second stage: the box head on all R slots, the mask head on the P that can be positive.
+    targets = RoiTargets(
+        config.TRAIN_ROIS_PER_IMAGE,
+        config.ROI_POSITIVE_RATIO,
+        config.BBOX_STD_DEV,
+        tuple(config.MASK_SHAPE),
+        mini_masks=config.USE_MINI_MASK,
+        native=_native(config),
+        seed=config.SEED + 1,
+        name="proposal_targets",
+    )([rois, gt_class_ids, normalized_boxes, gt_masks])
+    slots = config.POSITIVE_ROIS_PER_IMAGE
+    positive_ids = targets.class_ids[:, :slots]
+    class_logits, _, deltas = build_box_head(targets.rois, trunk, meta, config)
+    class_masks = build_mask_head(targets.rois[:, :slots], trunk, meta, config)
+    own_masks = OwnClassMasks(name="own_class_masks")([class_masks, positive_ids])
+
+    arguments = {
+        "rpn_class_loss": [rpn_match, trunk.rpn_class_logits],
+        "rpn_bbox_loss": [rpn_deltas, rpn_match, trunk.rpn_bbox],
+        "mrcnn_class_loss": [
+            targets.class_ids,
+            class_logits,
+            parse_image_meta(meta)["active_class_ids"],
+            targets.valid,
+        ],
+        "mrcnn_bbox_loss": [targets.deltas, targets.class_ids, deltas],
+        "mrcnn_mask_loss": [targets.masks, positive_ids, own_masks],
+    }
+    outputs = {
+        name: LossLayer(name, _loss_weight(name, config))(values)
+        for name, values in arguments.items()
+    }
+    if len(config.EDGE_LOSS_FILTERS):
+        outputs["mrcnn_mask_edge_loss"] = build_edge_head(config)(
+            [own_masks, targets.masks, positive_ids]
+        )
+    return TrainingModel(
+        inputs=inputs,
+        outputs=outputs,
+        weight_decay=config.WEIGHT_DECAY,
+        name="mask_rcnn",
+    )
+
+
+def build_edge_head(config: Config) -> EdgeAgreementHead:
+    """The Edge Agreement Head (arXiv 1809.07069, section 4), as the configuration asks."""
+    return EdgeAgreementHead(
+        config.EDGE_LOSS_FILTERS,
+        norm=config.EDGE_LOSS_NORM,
+        weight_factor=config.EDGE_LOSS_WEIGHT_FACTOR,
+        smoothing_gt=config.EDGE_LOSS_SMOOTHING_GT,
+        smoothing_predictions=config.EDGE_LOSS_SMOOTHING_PREDICTIONS,
+        weight_entropy=config.EDGE_LOSS_WEIGHT_ENTROPY,
+        loss_weight=_loss_weight("mrcnn_mask_edge_loss", config),
+        name="mrcnn_mask_edge_loss",
+    )
+
+
+def build_inference(config: Config) -> keras.Model:
+    """The graph from molded images to detections, for any image and batch size.
+
+    Inputs: molded images [B, H, W, channels], image_meta [B, ·] and normalized anchors
+    [B, A, 4]. Outputs: `INFERENCE_OUTPUTS`.
+    """
+    image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name="input_image")
+    meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
+    anchors = keras.Input((None, 4), name="input_anchors")
+
+    trunk = build_trunk(image, config)
+    rois = build_proposals(trunk, anchors, config.POST_NMS_ROIS_INFERENCE, config)
+    _, probabilities, deltas = build_box_head(rois, trunk, meta, config)
+    detections = Detections(
+        config.DETECTION_MAX_INSTANCES,
+        config.DETECTION_MIN_CONFIDENCE,
+        config.DETECTION_NMS_THRESHOLD,
+        config.BBOX_STD_DEV,
+        native=_native(config),
+        name="mrcnn_detection",
+    )([rois, probabilities, deltas, meta])
+    masks = build_mask_head(detections[..., :4], trunk, meta, config)
+    outputs = [detections, probabilities, deltas, masks, rois, trunk.rpn_class, trunk.rpn_bbox]
+    return keras.Model([image, meta, anchors], outputs, name="mask_rcnn")
+
+
+def with_static_shape(
+    model: keras.Model, image_shape: tuple[int, ...], batch_size: int, config: Config, molded: bool
+) -> keras.Model:
+    """Wrap an inference graph for one batch size and image shape.
+
+    Static shapes are what the layers compute with and what XLA compiles. The wrapper
+    also makes the anchors, and subtracts the mean when images are not molded yet.
+
+    Returns:
+        A model from [images, image_meta] to the outputs of `model`.
+    """
+    dtype = "float32" if molded else "uint8"
+    images = keras.Input(batch_shape=(batch_size, *image_shape), dtype=dtype)
+    meta = keras.Input(batch_shape=(batch_size, config.IMAGE_META_SIZE))
+    anchors = anchors_layer(config)(images)
+    x = images if molded else MoldImage(config.MEAN_PIXEL)(images)
+    wrapped = keras.Model([images, meta], model([x, meta, anchors]))
+    wrapped.compile(jit_compile=native_kernels.default_jit_compile(config.JIT_COMPILE))
+    return wrapped
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
+class TrainingModel(keras.Model):
+    """Functional model whose outputs are its losses.
+
+    The loss layers have added them to the total; this class adds the weight decay of
+    whatever is trainable at the time and keeps the running mean of each loss. Trackers
+    live here because updating them inside `call` fails on JAX.
+    """
+
+    def __init__(self, *args: Any, weight_decay: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.weight_decay = weight_decay
+        self.loss_means = [
+            keras.metrics.Mean(name=name) for name in LOSS_NAMES if name in self.output
+        ]
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss = super().compute_loss(*args, **kwargs)
+        return loss + weight_decay(self.trainable_variables, self.weight_decay)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: dict[str, Tensor], sample_weight: Any = None
+    ) -> dict[str, Tensor]:
+        for mean in self.loss_means:
+            mean.update_state(y_pred[mean.name])
+        return self.get_metrics_result()
+
+
+def _loss_weight(name: str, config: Config) -> float:
+    return config.LOSS_WEIGHTS.get(name, 1.0)
+
+
+def _native(config: Config) -> bool:
+    return native_kernels.available(config.JIT_COMPILE)

@@ -1,0 +1,1 @@
+"""Pure functions on tensors (and, for anchors, NumPy): the mathematics of the network."""

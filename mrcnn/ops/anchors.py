@@ -1,0 +1,63 @@
+"""Anchors: the fixed grid of boxes that the RPN classifies and moves.
+
+Plain NumPy, because anchors depend on settings and image size only and enter the
+graph as constants. Order: pyramid level (fine to coarse), row, column, ratio.
+Pixel anchors are (y1, x1, y2, x2), float, and may reach outside the image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def level_anchors(
+    scale: float,
+    ratios: Sequence[float],
+    feature_shape: Sequence[int],
+    feature_stride: int,
+    anchor_stride: int = 1,
+) -> np.ndarray:
+    """Anchors of one feature map.
+
+    Args:
+        scale: side of the square anchor, in pixels of the image.
+        ratios: width / height of each anchor of a position; the area stays scale².
+        feature_shape: (height, width) of the feature map.
+        feature_stride: pixels of the image a cell of the feature map covers.
+        anchor_stride: 1 puts anchors on every cell, 2 on every other one.
+
+    Returns:
+        [rows * columns * ratios, 4] float64.
+    """
+    root = np.sqrt(np.asarray(ratios, np.float64))
+    heights, widths = scale / root, scale * root
+    rows = np.arange(0, feature_shape[0], anchor_stride) * feature_stride
+    columns = np.arange(0, feature_shape[1], anchor_stride) * feature_stride
+    center_y, center_x = np.meshgrid(rows, columns, indexing="ij")
+    centers = np.stack([center_y, center_x], axis=-1)[:, :, None, :].astype(np.float64)
+    half = 0.5 * np.stack([heights, widths], axis=-1)
+    return np.concatenate([centers - half, centers + half], axis=-1).reshape(-1, 4)
+
+
+def pyramid_anchors(
+    scales: Sequence[float],
+    ratios: Sequence[float],
+    feature_shapes: Sequence[Sequence[int]],
+    feature_strides: Sequence[int],
+    anchor_stride: int = 1,
+) -> np.ndarray:
+    """Anchors of all levels, one scale a level: [A, 4] float64, in pixels."""
+    levels = zip(scales, feature_shapes, feature_strides, strict=True)
+    return np.concatenate(
+        [level_anchors(scale, ratios, shape, step, anchor_stride) for scale, shape, step in levels]
+    )
+
+
+def feature_shapes(image_shape: Sequence[int], strides: Sequence[int]) -> np.ndarray:
+    """(height, width) of each feature map for an image of (height, width, ...)."""
+    return np.array(
+        [[math.ceil(image_shape[0] / step), math.ceil(image_shape[1] / step)] for step in strides]
+    )

@@ -1,0 +1,185 @@
+"""Bilinear crops: RoIAlign over a feature pyramid, and crops of masks.
+
+The sampling rule is that of TensorFlow's `crop_and_resize`, on which the ancestor's
+numbers hang: the sample grid's corners are the box's corners, the grid of a map of
+height H spans [0, H - 1], and a sample outside reads 0. No gradient flows to boxes.
+
+Two implementations that a test holds together: a single gather over the flattened
+pyramid, which XLA compiles well, and TensorFlow's kernel (`native=True`), which is
+faster where the graph is not compiled and has no XLA version.
+
+Shape letters: M maps, N boxes, C channels, B images, R RoIs of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+from mrcnn.ops import native_kernels
+
+Tensor = Any
+
+# FPN (Lin et al. 2017), eq. 1: a RoI of the ImageNet size, 224 pixels, belongs to P4.
+CANONICAL_SIDE = 224.0
+CANONICAL_LEVEL = 4
+FIRST_LEVEL = 2
+
+
+def crop_and_resize(
+    maps: Tensor,
+    boxes: Tensor,
+    map_index: Tensor,
+    size: tuple[int, int],
+    *,
+    native: bool = False,
+) -> Tensor:
+    """Crop each box from its map and resize it bilinearly.
+
+    Args:
+        maps: [M, H, W, C].
+        boxes: [N, 4] normalized.
+        map_index: [N] int32, the map of each box.
+        size: (height, width) of the crops.
+        native: use the backend's kernel; TensorFlow only, not compilable by XLA.
+
+    Returns:
+        [N, height, width, C] float32.
+    """
+    boxes = ops.stop_gradient(boxes)
+    maps = ops.cast(maps, "float32")
+    if native:
+        return native_kernels.crop_and_resize(maps, boxes, map_index, size)
+    count, height, width, channels = ops.shape(maps)
+    flat = ops.reshape(maps, (count * height * width, channels))
+    base = ops.cast(map_index, "int32") * (height * width)
+    full = ops.ones_like(base)
+    return _sample(flat, boxes, base, full * height, full * width, size)
+
+
+def pyramid_level(boxes: Tensor, image_area: Tensor, levels: int = 4) -> Tensor:
+    """Index of the pyramid level of each RoI: 0 is P2 (FPN, eq. 1).
+
+    Args:
+        boxes: [..., 4] normalized.
+        image_area: pixels of the image.
+        levels: number of levels.
+
+    Returns:
+        [...] int32 in [0, levels). Boxes without area belong to P2.
+    """
+    area = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    side = ops.sqrt(ops.maximum(area, 1e-30))
+    canonical = CANONICAL_SIDE / ops.sqrt(ops.cast(image_area, "float32"))
+    level = CANONICAL_LEVEL - FIRST_LEVEL + ops.round(ops.log(side / canonical) / ops.log(2.0))
+    level = ops.where(area > 0, ops.clip(level, 0, levels - 1), 0.0)
+    return ops.cast(level, "int32")
+
+
+def pyramid_roi_align(
+    feature_maps: Sequence[Tensor],
+    rois: Tensor,
+    image_area: Tensor,
+    size: tuple[int, int],
+    *,
+    native: bool = False,
+) -> Tensor:
+    """RoIAlign: crop each RoI from the level of the pyramid that suits its size.
+
+    Args:
+        feature_maps: P2, P3, … as [B, H, W, C].
+        rois: [B, R, 4] normalized.
+        image_area: pixels of the image.
+        size: (height, width) of the crops.
+        native: see `crop_and_resize`.
+
+    Returns:
+        [B, R, height, width, C] float32.
+    """
+    rois = ops.stop_gradient(ops.cast(rois, "float32"))
+    batch, count = ops.shape(rois)[0], ops.shape(rois)[1]
+    channels = feature_maps[0].shape[-1]
+    level = ops.reshape(pyramid_level(rois, image_area, len(feature_maps)), (-1,))
+    boxes = ops.reshape(rois, (-1, 4))
+    image = ops.repeat(ops.arange(batch, dtype="int32"), count)
+    feature_maps = [ops.cast(features, "float32") for features in feature_maps]
+    if native:
+        crops = native_kernels.pyramid_crop(feature_maps, boxes, image, level, size)
+    else:
+        heights = [ops.shape(features)[1] for features in feature_maps]
+        widths = [ops.shape(features)[2] for features in feature_maps]
+        starts, start = [], 0
+        for height, width in zip(heights, widths, strict=True):
+            starts.append(start)
+            start += batch * height * width
+        flat = ops.concatenate([ops.reshape(f, (-1, channels)) for f in feature_maps])
+        height, width = _of_level(heights, level), _of_level(widths, level)
+        base = _of_level(starts, level) + image * height * width
+        crops = _sample(flat, boxes, base, height, width, size)
+    return ops.reshape(crops, (batch, count, *size, channels))
+
+
+def _of_level(values: Sequence[Any], level: Tensor) -> Tensor:
+    return ops.take(ops.stack([ops.cast(value, "int32") for value in values]), level)
+
+
+def _sample(
+    flat: Tensor,
+    boxes: Tensor,
+    base: Tensor,
+    height: Tensor,
+    width: Tensor,
+    size: tuple[int, int],
+) -> Tensor:
+    """Sample boxes from maps that lie one after the other in `flat`.
+
+    Args:
+        flat: [cells, C], all maps row by row.
+        boxes: [N, 4] normalized.
+        base, height, width: [N] int32, where each box's map starts, and its shape.
+        size: (rows, columns) of samples.
+    """
+    top, bottom, down, row_inside = _taps(boxes[:, 0], boxes[:, 2], height, size[0])
+    left, right, along, column_inside = _taps(boxes[:, 1], boxes[:, 3], width, size[1])
+
+    def read(row: Tensor, column: Tensor) -> Tensor:
+        index = base[:, None, None] + row[:, :, None] * width[:, None, None] + column[:, None, :]
+        cells = ops.take(flat, ops.reshape(index, (-1,)), axis=0)
+        return ops.reshape(cells, (-1, *size, flat.shape[-1]))
+
+    down, along = down[:, :, None, None], along[:, None, :, None]
+    above = read(top, left) * (1.0 - along) + read(top, right) * along
+    below = read(bottom, left) * (1.0 - along) + read(bottom, right) * along
+    inside = row_inside[:, :, None, None] & column_inside[:, None, :, None]
+    return ops.where(inside, above * (1.0 - down) + below * down, 0.0)
+
+
+def _taps(
+    start: Tensor, end: Tensor, side: Tensor, samples: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The two cells, the weight of the second, and whether each sample is inside: [N, samples]."""
+    last = ops.cast(side, "float32")[:, None] - 1.0
+    start, end = start[:, None], end[:, None]
+    if samples > 1:
+        # A box that ends at 1.0 puts its last sample on the border, where one ulp decides
+        # between the border's value and 0. So every rounding must be the kernel's: a true
+        # division (XLA multiplies by the reciprocal of a constant) and a product that is
+        # rounded before the sum (XLA fuses the two).
+        intervals = ops.where(last >= 0, float(samples - 1), 1.0)
+        step = (end - start) * last / intervals
+        offset = _rounded(ops.arange(samples, dtype="float32")[None, :] * step)
+        position = _rounded(start * last) + offset
+    else:
+        position = 0.5 * (start + end) * last
+    inside = (position >= 0) & (position <= last)
+    position = ops.where(inside, position, 0.0)
+    low = ops.floor(position)
+    high = ops.ceil(position)
+    return ops.cast(low, "int32"), ops.cast(high, "int32"), position - low, inside
+
+
+def _rounded(product: Tensor) -> Tensor:
+    """The product itself; keeps a compiler from fusing it with a following sum."""
+    return ops.maximum(product, -1e30)

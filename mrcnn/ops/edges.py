@@ -1,0 +1,301 @@
+"""Edge agreement: fixed filters, smoothing, edge maps, and the loss between two sets of masks.
+
+After Zimmermann & Siems, *Faster Training of Mask R-CNN by Focusing on Instance Boundaries*
+(arXiv 1809.07069). Nothing here is trained. Masks are [N, H, W] with one mask a RoI; the RoIs
+are the batch of one convolution, so that masks of different RoIs never touch. Everything is
+float32 with static shapes.
+
+Shape letters: N RoIs, H W, D edge channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from mrcnn.ops.indexing import masked_mean
+
+Tensor = Any
+
+# Cross-correlation kernels: they are applied as written, without a flip. An even kernel with
+# SAME padding reaches down and to the right, which is the lower right corner of a 3x3 one.
+SOBEL_X = ((1, 0, -1), (2, 0, -2), (1, 0, -1))  # the paper's S_x: change along x
+SOBEL_Y = ((1, 2, 1), (0, 0, 0), (-1, -2, -1))  # the paper's S_y: change along y
+PREWITT_X = ((1, 0, -1), (1, 0, -1), (1, 0, -1))
+PREWITT_Y = ((1, 1, 1), (0, 0, 0), (-1, -1, -1))
+ROBERTS_X = ((0, 0, 0), (0, 1, 0), (0, 0, -1))  # [[1, 0], [0, -1]]
+ROBERTS_Y = ((0, 0, 0), (0, 0, -1), (0, 1, 0))  # [[0, -1], [1, 0]]
+KAYYALI_SENW = ((6, 0, -6), (0, 0, 0), (-6, 0, 6))
+KAYYALI_NESW = ((-6, 0, 6), (0, 0, 0), (6, 0, -6))  # the negative of the other
+LAPLACE = ((1, 1, 1), (1, -8, 1), (1, 1, 1))  # equation 4, the one of the experiments
+LAPLACE_4 = ((0, 1, 0), (1, -4, 1), (0, 1, 0))  # equation 3
+# exp(-(x² + y²) / 2σ²) with σ = 1.0426, scaled to a sum of 1, in the digits of the published
+# code. This is also a normal distribution of sigma 1 integrated over the areas of the pixels.
+GAUSSIAN = (
+    (0.0778470, 0.1233172, 0.0778470),
+    (0.1233172, 0.1953460, 0.1233172),
+    (0.0778470, 0.1233172, 0.0778470),
+)
+
+FILTERS = {
+    "sobel-x": SOBEL_X,
+    "sobel-y": SOBEL_Y,
+    "prewitt-x": PREWITT_X,
+    "prewitt-y": PREWITT_Y,
+    "roberts-x": ROBERTS_X,
+    "roberts-y": ROBERTS_Y,
+    "kayyali-senw": KAYYALI_SENW,
+    "kayyali-nesw": KAYYALI_NESW,
+    "laplace": LAPLACE,
+    "laplace-4": LAPLACE_4,
+}
+SHORTHANDS = {
+    "sobel": ("sobel-x", "sobel-y"),
+    "prewitt": ("prewitt-x", "prewitt-y"),
+    "roberts": ("roberts-x", "roberts-y"),
+    "kayyali": ("kayyali-senw", "kayyali-nesw"),
+    "sobel+laplace": ("sobel-x", "sobel-y", "laplace"),  # the paper's "S & L"
+}
+# Two derivatives at right angles: only these have a gradient magnitude.
+GRADIENT_PAIRS = (SHORTHANDS["sobel"], SHORTHANDS["prewitt"], SHORTHANDS["roberts"])
+
+NORMS = ("l1", "l2", "l3", "l4", "l5")
+# Responses differ by at most 24 (Kayyali), and 24**10 with its gradient is far inside float32.
+LARGEST_NORM = 10.0
+# What the published code divides by; the paper writes 4.
+ENTROPY_DIVISOR = 16.0
+# exp(20) = 4.9e8 leaves room for the squared gradients that clipping by the global norm sums
+# in float32; one infinity there turns every weight into NaN.
+EXPONENT_LIMIT = 20.0
+# Under the root of the magnitude: the slope of sqrt is infinite at 0, where most pixels are.
+MAGNITUDE_EPSILON = 1e-6
+# Inside the logarithms of the cross entropy, as in Keras 2.
+ENTROPY_EPSILON = 1e-7
+
+
+def resolve_filters(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Spell out filter names: `"sobel"` -> `("sobel-x", "sobel-y")`.
+
+    Args:
+        names: one name or a sequence of names, each of FILTERS or SHORTHANDS.
+
+    Returns:
+        Names of FILTERS in the order given.
+
+    Raises:
+        ValueError: no name, an unknown name, or a filter that is named twice (it would
+            weigh double in the mean over the channels).
+    """
+    given = (names,) if isinstance(names, str) else tuple(names)
+    valid = ", ".join([*FILTERS, *SHORTHANDS])
+    if not given:
+        raise ValueError(f"Edge filters: expected at least one name, received none. Valid: {valid}")
+    resolved: list[str] = []
+    for name in given:
+        if not isinstance(name, str) or (name not in FILTERS and name not in SHORTHANDS):
+            raise ValueError(f"Edge filters: {name!r} is unknown. Valid: {valid}")
+        resolved.extend(SHORTHANDS.get(name, (name,)))
+    for name in resolved:
+        if resolved.count(name) > 1:
+            raise ValueError(
+                f"Edge filters: {name!r} is named more than once in {list(given)}; name it once"
+            )
+    return tuple(resolved)
+
+
+def parse_norm(norm: str | float) -> float:
+    """The exponent p of the distance: `"l1"` … `"l5"`, or a number from 1 to LARGEST_NORM."""
+    if isinstance(norm, str) and norm in NORMS:
+        return float(norm[1:])
+    is_number = isinstance(norm, Real) and not isinstance(norm, bool)
+    if is_number and 1.0 <= norm <= LARGEST_NORM:
+        return float(norm)
+    raise ValueError(
+        f"Edge loss norm: expected one of {', '.join(NORMS)}, or a number from 1 to "
+        f"{LARGEST_NORM:g}; received {norm!r}"
+    )
+
+
+def parse_weight_entropy(weight_entropy: bool | str) -> str | None:
+    """How the edge error weights the cross entropy: None, `"product"` or `"exp"`.
+
+    False stands for None, and True for `"exp"`, as in the published code.
+    """
+    if isinstance(weight_entropy, bool):
+        return "exp" if weight_entropy else None
+    if weight_entropy in ("product", "exp"):
+        return weight_entropy
+    raise ValueError(
+        "Edge loss entropy weighting: expected False, True, 'product' or 'exp'; "
+        f"received {weight_entropy!r}"
+    )
+
+
+def gradient_pairs(names: str | Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Positions of the x/y pairs among the resolved `names`: what has a magnitude.
+
+    Raises:
+        ValueError: there is no such pair.
+    """
+    names = resolve_filters(names)
+    pairs = [pair for pair in GRADIENT_PAIRS if set(pair) <= set(names)]
+    if not pairs:
+        raise ValueError(
+            "Edge magnitude: expected both filters of sobel, prewitt or roberts; "
+            f"received {list(names)}"
+        )
+    return tuple((names.index(x), names.index(y)) for x, y in pairs)
+
+
+def edge_kernel(names: str | Sequence[str]) -> np.ndarray:
+    """The filters as one convolution kernel, float32 [3, 3, 1, D]."""
+    kernels = [np.array(FILTERS[name], np.float32) for name in resolve_filters(names)]
+    return np.stack(kernels, axis=-1)[:, :, None, :]
+
+
+def gaussian_kernel() -> np.ndarray:
+    """The smoothing kernel, float32 [3, 3]; its sum is 1 within 3e-6."""
+    return np.array(GAUSSIAN, np.float32)
+
+
+def smooth(masks: Tensor) -> Tensor:
+    """Convolve masks [N, H, W] with the Gaussian, zeros outside -> [N, H, W]."""
+    return _correlate(masks, gaussian_kernel()[:, :, None, None])[..., 0]
+
+
+def edge_maps(masks: Tensor, names: str | Sequence[str], magnitude: bool = False) -> Tensor:
+    """Responses of the filters, stride 1, zeros outside the mask.
+
+    Args:
+        masks: [N, H, W], probabilities or {0, 1}.
+        names: see `resolve_filters`.
+        magnitude: append sqrt(gx² + gy² + MAGNITUDE_EPSILON) for each x/y pair (section 5.6.3).
+
+    Returns:
+        [N, H, W, D]: one channel a filter in the order of the names, then the magnitudes.
+
+    Raises:
+        ValueError: a magnitude is asked for and `names` hold no x/y pair.
+    """
+    maps = _correlate(masks, edge_kernel(names))
+    if not magnitude:
+        return maps
+    magnitudes = [
+        ops.sqrt(ops.square(maps[..., x]) + ops.square(maps[..., y]) + MAGNITUDE_EPSILON)
+        for x, y in gradient_pairs(names)
+    ]
+    return ops.concatenate([maps, ops.stack(magnitudes, axis=-1)], axis=-1)
+
+
+def lp_distance(a: Tensor, b: Tensor, p: float) -> Tensor:
+    """|a - b|**p of each element, no root taken; its gradient is finite, and 0 where a = b.
+
+    Args:
+        a, b: tensors of one shape.
+        p: the exponent, at least 1, a Python number.
+    """
+    difference = a - b
+    if p == 2:
+        return ops.square(difference)
+    # |x| with a slope of 0 at 0: that of `ops.abs` is 1 there on JAX.
+    distance = difference * ops.sign(difference)
+    return distance if p == 1 else ops.power(distance, float(p))
+
+
+def pixel_cross_entropy(predicted: Tensor, target: Tensor) -> Tensor:
+    """Binary cross entropy of each pixel, with the clipping and the epsilon of Keras 2.
+
+    Targets may be smoothed, so anything from 0 to 1. The result is at most about 16.
+    """
+    predicted = ops.clip(predicted, ENTROPY_EPSILON, 1.0 - ENTROPY_EPSILON)
+    inside = target * ops.log(predicted + ENTROPY_EPSILON)
+    outside = (1.0 - target) * ops.log(1.0 - predicted + ENTROPY_EPSILON)
+    return -(inside + outside)
+
+
+def roi_edge_agreement(
+    predicted: Tensor,
+    target: Tensor,
+    *,
+    filters: str | Sequence[str] = "sobel",
+    norm: str | float = "l2",
+    weight_factor: float | Tensor = 1.0,
+    smoothing_gt: bool = False,
+    smoothing_predictions: bool = False,
+    weight_entropy: bool | str = False,
+    entropy_divisor: float = ENTROPY_DIVISOR,
+    magnitude: bool = False,
+    exponent_limit: float = EXPONENT_LIMIT,
+) -> Tensor:
+    """How much the edges of each predicted mask differ from those of its target.
+
+    With E = weight_factor * mean over the channels of |edges - target edges|**p, and C the
+    binary cross entropy of the (smoothed) masks, both of a pixel, the loss of a RoI is the
+    mean over its pixels of
+
+    - E, without entropy weighting;
+    - C * E, for `"product"`;
+    - C * exp(min(E / entropy_divisor, exponent_limit)), for `"exp"`.
+
+    Args:
+        predicted: [N, H, W], probabilities of each RoI's true class.
+        target: [N, H, W], {0, 1} or probabilities.
+        filters: see `resolve_filters`.
+        norm: see `parse_norm`.
+        weight_factor: the paper's alpha; a number, or one for each RoI as [N, 1, 1].
+        smoothing_gt, smoothing_predictions: convolve with the Gaussian first.
+        weight_entropy: see `parse_weight_entropy`.
+        entropy_divisor: 16 in the published code, 4 in the paper.
+        magnitude: see `edge_maps`.
+        exponent_limit: keeps the exponential finite. A pixel beyond it keeps its largest
+            weight and passes no gradient through the edges; one through C stays.
+
+    Returns:
+        [N] float32.
+    """
+    weighting = parse_weight_entropy(weight_entropy)
+    predicted = ops.cast(predicted, "float32")
+    target = ops.cast(target, "float32")
+    if smoothing_predictions:
+        predicted = smooth(predicted)
+    if smoothing_gt:
+        target = smooth(target)
+    edges = edge_maps(predicted, filters, magnitude)
+    target_edges = edge_maps(target, filters, magnitude)
+    error = weight_factor * ops.mean(lp_distance(edges, target_edges, parse_norm(norm)), axis=-1)
+    if weighting == "product":
+        error = pixel_cross_entropy(predicted, target) * error
+    elif weighting == "exp":
+        exponent = ops.minimum(error / entropy_divisor, exponent_limit)
+        error = pixel_cross_entropy(predicted, target) * ops.exp(exponent)
+    return ops.mean(error, axis=(1, 2))
+
+
+def edge_agreement(predicted: Tensor, target: Tensor, valid: Tensor, **settings: Any) -> Tensor:
+    """The edge agreement loss: mean of `roi_edge_agreement` over the valid RoIs.
+
+    Args:
+        predicted: [N, H, W].
+        target: [N, H, W].
+        valid: [N] bool. The other RoIs may hold anything, NaN too: they reach neither the
+            loss nor its gradient.
+        settings: keywords of `roi_edge_agreement`.
+
+    Returns:
+        A float32 scalar; exactly 0, with a gradient of 0, when no RoI is valid.
+    """
+    # Masked on the way in as well: a gradient through NaN * 0 would be NaN.
+    keep = valid[:, None, None]
+    predicted = ops.where(keep, ops.cast(predicted, "float32"), 0.0)
+    target = ops.where(keep, ops.cast(target, "float32"), 0.0)
+    return masked_mean(roi_edge_agreement(predicted, target, **settings), valid)
+
+
+def _correlate(masks: Tensor, kernel: np.ndarray) -> Tensor:
+    """Masks [N, H, W] with kernel [3, 3, 1, D], stride 1, zero SAME padding -> [N, H, W, D]."""
+    images = ops.cast(masks, "float32")[..., None]
+    return ops.conv(images, kernel, strides=1, padding="same", data_format="channels_last")

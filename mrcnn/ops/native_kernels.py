@@ -1,0 +1,123 @@
+"""Backend kernels that are faster than their `keras.ops` twins where XLA is not used.
+
+The one place of the package that calls TensorFlow. None of these kernels can be
+compiled by XLA; `available` says whether a graph may use them. Each has a twin of the
+same name and meaning in `mrcnn.ops`, and a test that the two agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+Tensor = Any
+
+
+def available(jit_compile: bool | None) -> bool:
+    """Whether a graph that is compiled as told may use native kernels.
+
+    Args:
+        jit_compile: True, False, or None for the device's default (see
+            `default_jit_compile`).
+    """
+    if keras.backend.backend() != "tensorflow":
+        return False
+    return not default_jit_compile(jit_compile)
+
+
+def default_jit_compile(jit_compile: bool | None) -> bool:
+    """Resolve None: XLA on an accelerator and on JAX; not for TensorFlow on a CPU.
+
+    TensorFlow's oneDNN convolutions beat XLA's on a CPU.
+    """
+    if jit_compile is not None:
+        return jit_compile
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_logical_devices("GPU"))
+    return keras.backend.backend() == "jax"
+
+
+def crop_and_resize(
+    maps: Tensor, boxes: Tensor, map_index: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Twin of `mrcnn.ops.crops.crop_and_resize`."""
+    import tensorflow as tf
+
+    return tf.image.crop_and_resize(maps, boxes, map_index, size)
+
+
+def pyramid_crop(
+    feature_maps: Sequence[Tensor],
+    boxes: Tensor,
+    image: Tensor,
+    level: Tensor,
+    size: tuple[int, int],
+) -> Tensor:
+    """Crop each box [N, 4] from `feature_maps[level]`; see `mrcnn.ops.crops`."""
+    import tensorflow as tf
+
+    crops, rows = [], []
+    for index, features in enumerate(feature_maps):
+        here = tf.where(level == index)[:, 0]
+        crops.append(
+            tf.image.crop_and_resize(features, tf.gather(boxes, here), tf.gather(image, here), size)
+        )
+        rows.append(here)
+    order = tf.argsort(tf.concat(rows, axis=0))
+    result = tf.gather(tf.concat(crops, axis=0), order)
+    return tf.ensure_shape(result, (boxes.shape[0], *size, feature_maps[0].shape[-1]))
+
+
+def nms_sorted(boxes: Tensor, valid: Tensor, threshold: float, count: int) -> tuple[Tensor, Tensor]:
+    """Twin of `mrcnn.ops.nms.nms_sorted`."""
+    import tensorflow as tf
+
+    rows = boxes.shape[1]
+    # The kernel orders by score: give it the order that the rows already have.
+    order = tf.range(rows, 0, -1, dtype=tf.float32)
+    index, found = [], []
+    for image_boxes, image_valid in zip(tf.unstack(boxes), tf.unstack(valid), strict=True):
+        selected, number = tf.raw_ops.NonMaxSuppressionV4(
+            boxes=image_boxes,
+            scores=tf.where(image_valid, order, -1.0),
+            max_output_size=count,
+            iou_threshold=threshold,
+            score_threshold=0.0,
+            pad_to_max_output_size=True,
+        )
+        index.append(selected)
+        found.append(tf.range(count) < number)
+    return (
+        tf.ensure_shape(tf.stack(index), (boxes.shape[0], count)),
+        tf.ensure_shape(tf.stack(found), (boxes.shape[0], count)),
+    )
+
+
+def nms_overlaps(
+    overlaps: Tensor, valid: Tensor, threshold: float, count: int
+) -> tuple[Tensor, Tensor]:
+    """Greedy suppression by a given matrix of overlaps [B, N, N]; rows sorted by score."""
+    import tensorflow as tf
+
+    rows = overlaps.shape[1]
+    order = tf.range(rows, 0, -1, dtype=tf.float32)
+    index, found = [], []
+    for image_overlaps, image_valid in zip(tf.unstack(overlaps), tf.unstack(valid), strict=True):
+        selected = tf.raw_ops.NonMaxSuppressionWithOverlaps(
+            overlaps=image_overlaps,
+            scores=tf.where(image_valid, order, -1.0),
+            max_output_size=count,
+            overlap_threshold=threshold,
+            score_threshold=0.0,
+        )
+        number = tf.shape(selected)[0]
+        index.append(tf.pad(selected, [[0, count - number]]))
+        found.append(tf.range(count) < number)
+    return (
+        tf.ensure_shape(tf.stack(index), (overlaps.shape[0], count)),
+        tf.ensure_shape(tf.stack(found), (overlaps.shape[0], count)),
+    )

@@ -1,0 +1,78 @@
+"""Non-maximum suppression with static shapes.
+
+Boxes come sorted by score. The best remaining box is kept and suppresses those that
+overlap it by more than the threshold (strictly); a box without area overlaps nothing.
+
+Shape letters: B images, N candidates, K kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from mrcnn.ops import boxes as box_ops
+from mrcnn.ops import native_kernels
+
+Tensor = Any
+
+
+def nms_sorted(
+    boxes: Tensor,
+    valid: Tensor,
+    threshold: float,
+    count: int,
+    *,
+    groups: Tensor | None = None,
+    native: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Greedy suppression of boxes sorted by falling score.
+
+    Args:
+        boxes: [B, N, 4].
+        valid: [B, N] bool; others are neither kept nor suppress.
+        threshold: IoU above which the weaker box is dropped.
+        count: K, the number kept at most.
+        groups: [B, N] int or None; only boxes of the same group suppress each other.
+        native: use the backend's kernel; TensorFlow only, not compilable by XLA.
+
+    Returns:
+        (index [B, K] int32, found [B, K] bool), in order of score. Where fewer are
+        found, index is 0.
+    """
+    boxes = ops.stop_gradient(boxes)
+    if native and groups is None:
+        return native_kernels.nms_sorted(boxes, valid, threshold, count)
+    if native:
+        overlaps = ops.where(
+            groups[:, :, None] == groups[:, None, :], box_ops.iou(boxes, boxes), 0.0
+        )
+        return native_kernels.nms_overlaps(overlaps, valid, threshold, count)
+
+    batch, rows = boxes.shape[0], boxes.shape[1]
+    numbers = ops.arange(rows, dtype="int32")[None, :]
+    slots = ops.arange(count, dtype="int32")[None, :]
+    group_ids = ops.zeros((batch, rows), "int32") if groups is None else groups
+
+    def more(k: Tensor, remaining: Tensor, index: Tensor, found: Tensor) -> Tensor:
+        return (k < count) & ops.any(remaining)
+
+    def keep_best(k: Tensor, remaining: Tensor, index: Tensor, found: Tensor):
+        best = ops.cast(ops.argmax(ops.cast(remaining, "int32"), axis=1), "int32")[:, None]
+        exists = ops.any(remaining, axis=1, keepdims=True)
+        box = ops.take_along_axis(boxes, best[..., None], axis=1)
+        same_group = group_ids == ops.take_along_axis(group_ids, best, axis=1)
+        suppressed = (box_ops.iou(box, boxes)[:, 0] > threshold) & same_group
+        remaining = remaining & ~suppressed & (numbers != best)
+        here = (slots == k) & exists
+        return k + 1, remaining, ops.where(here, best, index), found | here
+
+    state = (
+        ops.zeros((), dtype="int32"),
+        valid,
+        ops.zeros((batch, count), dtype="int32"),
+        ops.zeros((batch, count), dtype="int32") > 0,
+    )
+    _, _, index, found = ops.while_loop(more, keep_best, state)
+    return index, found

@@ -1,0 +1,198 @@
+"""Training stages: which layers learn, how fast and for how long.
+
+A stage names its layers by a group of Matterport's (`LAYER_GROUPS`) or by a regular expression
+on layer names. Schedules are lists of stages; those of the Edge Agreement paper
+(arXiv 1809.07069) are in `SCHEDULES`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+_HEADS = r"(mrcnn_.*)|(rpn_.*)|(fpn_.*)"
+
+
+def _from_stage(first: int) -> str:
+    """The ResNet stages from `first` to 5, with their batch normalization, and the heads."""
+    backbone = "|".join(f"(res{stage}.*)|(bn{stage}.*)" for stage in range(first, 6))
+    return f"{backbone}|{_HEADS}"
+
+
+LAYER_GROUPS = {
+    "heads": _HEADS,
+    "3+": _from_stage(3),
+    "4+": _from_stage(4),
+    "5+": _from_stage(5),
+    "all": ".*",
+}
+
+MODES = ("full", "base", "fine")
+
+
+def layer_regex(layers: str) -> str:
+    """Return the regular expression of a layer group, or `layers` itself if it is one.
+
+    Raises:
+        ValueError: if `layers` is neither a group nor a valid regular expression.
+    """
+    regex = LAYER_GROUPS.get(layers, layers)
+    try:
+        re.compile(regex)
+    except (re.error, TypeError) as error:
+        raise ValueError(
+            f"layers: expected one of {list(LAYER_GROUPS)} or a regular expression on layer "
+            f"names; received {layers!r} ({error})."
+        ) from None
+    return regex
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training.
+
+    Attributes:
+        layers: a key of `LAYER_GROUPS` or a regular expression on layer names.
+        learning_rate: of the optimizer, above 0.
+        steps: optimizer steps (batches), at least 1.
+    """
+
+    layers: str
+    learning_rate: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        layer_regex(self.layers)
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(
+                f"Stage.learning_rate: expected a finite number above 0; "
+                f"received {self.learning_rate}."
+            )
+        if self.steps < 1 or self.steps != int(self.steps):
+            raise ValueError(
+                f"Stage.steps: expected an integer of at least 1; received {self.steps}."
+            )
+
+
+def _paper(last_steps: int) -> tuple[Stage, ...]:
+    """Heads, then ResNet stage 4 and up, then everything at a tenth of the rate."""
+    return (
+        Stage("heads", 1e-3, 40_000),
+        Stage("4+", 1e-3, 80_000),
+        Stage("all", 1e-4, last_steps),
+    )
+
+
+# The longer runs of the paper extend the last stage only.
+SCHEDULES = {
+    "paper-160k": _paper(40_000),
+    "paper-320k": _paper(200_000),
+    "paper-640k": _paper(520_000),
+}
+
+
+def weighted_layers(model: keras.Model) -> Iterator[tuple[keras.Layer, tuple[str, ...]]]:
+    """Yield each layer that has weights, once, in the order of the model.
+
+    Models inside the model, such as `rpn_model`, are entered.
+
+    Yields:
+        (layer, names of the inner models that hold it, outermost first)
+    """
+    seen: set[int] = set()
+
+    def walk(layers: Sequence[keras.Layer], owners: tuple[str, ...]) -> Iterator:
+        for layer in layers:
+            if hasattr(layer, "layers"):
+                yield from walk(layer.layers, (*owners, layer.name))
+            elif layer.weights and id(layer) not in seen:
+                seen.add(id(layer))
+                yield layer, owners
+
+    yield from walk(model.layers, ())
+
+
+def matching_layers(model: keras.Model, layers: str) -> list[keras.Layer]:
+    """Return the layers with weights whose whole name matches, in the order of the model.
+
+    Layers inside `rpn_model` are matched by their own names; a match of an inner model's name
+    takes all of its layers.
+
+    Args:
+        model: the network.
+        layers: a key of `LAYER_GROUPS` or a regular expression.
+
+    Raises:
+        ValueError: if no layer matches.
+    """
+    pattern = re.compile(layer_regex(layers))
+    candidates = list(weighted_layers(model))
+    found = [
+        layer
+        for layer, owners in candidates
+        if any(pattern.fullmatch(name) for name in (layer.name, *owners))
+    ]
+    if not found:
+        some = ", ".join(layer.name for layer, _ in candidates[:3]) or "none"
+        raise ValueError(
+            f"layers: {layers!r} matches no layer of the model. Expected one of "
+            f"{list(LAYER_GROUPS)} or a regular expression on whole layer names such as: {some}."
+        )
+    return found
+
+
+def schedule(name: str, scale: float = 1.0) -> list[Stage]:
+    """Return the stages of a schedule, each with `scale` times its steps (at least 1).
+
+    Raises:
+        ValueError: if the name is unknown or the scale not above 0.
+    """
+    if name not in SCHEDULES:
+        raise ValueError(f"schedule: expected one of {list(SCHEDULES)}; received {name!r}.")
+    if not 0 < scale < math.inf:
+        raise ValueError(f"scale: expected a finite number above 0; received {scale}.")
+    return [replace(stage, steps=max(1, round(stage.steps * scale))) for stage in SCHEDULES[name]]
+
+
+def select(stages: Sequence[Stage], mode: str) -> list[Stage]:
+    """Return the stages of a training mode of the Edge Agreement fork.
+
+    Args:
+        stages: at least one; two or more for "base".
+        mode: "full": all stages; "base": all but the last; "fine": the last only.
+
+    Raises:
+        ValueError: if the mode is unknown or leaves no stage.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode: expected one of {list(MODES)}; received {mode!r}.")
+    chosen = {"full": stages, "base": stages[:-1], "fine": stages[-1:]}[mode]
+    if not chosen:
+        raise ValueError(f"mode {mode!r} leaves no stage of the {len(stages)} given.")
+    return list(chosen)
+
+
+def epochs(stages: Sequence[Stage], steps_per_epoch: int, start: int = 0) -> list[int]:
+    """Return the number of the epoch at which each stage ends.
+
+    Epochs count on through the stages, as `train(epochs=…)` does. Each stage takes whole epochs,
+    rounded up, so it gets at least its steps.
+
+    Args:
+        stages: in the order of training.
+        steps_per_epoch: at least 1.
+        start: the epochs that are done already, when training resumes.
+    """
+    if steps_per_epoch < 1:
+        raise ValueError(f"steps_per_epoch: expected at least 1; received {steps_per_epoch}.")
+    ends = []
+    for stage in stages:
+        start += math.ceil(stage.steps / steps_per_epoch)
+        ends.append(start)
+    return ends

@@ -1,0 +1,271 @@
+"""Molding and unmolding: against fixtures, and as inverses of each other."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from mrcnn.config import Config
+from mrcnn.data.boxes import norm_boxes
+from mrcnn.data.molding import (
+    check_image,
+    compose_image_meta,
+    mold_image,
+    mold_inputs,
+    parse_image_meta,
+    unmold_detections,
+    unmold_image,
+)
+
+DERIVED = ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE")
+BATCHES = range(4)
+property_test = settings(max_examples=40, deadline=None)
+
+
+class SmallConfig(Config):
+    NUM_CLASSES = 4
+    IMAGE_MIN_DIM = 64
+    IMAGE_MAX_DIM = 128
+
+
+def config_of(mode="square", channels=3):
+    means = [123.7, 116.8, 103.9, 60.1][:channels]
+    values = {"IMAGE_RESIZE_MODE": mode, "IMAGE_CHANNEL_COUNT": channels, "MEAN_PIXEL": means}
+    return type("ModeConfig", (SmallConfig,), values)()
+
+
+@pytest.fixture(scope="module")
+def vectors(shared):
+    return np.load(shared / "fixtures" / "util_vectors.npz")
+
+
+@pytest.fixture(scope="module", params=["A", "C"])
+def parity(request, shared):
+    """(config, arrays) of an inference fixture."""
+    folder = shared / "fixtures"
+    values = json.loads((folder / f"{request.param}_config.json").read_text())
+    values = {name: value for name, value in values.items() if name not in DERIVED}
+    config = type("ParityConfig", (Config,), values)()
+    return config, np.load(folder / f"{request.param}_parity.npz")
+
+
+class TestMoldImage:
+    def test_fixture(self, vectors):
+        molded = mold_image(vectors["mold_in"], Config())
+        np.testing.assert_allclose(molded, vectors["mold_out"], rtol=1e-6, atol=1e-5)
+        assert molded.dtype == np.float32
+        unmolded = unmold_image(vectors["mold_out"], Config())
+        np.testing.assert_array_equal(unmolded, vectors["unmold_img"])
+
+    @pytest.mark.parametrize("channels", [1, 3, 4])
+    def test_unmolding_undoes_molding_for_every_level(self, channels):
+        levels = np.arange(256, dtype=np.uint8)
+        images = np.stack([levels] * channels, axis=-1)[None, None]
+        config = config_of(channels=channels)
+        np.testing.assert_array_equal(unmold_image(mold_image(images, config), config), images)
+
+    def test_levels_out_of_range_are_clipped(self):
+        image = np.array([[[-500.0, 0.0, 500.0]]])
+        assert unmold_image(image, Config()).tolist() == [[[0, 117, 255]]]
+
+
+class TestImageMeta:
+    def test_fixture(self, vectors):
+        meta = compose_image_meta(
+            7, (100, 150, 3), (128, 192, 3), (14, 0, 114, 192), 1.28, [1, 0, 1, 1]
+        )
+        np.testing.assert_array_equal(meta, vectors["meta"])
+        for name, value in parse_image_meta(meta[None]).items():
+            np.testing.assert_array_equal(value, vectors[f"meta_{name}"])
+            assert value.dtype == vectors[f"meta_{name}"].dtype
+
+    @property_test
+    @given(data=st.data(), classes=st.integers(1, 90))
+    def test_parsing_undoes_composing(self, data, classes):
+        def integers(count, high=5000):
+            return data.draw(st.lists(st.integers(0, high), min_size=count, max_size=count))
+
+        fields = {
+            "image_id": integers(1, 2**31 - 1)[0],
+            "original_image_shape": integers(3),
+            "image_shape": integers(3),
+            "window": integers(4),
+            "scale": data.draw(st.floats(0.125, 8, width=32)),
+            "active_class_ids": integers(classes, 1),
+        }
+        meta = compose_image_meta(**fields)
+        assert meta.shape == (1 + 3 + 3 + 4 + 1 + classes,)
+        for name, value in parse_image_meta(np.stack([meta, meta])).items():
+            np.testing.assert_array_equal(value, np.stack([fields[name]] * 2))
+
+
+class TestMoldInputs:
+    @pytest.mark.parametrize("batch", BATCHES)
+    def test_fixture(self, parity, batch):
+        config, arrays = parity
+        molded, metas, windows = mold_inputs([arrays[f"g{batch}_image0"]], config)
+        expected = arrays[f"g{batch}_molded_images"]
+        assert molded.shape == expected.shape
+        assert molded.dtype == np.float32
+        assert np.abs(molded - expected).max() < 1 + 1e-4  # a grey level
+        assert (np.abs(molded - expected) > 0.5).mean() < 0.02
+        np.testing.assert_allclose(metas, arrays[f"g{batch}_image_metas"], rtol=1e-12)
+        np.testing.assert_array_equal(windows, arrays[f"g{batch}_windows"])
+
+    def test_a_batch_is_its_images_one_by_one(self):
+        rng = np.random.default_rng(0)
+        images = [rng.integers(0, 256, (h, w, 3), np.uint8) for h, w in ((50, 80), (200, 30))]
+        together = mold_inputs(images, config_of())
+        for i, image in enumerate(images):
+            for batch, single in zip(together, mold_inputs([image], config_of()), strict=True):
+                np.testing.assert_array_equal(batch[i], single[0])
+
+    @pytest.mark.parametrize("channels", [1, 4])
+    def test_other_channel_counts(self, channels):
+        config = config_of(channels=channels)
+        molded, metas, _ = mold_inputs([np.full((64, 128, channels), 9, np.uint8)], config)
+        assert molded.shape == (1, 128, 128, channels)
+        assert metas.shape == (1, config.IMAGE_META_SIZE)
+
+    def test_images_of_different_molded_shapes_are_refused(self):
+        images = [np.zeros((64, width, 3), np.uint8) for width in (64, 128)]
+        with pytest.raises(ValueError, match=r"images\[1\] becomes \(64, 128, 3\).*\(64, 64, 3\)"):
+            mold_inputs(images, config_of("pad64"))
+
+    def test_no_images_are_refused(self):
+        with pytest.raises(ValueError, match="at least one image"):
+            mold_inputs([], config_of())
+
+    def test_the_bad_image_of_a_list_is_named(self):
+        good = np.zeros((64, 64, 3), np.uint8)
+        with pytest.raises(ValueError, match=r"images\[2\].*\(64, 64\)"):
+            mold_inputs([good, good, good[..., 0]], config_of())
+
+
+class TestCheckImage:
+    @pytest.mark.parametrize(
+        ("image", "channels", "error", "message"),
+        [
+            ("a.jpg", 3, TypeError, r"received str.*read_image"),
+            ([[1, 2, 3]], 3, TypeError, "received list"),
+            (np.zeros((4, 4, 3), bool), 3, TypeError, "dtype bool"),
+            (np.zeros((4, 4, 3), object), 3, TypeError, "dtype object"),
+            (np.zeros((4, 4)), 3, ValueError, r"np\.stack"),
+            (np.zeros((4, 4, 1)), 3, ValueError, r"np\.repeat"),
+            (np.zeros((4, 4, 4)), 3, ValueError, "alpha"),
+            (np.zeros((4, 4)), 1, ValueError, r"image\[\.\.\., None\]"),
+            (np.zeros((4, 4, 3)), 6, ValueError, r"height, width, 6.*IMAGE_CHANNEL_COUNT"),
+            (np.zeros((1, 4, 4, 3)), 3, ValueError, "list of images"),
+            (np.zeros((0, 4, 3)), 3, ValueError, "at least one pixel"),
+        ],
+    )
+    def test_refuses(self, image, channels, error, message):
+        with pytest.raises(error, match=rf"images\[5\].*{message}"):
+            check_image(image, channels, 5)
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+    def test_accepts_numbers(self, dtype):
+        check_image(np.zeros((1, 1, 3), dtype), 3, 0)
+
+    def test_advice_leads_to_an_accepted_image(self):
+        grey = np.zeros((4, 4), np.uint8)
+        check_image(np.stack([grey] * 3, axis=-1), 3, 0)
+        check_image(np.repeat(grey[..., None], 3, axis=-1), 3, 0)
+        check_image(np.zeros((4, 4, 4))[..., :3], 3, 0)
+        check_image(grey[..., None], 1, 0)
+
+
+class TestUnmoldDetections:
+    @pytest.mark.parametrize("batch", BATCHES)
+    def test_fixture(self, parity, batch):
+        _, arrays = parity
+        result = f"g{batch}_res0_"
+        unmolded = unmold_detections(
+            arrays[f"g{batch}_detections"][0],
+            arrays[f"g{batch}_mrcnn_mask"][0],
+            arrays[f"g{batch}_image0"].shape,
+            arrays[f"g{batch}_molded_images"].shape[1:],
+            arrays[f"g{batch}_windows"][0],
+        )
+        np.testing.assert_array_equal(unmolded.boxes, arrays[result + "rois"])
+        np.testing.assert_array_equal(unmolded.class_ids, arrays[result + "class_ids"])
+        np.testing.assert_array_equal(unmolded.scores, arrays[result + "scores"])
+        shape = arrays[result + "masks_shape"]
+        bits = np.unpackbits(arrays[result + "masks_packed"], count=int(np.prod(shape)))
+        assert unmolded.masks.shape == tuple(shape)
+        assert (unmolded.masks != bits.reshape(shape)).mean() < 1e-3
+        assert unmolded.boxes.dtype == unmolded.class_ids.dtype == np.int32
+        assert unmolded.scores.dtype == np.float32
+        assert unmolded.masks.dtype == bool
+
+    @property_test
+    @given(
+        size=st.tuples(st.integers(2, 300), st.integers(2, 300)),
+        mode=st.sampled_from(["square", "pad64", "none"]),
+        seed=st.integers(0, 2**16),
+    )
+    def test_boxes_come_back_to_the_pixels_they_left(self, size, mode, seed):
+        """Mold an image, place its boxes in the molded image, and unmold them."""
+        rng = np.random.default_rng(seed)
+        corners = np.stack([rng.choice(side + 1, (6, 2)) for side in size], axis=-1)
+        corners = np.sort(corners, axis=1)
+        boxes = corners.reshape(6, 4)
+        boxes = boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
+        count = len(boxes)
+        image = np.zeros((*size, 3), np.uint8)
+        molded, _, windows = mold_inputs([image], config_of(mode))
+
+        y1, x1, y2, x2 = norm_boxes(windows[0], molded.shape[1:3])
+        in_window = norm_boxes(boxes, size)
+        placed = in_window * [y2 - y1, x2 - x1, y2 - y1, x2 - x1] + [y1, x1, y1, x1]
+        assume(y2 > y1 and x2 > x1)
+        detections = np.zeros((count + 3, 6), np.float32)
+        detections[:count, :4] = placed
+        detections[:count, 4] = rng.integers(1, 4, count)
+        detections[:count, 5] = rng.random(count)
+        masks = np.zeros((count + 3, 8, 8, 4), np.float32)
+        masks[np.arange(count), :, :, detections[:count, 4].astype(int)] = 1
+
+        unmolded = unmold_detections(detections, masks, image.shape, molded.shape[1:], windows[0])
+        np.testing.assert_array_equal(unmolded.boxes, boxes)
+        np.testing.assert_array_equal(unmolded.class_ids, detections[:count, 4])
+        np.testing.assert_array_equal(unmolded.scores, detections[:count, 5])
+        for i, (top, left, bottom, right) in enumerate(boxes):
+            expected = np.zeros(size, bool)
+            expected[top:bottom, left:right] = True
+            np.testing.assert_array_equal(unmolded.masks[:, :, i], expected)
+
+    def test_window_of_one_row(self):
+        """A very long image is molded to a single row: its boxes stay finite."""
+        detections = np.array([[0.5, 0.25, 0.5, 0.75, 1, 0.9]], np.float32)
+        masks = np.ones((1, 4, 4, 2), np.float32)
+        unmolded = unmold_detections(detections, masks, (3, 900, 3), (65, 65, 3), (32, 0, 33, 65))
+        assert unmolded.boxes.tolist() == [[0, 225, 1, 675]]
+
+    def unmold(self, detections):
+        detections = np.array(detections, np.float32).reshape(-1, 6)
+        masks = np.ones((len(detections), 4, 4, 3), np.float32)
+        return unmold_detections(detections, masks, (20, 30, 3), (64, 64, 3), (0, 0, 64, 64))
+
+    @pytest.mark.parametrize("detections", [[], [[0, 0, 0, 0, 0, 0]] * 5])
+    def test_nothing_found(self, detections):
+        unmolded = self.unmold(detections)
+        assert unmolded.boxes.shape == (0, 4)
+        assert unmolded.class_ids.shape == unmolded.scores.shape == (0,)
+        assert unmolded.masks.shape == (20, 30, 0)
+        assert unmolded.masks.dtype == bool
+
+    def test_stops_at_the_first_padding_row(self):
+        unmolded = self.unmold([[0, 0, 1, 1, 2, 0.9], [0] * 6, [0, 0, 1, 1, 1, 0.8]])
+        assert unmolded.class_ids.tolist() == [2]
+
+    def test_boxes_of_no_area_are_left_out(self):
+        flat = [0.5, 0.2, 0.4, 0.8, 1, 0.95]
+        unmolded = self.unmold([flat, [0, 0, 1, 1, 2, 0.9]])
+        assert unmolded.class_ids.tolist() == [2]
+        assert unmolded.scores.tolist() == pytest.approx([0.9])
+        assert unmolded.masks.shape == (20, 30, 1)

@@ -1,0 +1,124 @@
+"""Polygons and run lengths: the same pixels by every form, and refusals of broken ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pycocotools import mask as mask_api
+
+from mrcnn.datasets.segmentation import (
+    annotation_to_image_rle,
+    annotation_to_mask,
+    annotation_to_rle,
+    unpack_run_lengths,
+)
+
+masks = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
+
+
+def annotation(segmentation, **kwargs):
+    return {"id": 7, "segmentation": segmentation, **kwargs}
+
+
+def naive_runs(mask: np.ndarray) -> list[int]:
+    runs, value = [0], False
+    for pixel in mask.ravel(order="F"):
+        if pixel != value:
+            runs.append(0)
+            value = pixel
+        runs[-1] += 1
+    return runs
+
+
+def compressed(mask: np.ndarray) -> dict:
+    return mask_api.encode(np.asfortranarray(mask, np.uint8))
+
+
+@settings(max_examples=60, deadline=None)
+@given(masks)
+def test_all_forms_of_run_lengths_give_the_mask(mask):
+    rle = compressed(mask)
+    forms = [
+        {"size": list(mask.shape), "counts": naive_runs(mask)},
+        {"size": list(mask.shape), "counts": rle["counts"]},
+        {"size": list(mask.shape), "counts": rle["counts"].decode()},
+    ]
+    for form in forms:
+        np.testing.assert_array_equal(annotation_to_mask(annotation(form), *mask.shape), mask)
+    np.testing.assert_array_equal(unpack_run_lengths(rle["counts"]), naive_runs(mask))
+
+
+@pytest.mark.parametrize("runs", [[0, 70_000, 30_000], [5, 1, 99_994], [1] * 100_000])
+def test_long_and_many_runs_unpack(runs):
+    rle = mask_api.frPyObjects({"size": [1000, 100], "counts": runs}, 1000, 100)
+    np.testing.assert_array_equal(unpack_run_lengths(rle["counts"]), runs)
+
+
+def test_polygon_covers_the_pixels_between_its_corners():
+    expected = np.zeros((6, 8), bool)
+    expected[1:4, 2:7] = True
+    mask = annotation_to_mask(annotation([[2, 1, 7, 1, 7, 4, 2, 4]]), 6, 8)
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_polygons_of_an_annotation_are_united():
+    square, other = [0, 0, 2, 0, 2, 2, 0, 2], [1, 1, 4, 1, 4, 4, 1, 4]
+    assert annotation_to_mask(annotation([square, other]), 5, 5).sum() == 4 + 9 - 1
+
+
+def test_polygon_that_strays_over_the_border_is_cut():
+    mask = annotation_to_mask(annotation([[-2, -2, 3, -2, 3, 3, -2, 3]]), 6, 6)
+    assert mask.sum() == 9 and mask[:3, :3].all()
+
+
+def test_crowd_of_another_size_covers_the_image():
+    crowd = annotation({"size": [3, 3], "counts": [4, 1, 4]}, iscrowd=1)
+    assert annotation_to_rle(crowd, 5, 4)["size"] == [3, 3]
+    mask = mask_api.decode(annotation_to_image_rle(crowd, 5, 4))
+    assert mask.shape == (5, 4) and mask.all()
+
+
+def test_crowd_of_the_images_size_and_crowd_polygon_keep_their_pixels():
+    rle = annotation({"size": [3, 3], "counts": [4, 1, 4]}, iscrowd=1)
+    assert mask_api.area(annotation_to_image_rle(rle, 3, 3)) == 1
+    polygon = annotation([[0, 0, 2, 0, 2, 2, 0, 2]], iscrowd=1)
+    assert mask_api.area(annotation_to_image_rle(polygon, 3, 3)) == 4
+
+
+DIAGONAL = compressed(np.eye(3, dtype=bool))["counts"].decode()
+
+BROKEN = {
+    "no polygon": [],
+    "nothing": None,
+    "flat list": [1, 1, 4, 1, 4, 4],
+    "two points": [[1, 1, 4, 4]],
+    "second polygon too short": [[1, 1, 4, 1, 4, 4], [1, 1]],
+    "odd number": [[1, 1, 4, 1, 4, 4, 2]],
+    "not a number": [[1, 1, 4, float("nan"), 4, 4]],
+    "infinite": [[1, 1, float("inf"), 1, 4, 4]],
+    "far away": [[1, 1, 1e9, 1, 4, 4]],
+    "text": [[1, 1, "4", 1, 4, 4]],
+    "no size": {"counts": [9]},
+    "size of one number": {"size": [3], "counts": [9]},
+    "size of zero": {"size": [0, 3], "counts": []},
+    "no counts": {"size": [3, 3]},
+    "another size": {"size": [4, 4], "counts": [16]},
+    "too short": {"size": [3, 3], "counts": [4, 1]},
+    "too long": {"size": [3, 3], "counts": [4, 1, 99]},
+    "negative run": {"size": [3, 3], "counts": [12, -3]},
+    "run of text": {"size": [3, 3], "counts": ["9"]},
+    "compressed: empty": {"size": [3, 3], "counts": ""},
+    "compressed: too short": {"size": [3, 3], "counts": DIAGONAL[:-2]},
+    "compressed: ends within a number": {"size": [3, 3], "counts": DIAGONAL + "P"},
+    "compressed: foreign characters": {"size": [3, 3], "counts": DIAGONAL + "~"},
+    "compressed: endless number": {"size": [3, 3], "counts": "o" * 40 + "0"},
+}
+
+
+@pytest.mark.parametrize("segmentation", BROKEN.values(), ids=BROKEN.keys())
+def test_broken_segmentation_is_refused_with_file_and_id(segmentation):
+    with pytest.raises(ValueError, match=r"a\.json: annotation 7, field 'segmentation'.*expected"):
+        annotation_to_rle(annotation(segmentation), 3, 3, "a.json")

@@ -1,0 +1,194 @@
+"""The Edge Agreement Head: settings, shapes, serialization, and training with it."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from mrcnn.layers.edge_agreement import EdgeAgreementHead
+from mrcnn.ops import edges
+from tests.support import compiled, gradient
+
+CLASS_IDS = np.array([[2, 0, 1], [0, 0, -3]], np.int32)
+POSITIVE = CLASS_IDS.ravel() > 0
+
+
+def masks(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted and target masks [B, P, H, W]."""
+    random = np.random.default_rng(seed)
+    predicted = random.uniform(0, 1, (2, 3, 8, 8)).astype(np.float32)
+    return predicted, random.integers(0, 2, predicted.shape).astype(np.float32)
+
+
+def loss_of_positives(predicted, target, **options) -> float:
+    """The published way: gather the positive RoIs first."""
+    predicted, target = (x.reshape(-1, 8, 8)[POSITIVE] for x in (predicted, target))
+    return float(np.mean(edges.roi_edge_agreement(predicted, target, **options)))
+
+
+FULL = {
+    "filters": ["roberts-x", "roberts-y", "laplace"],
+    "norm": 3.5,
+    "weight_factor": 0.25,
+    "smoothing_gt": True,
+    "smoothing_predictions": True,
+    "weight_entropy": "product",
+    "entropy_divisor": 4.0,
+    "magnitude": True,
+    "loss_weight": 2.0,
+}
+
+
+def test_the_default_is_the_recommended_setting():
+    config = EdgeAgreementHead().get_config()
+    assert config["filters"] == ["sobel-x", "sobel-y"]
+    assert edges.parse_norm(config["norm"]) == 2
+    assert config["weight_factor"] == config["loss_weight"] == 1
+    assert not config["smoothing_gt"] and not config["smoothing_predictions"]
+    assert config["weight_entropy"] is False and config["magnitude"] is False
+
+
+@pytest.mark.parametrize("options", [{}, {"weight_entropy": True}, FULL], ids=["l2", "exp", "full"])
+def test_only_positive_rois_count(options):
+    predicted, target = masks()
+    head = EdgeAgreementHead(**options)
+    value = head([predicted, target, CLASS_IDS])
+    settings = {name: x for name, x in options.items() if name != "loss_weight"}
+    expected = loss_of_positives(predicted, target, **settings)
+    assert tuple(value.shape) == ()
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+    assert [float(x) for x in head.losses] == pytest.approx(
+        [options.get("loss_weight", 1) * expected], rel=1e-5
+    )
+
+
+def test_flat_rois_give_the_same():
+    predicted, target = masks()
+    flat = [predicted.reshape(-1, 8, 8), target.reshape(-1, 8, 8), CLASS_IDS.ravel()]
+    assert float(EdgeAgreementHead()(flat)) == float(
+        EdgeAgreementHead()([predicted, target, CLASS_IDS])
+    )
+
+
+def test_eager_and_compiled_agree():
+    predicted, target = masks()
+    expected = loss_of_positives(predicted, target)
+    for name, run in compiled(lambda p, t, ids: EdgeAgreementHead()([p, t, ids])):
+        assert run(predicted, target, CLASS_IDS) == pytest.approx(expected, rel=1e-5), name
+
+
+def test_no_positive_roi():
+    predicted, target = masks()
+    nothing = np.minimum(CLASS_IDS, 0)
+    head = EdgeAgreementHead(weight_entropy=True, norm="l1")
+    assert float(head([predicted, target, nothing])) == 0
+    slope = gradient(lambda p: head([p, target, nothing]), predicted)
+    np.testing.assert_array_equal(slope, 0)
+
+
+def test_padding_gets_no_gradient():
+    predicted, target = masks()
+    slope = gradient(lambda p: EdgeAgreementHead()([p, target, CLASS_IDS]), predicted)
+    steep = np.abs(slope.reshape(6, -1)).max(1) > 0
+    np.testing.assert_array_equal(steep, POSITIVE)
+
+
+def test_it_has_no_variable():
+    head = EdgeAgreementHead()
+    head([*masks(), CLASS_IDS])
+    assert head.variables == []
+
+
+def test_symbolic_output_is_a_scalar():
+    shape = (None, 3, 8, 8)
+    inputs = [keras.Input(shape[1:]), keras.Input(shape[1:]), keras.Input((3,), dtype="int32")]
+    head = EdgeAgreementHead()
+    assert head.compute_output_shape([shape, shape, shape[:2]]) == ()
+    output = head(inputs)
+    assert output.shape == ()
+    assert output.dtype == "float32"
+    model = keras.Model(inputs, output)
+    predicted, target = masks()
+    expected = loss_of_positives(predicted, target)
+    assert float(model([predicted, target, CLASS_IDS])) == pytest.approx(expected, rel=1e-5)
+
+
+def test_masks_of_two_sizes_are_refused():
+    with pytest.raises(ValueError, match=r"one shape.*8, 8.*4, 4"):
+        EdgeAgreementHead()([np.zeros((2, 8, 8)), np.zeros((2, 4, 4)), np.ones(2, np.int32)])
+
+
+@pytest.mark.parametrize("options", [{}, {"norm": "l4", "filters": "sobel+laplace"}, FULL], ids=str)
+def test_serialization_round_trip(options):
+    head = EdgeAgreementHead(name="mrcnn_mask_edge_loss", **options)
+    stored = json.loads(json.dumps(keras.saving.serialize_keras_object(head)))
+    twin = keras.saving.deserialize_keras_object(stored)
+    assert isinstance(twin, EdgeAgreementHead)
+    assert twin.name == "mrcnn_mask_edge_loss"
+    assert twin.get_config() == head.get_config()
+    for name, value in options.items():
+        expected = list(edges.resolve_filters(value)) if name == "filters" else value
+        assert twin.get_config()[name] == expected
+    inputs = [*masks(), CLASS_IDS]
+    assert float(twin(inputs)) == float(head(inputs))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"filters": ["sobel", "scharr"]}, "'scharr' is unknown.*laplace"),
+        ({"filters": []}, "at least one"),
+        ({"norm": "l6"}, "l1, l2, l3, l4, l5"),
+        ({"weight_entropy": "yes"}, "'product' or 'exp'"),
+        ({"weight_factor": -1.0}, "weight_factor: expected a finite number of at least 0"),
+        ({"weight_factor": "1"}, "weight_factor"),
+        ({"entropy_divisor": 0}, "entropy_divisor: expected a finite number above 0"),
+        ({"loss_weight": float("nan")}, "loss_weight"),
+        ({"filters": "laplace", "magnitude": True}, "sobel, prewitt or roberts"),
+    ],
+)
+def test_wrong_settings_are_refused_at_construction(options, message):
+    with pytest.raises(ValueError, match=message):
+        EdgeAgreementHead(**options)
+
+
+def test_float32_under_a_mixed_precision_policy():
+    predicted, target = masks()
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        head = EdgeAgreementHead()
+        value = head([ops.convert_to_tensor(predicted), target, CLASS_IDS])
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert keras.backend.standardize_dtype(value.dtype) == "float32"
+    assert float(value) == pytest.approx(loss_of_positives(predicted, target), rel=1e-5)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_training_on_the_edge_loss_alone_finds_the_mask(jit):
+    """One pixelwise logit for each RoI, and no other loss: the mask must come out."""
+    target = np.zeros((4, 2, 8, 8), np.float32)
+    target[:, 0, 2:6, 2:7] = 1
+    target[:, 1, :3, 1:5] = 1
+    class_ids = np.tile(np.array([[1, 3]], np.int32), (4, 1))
+    start = keras.Input((1,))
+    truth = keras.Input((2, 8, 8))
+    ids = keras.Input((2,), dtype="int32")
+    logits = keras.layers.Dense(2 * 8 * 8, kernel_initializer="zeros")(start)
+    predicted = keras.layers.Reshape((2, 8, 8))(keras.layers.Activation("sigmoid")(logits))
+    edge_loss = EdgeAgreementHead(loss_weight=3.0)([predicted, truth, ids])
+    model = keras.Model([start, truth, ids], [predicted, edge_loss])
+    model.compile(keras.optimizers.Adam(0.3), jit_compile=jit)
+    batch = [np.ones((4, 1), np.float32), target, class_ids]
+    losses = [float(model.train_on_batch(batch)) for _ in range(40)]
+    assert losses[0] == pytest.approx(
+        3 * float(np.mean(edges.roi_edge_agreement(np.full((2, 8, 8), 0.5), target[0]))), rel=1e-4
+    )
+    assert losses[-1] < 0.01 * losses[0]
+    found = ops.convert_to_numpy(model(batch)[0])
+    np.testing.assert_array_equal(found > 0.5, target > 0.5)
