@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import keras
+from keras import ops
 
 from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.layers.anchors import Anchors
@@ -194,7 +195,7 @@ def build_training(config: Config) -> TrainingModel:
             [own_masks, targets.masks, positive_ids]
         )
     return TrainingModel(
-        inputs=inputs,
+        inputs={tensor.name: tensor for tensor in inputs},
         outputs=outputs,
         weight_decay=config.WEIGHT_DECAY,
         name="mask_rcnn",
@@ -277,6 +278,13 @@ class TrainingModel(keras.Model):
         self.loss_means = [
             keras.metrics.Mean(name=name) for name in LOSS_NAMES if name in self.output
         ]
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        # The layers compute with static shapes, but Keras's generator adapter forgets the
+        # batch size.
+        shapes = {tensor.name: tensor.shape for tensor in self.inputs}
+        inputs = {name: ops.reshape(inputs[name], shape) for name, shape in shapes.items()}
+        return super().call(inputs, training=training, mask=mask)
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         loss = super().compute_loss(*args, **kwargs)

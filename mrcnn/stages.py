@@ -2,7 +2,7 @@
 
 A stage names its layers by a group of Matterport's (`LAYER_GROUPS`) or by a regular expression
 on layer names. Schedules are lists of stages; those of the Edge Agreement paper
-(arXiv 1809.07069) are in `SCHEDULES`.
+(arXiv 1809.07069) are in `SCHEDULES`, beside one for networks without pretrained weights.
 """
 
 from __future__ import annotations
@@ -89,11 +89,17 @@ def _paper(last_steps: int) -> tuple[Stage, ...]:
     )
 
 
+# For a random start, where frozen layers would stay noise: everything learns from the first
+# step, at rates that suit trained batch statistics (TRAIN_BN = None). Steep losses first need a
+# few steps at a lower rate.
+_SCRATCH = (Stage("all", 4e-3, 1_000), Stage("all", 2e-2, 13_000), Stage("all", 2e-3, 6_000))
+
 # The longer runs of the paper extend the last stage only.
 SCHEDULES = {
     "paper-160k": _paper(40_000),
     "paper-320k": _paper(200_000),
     "paper-640k": _paper(520_000),
+    "scratch": _SCRATCH,
 }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+from keras import ops
 
 from mrcnn import checkpoints
 from mrcnn.config import Config
@@ -53,11 +54,18 @@ def set_trainable(model: keras.Model, layer_regex: str) -> list[str]:
 def compile_model(
     model: TrainingModel, config: Config, learning_rate: float, momentum: float
 ) -> None:
-    """Give the model a new optimizer: SGD with momentum, clipped by the global norm.
+    """Give the model a fresh optimizer: SGD with momentum, clipped by the global norm.
 
     The losses are in the graph already (`mrcnn.losses.LossLayer`), so that compiling
-    again changes nothing but the optimizer.
+    again changes nothing but the optimizer. When the same weights learn as before, the
+    optimizer is set back instead: that spares tracing the step again.
     """
+    used = getattr(model, "optimizer", None)
+    if used is not None and used.built and _learns_the_same(model, used, momentum):
+        for variable in used.variables:
+            variable.assign(ops.zeros_like(variable))
+        used.learning_rate = learning_rate
+        return
     optimizer = keras.optimizers.SGD(
         learning_rate=learning_rate,
         momentum=momentum,
@@ -65,6 +73,12 @@ def compile_model(
     )
     jit_compile = native_kernels.default_jit_compile(config.JIT_COMPILE)
     model.compile(optimizer=optimizer, jit_compile=jit_compile)
+
+
+def _learns_the_same(model: TrainingModel, optimizer: Any, momentum: float) -> bool:
+    old = [id(variable) for variable in optimizer._trainable_variables]
+    new = [id(variable) for variable in model.trainable_variables]
+    return old == new and optimizer.momentum == momentum
 
 
 def fit(
@@ -119,6 +133,7 @@ def fit(
             validation_data=validation and _repeated(validation, config.VALIDATION_STEPS),
             validation_steps=validation and config.VALIDATION_STEPS,
             callbacks=callbacks,
+            shuffle=False,  # the loader's work
             verbose=1 if sys.stdout.isatty() else 2,
         )
     finally:

@@ -23,9 +23,7 @@ from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 
 from mrcnn.data.masks import unmold_mask
-from mrcnn.evaluation.matching import compute_matches
-from mrcnn.figures import (
-    MAX_CELL_ASPECT,
+from mrcnn.drawing import (
     blend_mask,
     class_name,
     draw_box_outline,
@@ -34,6 +32,8 @@ from mrcnn.figures import (
     mask_outlines,
     to_rgb,
 )
+from mrcnn.evaluation.matching import compute_matches
+from mrcnn.figures import MAX_CELL_ASPECT
 
 FIGURE_SIZE = (16, 16)  # inches, Matterport's
 GRID_WIDTH = 14  # inches, of `display_images`

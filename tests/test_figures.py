@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mrcnn import figures
+from mrcnn import drawing, figures
 
 NAMES = ["BG", "square", "disk"]
 
@@ -45,7 +45,7 @@ def make_axes() -> matplotlib.axes.Axes:
 
 def draw(instances: dict[str, np.ndarray], image: np.ndarray, **options) -> matplotlib.axes.Axes:
     ax = make_axes()
-    figures.draw_instances(
+    drawing.draw_instances(
         ax,
         image,
         instances["rois"],
@@ -74,30 +74,30 @@ class TestToRgb:
         ],
     )
     def test_values(self, image: np.ndarray, expected: tuple[int, int, int]) -> None:
-        picture = figures.to_rgb(image)
+        picture = drawing.to_rgb(image)
         assert picture.dtype == np.uint8
         np.testing.assert_array_equal(picture, np.broadcast_to(expected, (2, 3, 3)))
 
     def test_copies(self) -> None:
         image = np.zeros((2, 2, 3), np.uint8)
-        figures.to_rgb(image)[:] = 9
+        drawing.to_rgb(image)[:] = 9
         assert not image.any()
 
     def test_rejects_other_shapes(self) -> None:
         with pytest.raises(ValueError, match=r"\(2, 2, 5\)"):
-            figures.to_rgb(np.zeros((2, 2, 5)))
+            drawing.to_rgb(np.zeros((2, 2, 5)))
 
 
 class TestMaskOutlines:
     def test_runs_along_the_outer_edge_of_the_pixels(self) -> None:
         mask = np.zeros((8, 9), bool)
         mask[2:5, 3:7] = True
-        (outline,) = figures.mask_outlines(mask)
+        (outline,) = drawing.mask_outlines(mask)
         assert outline.min(axis=0).tolist() == [2.5, 1.5]  # x, y
         assert outline.max(axis=0).tolist() == [6.5, 4.5]
 
     def test_is_closed_at_the_border_of_the_image(self) -> None:
-        (outline,) = figures.mask_outlines(np.ones((4, 6), bool))
+        (outline,) = drawing.mask_outlines(np.ones((4, 6), bool))
         np.testing.assert_array_equal(outline[0], outline[-1])
 
     def test_parts_and_holes(self) -> None:
@@ -105,10 +105,10 @@ class TestMaskOutlines:
         mask[1:6, 1:6] = True
         mask[3, 3] = False
         mask[9:11, 9:11] = True
-        assert len(figures.mask_outlines(mask)) == 3
+        assert len(drawing.mask_outlines(mask)) == 3
 
     def test_empty(self) -> None:
-        assert figures.mask_outlines(np.zeros((4, 4), bool)) == []
+        assert drawing.mask_outlines(np.zeros((4, 4), bool)) == []
 
     @settings(max_examples=20, deadline=None)
     @given(st.integers(0, 2**16))
@@ -116,7 +116,7 @@ class TestMaskOutlines:
         mask = np.random.default_rng(seed).random((7, 5)) < 0.3
         if not mask.any():
             return
-        points = np.concatenate(figures.mask_outlines(mask))
+        points = np.concatenate(drawing.mask_outlines(mask))
         rows, columns = np.nonzero(mask)
         assert points.min(axis=0).tolist() == [columns.min() - 0.5, rows.min() - 0.5]
         assert points.max(axis=0).tolist() == [columns.max() + 0.5, rows.max() + 0.5]
@@ -188,12 +188,12 @@ class TestDrawInstances:
             draw(make_instances(1), np.zeros((32, 64, 3)))
 
     def test_names_crowds_and_unknown_classes(self) -> None:
-        assert figures.class_name(-1, NAMES) == "square (crowd)"
-        assert figures.class_name(9, NAMES) == "class 9"
+        assert drawing.class_name(-1, NAMES) == "square (crowd)"
+        assert drawing.class_name(9, NAMES) == "class 9"
 
 
 def test_distinct_colors_differ() -> None:
-    colors = np.array(figures.distinct_colors(60))
+    colors = np.array(drawing.distinct_colors(60))
     distances = np.linalg.norm(colors[:, None] - colors[None], axis=2) + 9 * np.eye(60)
     assert distances.min() > 0.02
     assert np.linalg.norm(np.diff(colors, axis=0), axis=1).min() > 0.5

@@ -7,6 +7,7 @@ slower; the layer names and weights are those of the ancestor's wrapped layers.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -40,6 +41,17 @@ class _PerRoi:
 @keras.saving.register_keras_serializable(package="mrcnn")
 class RoiConv2D(_PerRoi, keras.layers.Conv2D):
     """2-D convolution of each RoI: [B, R, H, W, in] -> [B, R, H', W', out]."""
+
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        """Write a kernel as large as its input as what it is: a fully connected layer.
+
+        The gradient of such a convolution is many times slower than that of the product.
+        """
+        if self.padding != "valid" or tuple(inputs.shape[1:3]) != self.kernel_size:
+            return super().convolution_op(inputs, kernel)
+        rows = ops.reshape(inputs, (-1, math.prod(kernel.shape[:3])))
+        outputs = ops.matmul(rows, ops.reshape(kernel, (-1, self.filters)))
+        return outputs[:, None, None, :]
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")

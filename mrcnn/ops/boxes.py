@@ -17,6 +17,10 @@ Tensor = Any
 # Side given to boxes without area before a division by their size; see `encode`.
 _SAFE_SIDE = 1.0
 
+# Largest log of a side's growth: e^60 is beyond every use, and float32 ends at e^88.
+# An infinite side is NaN in the corners, and TensorFlow's crop kernel refuses that.
+_MAX_LOG_GROWTH = 60.0
+
 
 def normalize(boxes: Tensor, image_shape: Tensor) -> Tensor:
     """Pixel boxes to normalized float32 boxes.
@@ -95,9 +99,13 @@ def encode(boxes: Tensor, targets: Tensor) -> Tensor:
 
 
 def decode(boxes: Tensor, deltas: Tensor) -> Tensor:
-    """Apply deltas (dy, dx, log dh, log dw) to boxes: the inverse of `encode`."""
+    """Apply deltas (dy, dx, log dh, log dw) to boxes: the inverse of `encode`.
+
+    Finite deltas give finite boxes: growth ends at `_MAX_LOG_GROWTH`.
+    """
     y, x, height, width = _center_size(boxes)
     dy, dx, dh, dw = _split(deltas)
+    dh, dw = ops.minimum(dh, _MAX_LOG_GROWTH), ops.minimum(dw, _MAX_LOG_GROWTH)
     y, x = y + dy * height, x + dx * width
     height, width = height * ops.exp(dh), width * ops.exp(dw)
     y1, x1 = y - 0.5 * height, x - 0.5 * width

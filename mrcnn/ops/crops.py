@@ -165,9 +165,9 @@ def _taps(
     if samples > 1:
         # A box that ends at 1.0 puts its last sample on the border, where one ulp decides
         # between the border's value and 0. So every rounding must be the kernel's: a true
-        # division (XLA multiplies by the reciprocal of a constant) and a product that is
-        # rounded before the sum (XLA fuses the two).
-        intervals = ops.where(last >= 0, float(samples - 1), 1.0)
+        # division (XLA multiplies by the reciprocal of a constant, so let the divisor hang
+        # on the box) and a product that is rounded before the sum (XLA fuses the two).
+        intervals = ops.where(ops.isfinite(start), float(samples - 1), 1.0)
         step = (end - start) * last / intervals
         offset = _rounded(ops.arange(samples, dtype="float32")[None, :] * step)
         position = _rounded(start * last) + offset

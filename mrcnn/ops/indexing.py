@@ -74,7 +74,7 @@ def keep_random(mask: Tensor, noise: Tensor, limit: Tensor, largest: int) -> Ten
         [B, N] bool, a subset of `mask`.
     """
     keys = ops.where(mask, noise, -1.0)
-    largest = min(largest, mask.shape[1])
+    largest = max(1, min(largest, mask.shape[1]))  # a limit of 0 also needs a threshold
     best = ops.top_k(keys, largest)[0]
     position = ops.clip(limit - 1, 0, largest - 1)
     threshold = ops.take_along_axis(best, position[:, None], axis=1)

@@ -26,6 +26,10 @@ RPN_POSITIVE_IOU = 0.7
 RPN_NEGATIVE_IOU = 0.3
 ROI_POSITIVE_IOU = 0.5
 
+# IoUs this close, relatively, are a tie. Anchors placed symmetrically around an object
+# are equally good, but rounding (float32, and again otherwise under XLA) tells them apart.
+TIE = 1e-5
+
 
 class AnchorOverlaps(NamedTuple):
     """What the labels of anchors hang on, each [B, A]."""
@@ -61,7 +65,7 @@ def anchor_overlaps(anchors: Tensor, gt_class_ids: Tensor, gt_boxes: Tensor) -> 
         object_iou = ops.where(class_id > 0, iou, 0.0)
         # "> 0": an object that no anchor touches must not make all of them positive.
         top = ops.max(object_iou, axis=1, keepdims=True)
-        is_best = is_best | ((object_iou == top) & (object_iou > 0))
+        is_best = is_best | ((object_iou >= top * (1.0 - TIE)) & (object_iou > 0))
         best_object = ops.where(object_iou > best_iou, g, best_object)
         best_iou = ops.maximum(best_iou, object_iou)
         crowd = ops.maximum(crowd, ops.where(class_id < 0, iou, 0.0))
@@ -82,8 +86,9 @@ def rpn_targets(
     """Label the anchors and compute the deltas that the RPN should predict.
 
     Args:
-        anchors: [A, 4], in the unit of `gt_boxes`. Pixels give the ancestor's labels
-            exactly; normalized boxes are half a pixel smaller on each side.
+        anchors: [A, 4], in the unit of `gt_boxes`. Pixels give the ancestor's labels, but
+            for ties, of which it kept those that rounding left; normalized boxes are half
+            a pixel smaller on each side.
         gt_class_ids: [B, G] int.
         gt_boxes: [B, G, 4].
         noise: [B, A] in [0, 1), which decides what is dropped.

@@ -104,10 +104,9 @@ def test_it_has_no_variable():
 
 
 def test_symbolic_output_is_a_scalar():
-    shape = (None, 3, 8, 8)
-    inputs = [keras.Input(shape[1:]), keras.Input(shape[1:]), keras.Input((3,), dtype="int32")]
+    masks_in = (3, 8, 8)
+    inputs = [keras.Input(masks_in), keras.Input(masks_in), keras.Input((3,), dtype="int32")]
     head = EdgeAgreementHead()
-    assert head.compute_output_shape([shape, shape, shape[:2]]) == ()
     output = head(inputs)
     assert output.shape == ()
     assert output.dtype == "float32"

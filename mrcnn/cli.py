@@ -1,0 +1,144 @@
+"""The command `mrcnn`: train and evaluate on data in COCO's layout, and a demo.
+
+Heavy modules are imported where they are used, so that `mrcnn --help` is quick and the
+loader's worker processes stay small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mrcnn import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit status: 0, or 2 for input that cannot be used."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(arguments[:1])
+    args = parser.parse_args(arguments)
+    try:
+        args.run(args)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"mrcnn: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser(command: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mrcnn", description="Mask R-CNN with the Edge Agreement Head, on Keras 3."
+    )
+    parser.add_argument("--version", action="version", version=f"mrcnn {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train on a data set in COCO's layout")
+    train.set_defaults(run=_train)
+    train.add_argument("dataset", help="folder with annotations/instances_SUBSET[YEAR].json")
+    train.add_argument("--name", help="names the log folder (default: the data set's folder)")
+    train.add_argument("--train-subset", default="train", metavar="SUBSET")
+    train.add_argument("--val-subset", default="val", metavar="SUBSET")
+    train.add_argument(
+        "--model", default="none", help="none, imagenet, coco, last, or a weights file"
+    )
+    train.add_argument(
+        "--augment", nargs="*", default=["flip"], choices=("flip", "updown", "rotate")
+    )
+
+    evaluate = commands.add_parser("evaluate", help="evaluate weights with pycocotools")
+    evaluate.set_defaults(run=_evaluate)
+    evaluate.add_argument("dataset", help="folder with annotations/instances_SUBSET[YEAR].json")
+    evaluate.add_argument("--model", required=True, help="a weights file; settings lie beside it")
+    evaluate.add_argument("--subset", default="val")
+    evaluate.add_argument("--limit", type=int, default=0, help="number of images (default: all)")
+    evaluate.add_argument("--output", help="folder of the results (default: beside the weights)")
+
+    demo = commands.add_parser("demo", help="train, evaluate and draw on synthetic shapes")
+    demo.set_defaults(run=_demo)
+    demo.add_argument("--output", default="demo_output", help="folder of everything it writes")
+    demo.add_argument("--steps", type=int, default=None, help="training steps")
+
+    for command_parser in (train, evaluate):
+        command_parser.add_argument("--year", default="", help="in the data set's file names")
+        command_parser.add_argument("--logs", default="logs", help="folder of the log folders")
+    if command and command[0] in ("train", "evaluate"):
+        from mrcnn import recipe
+
+        recipe.add_settings_options(train)
+        recipe.add_settings_options(evaluate)
+        recipe.add_schedule_options(train, default="scratch")
+    return parser
+
+
+def _train(args: argparse.Namespace) -> None:
+    import keras
+
+    from mrcnn import recipe, stages
+    from mrcnn.config import Config
+    from mrcnn.data import augment
+    from mrcnn.datasets.coco import CocoDataset
+    from mrcnn.model import MaskRCNN
+
+    train_set, val_set = CocoDataset(), CocoDataset()
+    train_set.load_coco(args.dataset, args.train_subset, year=args.year)
+    val_set.load_coco(args.dataset, args.val_subset, year=args.year)
+    train_set.prepare()
+    val_set.prepare()
+    settings = {
+        "NAME": args.name or Path(args.dataset).resolve().name,
+        "NUM_CLASSES": train_set.num_classes,
+        **recipe.settings_of(args),
+    }
+    config = recipe.configure(Config, settings)
+    chosen = recipe.stages_of(args)
+    print(f"{train_set.num_images} training and {val_set.num_images} validation images")
+    print(recipe.describe(config, chosen))
+
+    keras.utils.set_random_seed(config.SEED)
+    model = MaskRCNN("training", config, args.logs)
+    recipe.load_start_weights(model, args.model)
+    print(f"Settings: {recipe.save_settings(config, model.log_dir)}")
+    transforms = {
+        "flip": augment.HorizontalFlip,
+        "updown": augment.VerticalFlip,
+        "rotate": augment.RandomRotate90,
+    }
+    augmentation = augment.Sequential([transforms[name]() for name in args.augment])
+    model.train_stages(train_set, val_set, chosen, augmentation=augmentation)
+    ends = stages.epochs(chosen, config.STEPS_PER_EPOCH)
+    print(f"Loss curves: {recipe.report_losses(model.log_dir, ends)}")
+    print(f"Weights: {model.find_last()}")
+    for data in (train_set, val_set):
+        print(data.summary())
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from mrcnn import recipe
+    from mrcnn.config import Config
+    from mrcnn.datasets.coco import CocoDataset
+    from mrcnn.model import MaskRCNN
+
+    dataset = CocoDataset()
+    truth = dataset.load_coco(args.dataset, args.subset, year=args.year, return_coco=True)
+    dataset.prepare()
+    stored = recipe.load_settings(args.model)
+    settings = {"NAME": "evaluation", "NUM_CLASSES": dataset.num_classes, **stored}
+    settings |= recipe.inference_settings(recipe.configure(Config, settings))
+    config = recipe.configure(Config, settings | recipe.settings_of(args))
+    print(recipe.describe(config))
+    model = MaskRCNN("inference", config, args.logs)
+    model.load_weights(args.model, by_name=True)
+    folder = args.output or Path(args.model).parent
+    recipe.evaluate(model, dataset, truth, folder, f"{args.subset}{args.year}", args.limit)
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from mrcnn import demo
+
+    demo.run(args.output, **({} if args.steps is None else {"steps": args.steps}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

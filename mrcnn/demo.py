@@ -1,0 +1,109 @@
+"""The main job on an embedded default: learn synthetic shapes from scratch, and show it.
+
+Writes into one folder: the data set in COCO's layout, the log folder with weights and
+losses, the COCO metrics as CSV, the loss curves and a page of detections as PNG.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from mrcnn import recipe, stages
+from mrcnn.config import Config
+from mrcnn.data.augment import HorizontalFlip, Sequential, VerticalFlip
+from mrcnn.datasets.coco import CocoDataset
+from mrcnn.datasets.shapes import CLASS_NAMES, write_shapes
+from mrcnn.model import MaskRCNN
+
+TRAIN_IMAGES = 400
+VAL_IMAGES = 48
+STEPS = 700
+
+
+class DemoConfig(Config):
+    """A small network for 128x128 images, with the Edge Agreement Head of the paper."""
+
+    NAME = "shapes"
+    NUM_CLASSES = 1 + len(CLASS_NAMES)
+    BACKBONE = "resnet10"
+    IMAGE_MIN_DIM = 128
+    IMAGE_MAX_DIM = 128
+    IMAGES_PER_GPU = 8
+    STEPS_PER_EPOCH = 35
+    VALIDATION_STEPS = 2
+    TRAIN_BN = None  # nothing is pretrained, so batch statistics have to be learned
+    TOP_DOWN_PYRAMID_SIZE = 64
+    RPN_CONV_FILTERS = 64
+    MASK_CONV_FILTERS = 64
+    FPN_CLASSIF_FC_LAYERS_SIZE = 256
+    RPN_ANCHOR_SCALES = (8, 16, 32, 64, 128)
+    PRE_NMS_LIMIT = 600
+    POST_NMS_ROIS_TRAINING = 200
+    POST_NMS_ROIS_INFERENCE = 100
+    TRAIN_ROIS_PER_IMAGE = 32
+    MAX_GT_INSTANCES = 24
+    DETECTION_MAX_INSTANCES = 30
+    EDGE_LOSS_FILTERS = ("sobel-x", "sobel-y")
+
+
+def run(output: str | Path, steps: int = STEPS, **settings: Any) -> Path:
+    """Run the demo.
+
+    Args:
+        output: folder of everything it writes; made when missing.
+        steps: training steps in all.
+        settings: settings of `DemoConfig` to change.
+
+    Returns:
+        The folder with the results.
+    """
+    started = time.perf_counter()
+    output = Path(output)
+    data = output / "shapes"
+    print(f"1/4 Data: {TRAIN_IMAGES} + {VAL_IMAGES} images in COCO layout, {data}")
+    write_shapes(data, TRAIN_IMAGES, VAL_IMAGES)
+    train_set, _ = _load(data, "train")
+    val_set, truth = _load(data, "val")
+    for name, data_set in (("train", train_set), ("val", val_set)):
+        print(f"    {name}: {data_set.summary()}")
+
+    config = recipe.configure(DemoConfig, settings)
+    whole = sum(stage.steps for stage in stages.schedule("scratch"))
+    chosen = [
+        replace(stage, steps=max(1, round(stage.steps * steps / whole)))
+        for stage in stages.schedule("scratch")
+    ]
+    print(f"2/4 Training from scratch\n{recipe.describe(config, chosen)}")
+    keras.utils.set_random_seed(config.SEED)
+    model = MaskRCNN("training", config, output / "logs")
+    recipe.save_settings(config, model.log_dir)
+    augmentation = Sequential([HorizontalFlip(), VerticalFlip()])
+    model.train_stages(train_set, val_set, chosen, augmentation=augmentation)
+
+    print("3/4 Evaluation with pycocotools on images the network has not seen")
+    weights = model.find_last()
+    detecting = recipe.configure(
+        DemoConfig, {**settings, **recipe.inference_settings(config), "IMAGES_PER_GPU": 8}
+    )
+    detector = MaskRCNN("inference", detecting, output / "logs")
+    detector.load_weights(weights, by_name=True)
+    recipe.evaluate(detector, val_set, truth, output, "val", pictures=12)
+
+    print("4/4 Loss curves")
+    ends = stages.epochs(chosen, config.STEPS_PER_EPOCH)
+    losses = recipe.report_losses(model.log_dir, ends, output / "losses.png")
+    print(f"Loss curves: {losses}\nWeights: {weights}")
+    print(f"Done in {time.perf_counter() - started:.0f} s. Everything is in {output}")
+    return output
+
+
+def _load(folder: Path, subset: str) -> tuple[CocoDataset, Any]:
+    dataset = CocoDataset()
+    truth = dataset.load_coco(folder, subset, year="", return_coco=True)
+    dataset.prepare()
+    return dataset, truth

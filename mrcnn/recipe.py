@@ -1,0 +1,339 @@
+"""What the commands share: options, settings of a run, its start weights, its evaluation.
+
+A run is a log folder: settings (`config.json`), weights of each epoch, `losses.csv`,
+TensorBoard events; `evaluate` adds the metrics and a page of pictures beside the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from mrcnn import checkpoints, downloads, figures, stages, trainer
+from mrcnn.config import BACKBONES, Config
+from mrcnn.data.boxes import extract_bboxes
+from mrcnn.datasets.coco import CocoDataset
+from mrcnn.evaluation import coco as coco_evaluation
+from mrcnn.ops import edges
+
+SETTINGS_FILE = "config.json"
+DERIVED_SETTINGS = ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE", "POSITIVE_ROIS_PER_IMAGE")
+COCO_WEIGHTS = "mask_rcnn_coco.h5"
+# Layers whose shapes hang on the number of classes.
+CLASS_LAYERS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
+
+
+# --- Options ---------------------------------------------------------------------------
+
+
+def add_settings_options(parser: argparse.ArgumentParser) -> None:
+    """Options that change settings of the configuration."""
+    group = parser.add_argument_group("settings")
+    group.add_argument("--run-name", metavar="NAME", help="second part of the log folder's name")
+    group.add_argument("--backbone", choices=BACKBONES)
+    group.add_argument(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="side of the network's square input, a multiple of 64",
+    )
+    group.add_argument("--mask-size", type=int, choices=(28, 56), help="side of the masks")
+    group.add_argument("--batch-size", type=int, metavar="IMAGES")
+    group.add_argument("--rois", type=int, metavar="N", help="training RoIs an image")
+    group.add_argument("--seed", type=int, help="of weights, batches and target sampling")
+    group.add_argument("--workers", type=int, metavar="N", help="of the loader")
+    group.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other setting of mrcnn.config.Config, such as TRAIN_BN=None",
+    )
+    group = parser.add_argument_group("Edge Agreement Head (arXiv 1809.07069)")
+    group.add_argument(
+        "--edge-loss-filters",
+        nargs="+",
+        metavar="FILTER",
+        help=f"off when not given; of {', '.join([*edges.FILTERS, *edges.SHORTHANDS])}",
+    )
+    group.add_argument("--edge-loss-norm", metavar="P", help="l1 … l5, or a number (default l2)")
+    group.add_argument("--edge-loss-weight-factor", type=float, metavar="ALPHA")
+    group.add_argument("--edge-loss-smoothing-groundtruth", action="store_true")
+    group.add_argument("--edge-loss-smoothing-predictions", action="store_true")
+    group.add_argument("--edge-loss-weight-entropy", action="store_true")
+
+
+def add_schedule_options(parser: argparse.ArgumentParser, default: str) -> None:
+    """Options that say how long and how fast to train."""
+    group = parser.add_argument_group("schedule")
+    group.add_argument("--schedule", choices=tuple(stages.SCHEDULES), default=default)
+    group.add_argument(
+        "--training-mode",
+        choices=stages.MODES,
+        default="full",
+        help="full: all stages; base: all but the last; fine: the last",
+    )
+    length = group.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, help="scale the schedule to so many steps in all")
+    length.add_argument("--scale", type=float, help="factor of every stage's steps")
+    group.add_argument("--steps-per-epoch", type=int, metavar="N")
+    group.add_argument("--validation-steps", type=int, metavar="N")
+    group.add_argument(
+        "--learning-rate", type=float, help="of the fastest stage; the others in proportion"
+    )
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the options of `add_settings_options` change, by name.
+
+    Raises:
+        ValueError: an unknown edge filter or norm, or a bad `--set`.
+    """
+    given: dict[str, Any] = {
+        "RUN_NAME": args.run_name,
+        "BACKBONE": args.backbone,
+        "IMAGES_PER_GPU": args.batch_size,
+        "TRAIN_ROIS_PER_IMAGE": args.rois,
+        "SEED": args.seed,
+        "LOADER_WORKERS": args.workers,
+        "STEPS_PER_EPOCH": getattr(args, "steps_per_epoch", None),
+        "VALIDATION_STEPS": getattr(args, "validation_steps", None),
+        "EDGE_LOSS_WEIGHT_FACTOR": args.edge_loss_weight_factor,
+        "EDGE_LOSS_SMOOTHING_GT": args.edge_loss_smoothing_groundtruth or None,
+        "EDGE_LOSS_SMOOTHING_PREDICTIONS": args.edge_loss_smoothing_predictions or None,
+        "EDGE_LOSS_WEIGHT_ENTROPY": args.edge_loss_weight_entropy or None,
+    }
+    if args.image_size is not None:
+        given |= {"IMAGE_MIN_DIM": args.image_size, "IMAGE_MAX_DIM": args.image_size}
+    if args.mask_size is not None:
+        given["MASK_SHAPE"] = (args.mask_size, args.mask_size)
+    if args.edge_loss_filters is not None:
+        given["EDGE_LOSS_FILTERS"] = edges.resolve_filters(args.edge_loss_filters)
+    if args.edge_loss_norm is not None:
+        edges.parse_norm(args.edge_loss_norm)
+        given["EDGE_LOSS_NORM"] = args.edge_loss_norm
+    given = {name: value for name, value in given.items() if value is not None}
+    return given | dict(_parse_setting(text) for text in args.set)
+
+
+def _parse_setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set: expected NAME=VALUE; received {text!r}.")
+    if not hasattr(Config, name) or name in DERIVED_SETTINGS or not name.isupper():
+        known = [known for known in vars(Config) if known.isupper()]
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"--set: {name!r} is no setting of mrcnn.config.Config.{hint}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value  # a plain word, such as pad64
+
+
+def stages_of(args: argparse.Namespace) -> list[stages.Stage]:
+    """The stages that the options of `add_schedule_options` ask for."""
+    chosen = stages.select(stages.schedule(args.schedule), args.training_mode)
+    scale = args.scale
+    if args.steps is not None:
+        scale = args.steps / sum(stage.steps for stage in chosen)
+    if scale is not None:
+        chosen = [replace(stage, steps=max(1, round(scale * stage.steps))) for stage in chosen]
+    if args.learning_rate is not None:
+        factor = args.learning_rate / max(stage.learning_rate for stage in chosen)
+        chosen = [replace(s, learning_rate=factor * s.learning_rate) for s in chosen]
+    return chosen
+
+
+# --- Settings of a run -------------------------------------------------------------------
+
+
+def configure(base: type[Config], settings: dict[str, Any]) -> Config:
+    """A configuration of class `base` with some settings changed."""
+    return type(base.__name__, (base,), settings)()
+
+
+def save_settings(config: Config, folder: str | Path) -> Path:
+    """Write the settings of a run beside its weights."""
+    path = Path(folder, SETTINGS_FILE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    settings = {
+        name: value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in config.to_dict().items()
+        if name not in DERIVED_SETTINGS and not callable(value)
+    }
+    path.write_text(json.dumps(settings, indent=1, default=str), encoding="utf-8")
+    return path
+
+
+def load_settings(weights: str | Path) -> dict[str, Any]:
+    """The settings beside a weights file; empty when there are none."""
+    path = Path(weights).parent / SETTINGS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        return {name: value for name, value in settings.items() if hasattr(Config, name)}
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise ValueError(f"{path}: expected the settings of a run as JSON; {error}.") from error
+
+
+def inference_settings(config: Config) -> dict[str, Any]:
+    """What differs when a configuration made for training detects instead.
+
+    One image at a time, every detection counts (COCO's metrics look at all scores), and
+    whole images where training takes random windows.
+    """
+    settings: dict[str, Any] = {
+        "GPU_COUNT": 1,
+        "IMAGES_PER_GPU": 1,
+        "DETECTION_MIN_CONFIDENCE": 0,
+    }
+    if config.IMAGE_RESIZE_MODE == "crop":
+        settings["IMAGE_RESIZE_MODE"] = "pad64"
+    return settings
+
+
+# --- Work --------------------------------------------------------------------------------
+
+
+def weights_path(name: str, logs: str | Path, config: Config) -> str:
+    """The file that a `--model` option means.
+
+    Args:
+        name: "imagenet" (ResNet-50) or "coco" (Matterport's release), both downloaded when
+            they are not there; "last", the newest checkpoint of the configuration; or a file.
+        logs: folder of the log folders.
+        config: for its name, run name and backbone.
+    """
+    kind = str(name).lower()
+    if kind == "imagenet":
+        if config.BACKBONE not in ("resnet50", "resnet101"):
+            raise ValueError(
+                f"--model imagenet: the weights are those of ResNet-50; the backbone is "
+                f"{config.BACKBONE!r}. Choose --backbone resnet50, or --model none."
+            )
+        return downloads.imagenet_weights_path()
+    if kind == "coco":
+        return downloads.download_trained_weights(COCO_WEIGHTS)
+    if kind == "last":
+        return checkpoints.find_last(logs, config.NAME, config.RUN_NAME)
+    return str(name)
+
+
+def load_start_weights(model: Any, name: str, exclude: Sequence[str] = CLASS_LAYERS) -> None:
+    """Load the weights that a run starts from.
+
+    Args:
+        model: a `mrcnn.model.MaskRCNN`.
+        name: "none" for Glorot initialisation, or as for `weights_path`.
+        exclude: layers that "coco" leaves out, because they hang on the classes.
+    """
+    if str(name).lower() != "none":
+        path = weights_path(name, model.model_dir, model.config)
+        excluded = exclude if str(name).lower() == "coco" else ()
+        model.load_weights(path, by_name=True, exclude=excluded)
+
+
+def describe(config: Config, chosen: Sequence[stages.Stage] = ()) -> str:
+    """The few settings that a user wants to see before a run starts."""
+    height, width, channels = config.IMAGE_SHAPE
+    lines = [
+        f"backend {keras.backend.backend()}, backbone {config.BACKBONE}, "
+        f"{config.NUM_CLASSES - 1} classes",
+        f"images {height}x{width}x{channels} ({config.IMAGE_RESIZE_MODE}), "
+        f"batch {config.BATCH_SIZE}, masks {config.MASK_SHAPE[0]}x{config.MASK_SHAPE[1]}",
+    ]
+    if len(config.EDGE_LOSS_FILTERS):
+        filters = ", ".join(config.EDGE_LOSS_FILTERS)
+        lines.append(
+            f"edge agreement: {filters}; {config.EDGE_LOSS_NORM}, "
+            f"factor {config.EDGE_LOSS_WEIGHT_FACTOR}"
+        )
+    lines += [
+        f"stage {number}: layers {stage.layers}, {stage.steps} steps at {stage.learning_rate:g}"
+        for number, stage in enumerate(chosen, start=1)
+    ]
+    return "\n".join(lines)
+
+
+def report_losses(
+    log_dir: str | Path, ends: Sequence[int] = (), path: str | Path | None = None
+) -> Path | None:
+    """Draw the loss curves of a run, beside its CSV unless `path` says where."""
+    log = Path(log_dir, trainer.LOSSES_FILE)
+    if not log.is_file():
+        return None
+    return figures.plot_losses(log, path or log.with_name("losses.png"), stages=ends)
+
+
+def evaluate(
+    model: Any,
+    dataset: CocoDataset,
+    ground_truth: Any,
+    folder: str | Path,
+    subset: str,
+    limit: int = 0,
+    pictures: int = 8,
+    min_score: float = 0.5,
+) -> coco_evaluation.Metrics:
+    """Evaluate a model with pycocotools; print the metrics, write them and a page of pictures.
+
+    Args:
+        model: a `mrcnn.model.MaskRCNN` for inference.
+        dataset, ground_truth: of one subset, as `CocoDataset.load_coco` gives them.
+        folder: where `coco_<subset>.csv` and `detections_<subset>.png` go.
+        subset: names the files.
+        limit: number of images; 0: all.
+        pictures: images on the page; 0: no page.
+        min_score: detections below are not drawn.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics, _, timing = coco_evaluation.evaluate_model(
+        model.detect, dataset, ground_truth, limit=limit, batch_size=model.config.BATCH_SIZE
+    )
+    print(coco_evaluation.format_table(metrics))
+    print(
+        f"{timing['images']} images in {timing['seconds']:.1f} s, "
+        f"{timing['detect_seconds']:.1f} s of them detecting"
+    )
+    table = folder / f"coco_{subset}.csv"
+    coco_evaluation.write_csv(table, metrics)
+    print(f"Metrics: {table}")
+    if pictures:
+        image_ids = dataset.image_ids[: min(pictures, limit or pictures)]
+        page = draw_page(model, dataset, image_ids, folder / f"detections_{subset}.png", min_score)
+        print(f"Pictures: {page}")
+    return metrics
+
+
+def draw_page(
+    model: Any, dataset: CocoDataset, image_ids: Sequence[int], path: Path, min_score: float
+) -> Path:
+    """Draw detections beside the ground truth of some images."""
+    images = [dataset.load_image(image_id) for image_id in image_ids]
+    truths, found = [], []
+    for image_id, detected in zip(image_ids, model.detect(images), strict=True):
+        masks, class_ids = dataset.load_mask(image_id)
+        truths.append({"rois": extract_bboxes(masks), "class_ids": class_ids, "masks": masks})
+        keep = detected["scores"] >= min_score
+        found.append(
+            {
+                "rois": detected["rois"][keep],
+                "class_ids": detected["class_ids"][keep],
+                "scores": detected["scores"][keep],
+                "masks": detected["masks"][..., keep],
+            }
+        )
+    titles = [str(dataset.image_info[image_id]["id"]) for image_id in image_ids]
+    return figures.detections_page(images, truths, found, dataset.class_names, path, titles=titles)

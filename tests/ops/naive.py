@@ -1,0 +1,75 @@
+"""Twins of the box and crop operations: plain loops over single boxes, float64.
+
+Only the sample positions of a crop are float32, because one rounding decides whether a
+sample on the border is inside.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def area(box) -> float:
+    y1, x1, y2, x2 = (float(side) for side in box)
+    return max(y2 - y1, 0.0) * max(x2 - x1, 0.0)
+
+
+def iou(a, b) -> float:
+    height = min(float(a[2]), float(b[2])) - max(float(a[0]), float(b[0]))
+    width = min(float(a[3]), float(b[3])) - max(float(a[1]), float(b[1]))
+    if height <= 0 or width <= 0:
+        return 0.0
+    return height * width / (area(a) + area(b) - height * width)
+
+
+def overlaps(boxes1, boxes2) -> np.ndarray:
+    return np.array([[iou(a, b) for b in boxes2] for a in boxes1]).reshape(len(boxes1), len(boxes2))
+
+
+def encode(box, target) -> list[float]:
+    y1, x1, y2, x2 = (float(side) for side in box)
+    t1, l1, t2, l2 = (float(side) for side in target)
+    if y2 <= y1 or x2 <= x1 or t2 <= t1 or l2 <= l1:
+        return [0.0] * 4
+    return [
+        ((t1 + t2) / 2 - (y1 + y2) / 2) / (y2 - y1),
+        ((l1 + l2) / 2 - (x1 + x2) / 2) / (x2 - x1),
+        math.log((t2 - t1) / (y2 - y1)),
+        math.log((l2 - l1) / (x2 - x1)),
+    ]
+
+
+def decode(box, deltas) -> list[float]:
+    y1, x1, y2, x2 = (float(side) for side in box)
+    dy, dx, dh, dw = (float(delta) for delta in deltas)
+    y, x = (y1 + y2) / 2 + dy * (y2 - y1), (x1 + x2) / 2 + dx * (x2 - x1)
+    height, width = (y2 - y1) * math.exp(dh), (x2 - x1) * math.exp(dw)
+    return [y - height / 2, x - width / 2, y + height / 2, x + width / 2]
+
+
+def positions(start, end, side: int, samples: int) -> np.ndarray:
+    """Where a box's samples lie along an axis of `side` cells; one rounding a step."""
+    start, end, last = np.float32(start), np.float32(end), np.float32(side - 1)
+    if samples == 1:
+        return np.array([np.float32(0.5) * (start + end) * last])
+    step = (end - start) * last / np.float32(samples - 1)
+    first = start * last
+    return np.array([first + np.float32(i) * step for i in range(samples)])
+
+
+def crop(image: np.ndarray, box, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear samples [h, w, C] of an image [H, W, C]; 0 outside."""
+    height, width, channels = image.shape
+    result = np.zeros((*size, channels))
+    for i, y in enumerate(positions(box[0], box[2], height, size[0])):
+        for j, x in enumerate(positions(box[1], box[3], width, size[1])):
+            if not (0 <= y <= height - 1 and 0 <= x <= width - 1):
+                continue
+            top, left = math.floor(y), math.floor(x)
+            for v, along_y in ((top, 1 - (y - top)), (top + 1, y - top)):
+                for u, along_x in ((left, 1 - (x - left)), (left + 1, x - left)):
+                    if along_y and along_x:
+                        result[i, j] += float(along_y) * float(along_x) * image[v, u]
+    return result

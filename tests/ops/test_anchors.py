@@ -1,0 +1,91 @@
+"""Anchors of the feature pyramid."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrcnn.ops import anchors as anchor_ops
+
+few = settings(max_examples=20, deadline=None)
+
+
+def naive_anchors(scale, ratios, shape, step, anchor_stride) -> list[list[float]]:
+    result = []
+    for row in range(0, shape[0], anchor_stride):
+        for column in range(0, shape[1], anchor_stride):
+            for ratio in ratios:
+                height, width = scale / ratio**0.5, scale * ratio**0.5
+                y, x = row * step, column * step
+                result.append([y - height / 2, x - width / 2, y + height / 2, x + width / 2])
+    return result
+
+
+class TestLevel:
+    @given(
+        scale=st.integers(1, 512),
+        ratios=st.lists(st.sampled_from([0.25, 0.5, 1, 2, 3.5]), min_size=1, max_size=3),
+        shape=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+        step=st.sampled_from([4, 16]),
+        anchor_stride=st.integers(1, 3),
+    )
+    @few
+    def test_like_the_loops(self, scale, ratios, shape, step, anchor_stride):
+        got = anchor_ops.level_anchors(scale, ratios, shape, step, anchor_stride)
+        expected = naive_anchors(scale, ratios, shape, step, anchor_stride)
+        assert got.dtype == np.float64
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-9)
+
+    def test_by_hand(self):
+        got = anchor_ops.level_anchors(16, [1, 4], (1, 2), 8)
+        first = [[-8, -8, 8, 8], [-4, -16, 4, 16]]  # a ratio of 4 is wide
+        np.testing.assert_allclose(got, first + [[y, x + 8, v, u + 8] for y, x, v, u in first])
+
+    @given(scale=st.floats(1, 512), ratio=st.floats(0.1, 10))
+    @few
+    def test_area_and_shape(self, scale, ratio):
+        y1, x1, y2, x2 = anchor_ops.level_anchors(scale, [ratio], (1, 1), 4)[0]
+        assert (y2 - y1) * (x2 - x1) == pytest.approx(scale**2)
+        assert (x2 - x1) / (y2 - y1) == pytest.approx(ratio)
+        assert (y1 + y2, x1 + x2) == pytest.approx((0, 0))
+
+    def test_no_cells(self):
+        assert anchor_ops.level_anchors(32, [0.5, 1, 2], (0, 3), 4).shape == (0, 4)
+
+
+class TestPyramid:
+    def test_levels_follow_one_another(self):
+        scales, ratios, shapes, strides = [8, 16], [0.5, 1], [(4, 3), (2, 2)], [4, 8]
+        got = anchor_ops.pyramid_anchors(scales, ratios, shapes, strides)
+        fine = anchor_ops.level_anchors(8, ratios, (4, 3), 4)
+        coarse = anchor_ops.level_anchors(16, ratios, (2, 2), 8)
+        np.testing.assert_array_equal(got, np.concatenate([fine, coarse]))
+
+    def test_levels_must_be_of_one_number(self):
+        with pytest.raises(ValueError):
+            anchor_ops.pyramid_anchors([8, 16], [1], [(4, 4)], [4, 8])
+
+    def test_feature_shapes_round_up(self):
+        got = anchor_ops.feature_shapes((100, 130, 3), [4, 8, 64])
+        assert got.tolist() == [[25, 33], [13, 17], [2, 3]]
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_parity(shared, case):
+    folder = shared / "fixtures"
+    vectors = np.load(folder / "util_vectors.npz")
+    facts = json.loads((folder / "util_vectors.json").read_text())[f"anch{case}"]
+    shapes = anchor_ops.feature_shapes(facts["image_shape"], facts["strides"])
+    np.testing.assert_array_equal(shapes, vectors[f"anch{case}_shapes"])
+    anchors = anchor_ops.pyramid_anchors(
+        facts["scales"], facts["ratios"], shapes, facts["strides"], facts["anchor_stride"]
+    )
+    assert len(anchors) == vectors[f"anch{case}_count"]
+    np.testing.assert_allclose(anchors.sum(axis=0), vectors[f"anch{case}_sum"], rtol=1e-9)
+    if facts["sampled"] != "all":
+        anchors = np.concatenate([anchors[:200], anchors[::997], anchors[-200:]])
+    np.testing.assert_allclose(anchors, vectors[f"anch{case}"], rtol=1e-9, atol=1e-9)

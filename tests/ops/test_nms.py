@@ -1,0 +1,220 @@
+"""Non-maximum suppression, and what is built on it: proposals and detections."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from mrcnn.layers.detections import refine_detections
+from mrcnn.layers.proposals import propose
+from mrcnn.ops.nms import nms_sorted
+from tests.ops import naive
+from tests.ops.variants import quick
+from tests.support import compiled, gradient
+
+few = settings(max_examples=8, deadline=None)
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the native kernels are TensorFlow's"
+)
+STD_DEV = np.array([0.1, 0.1, 0.2, 0.2], np.float32)
+IMAGES, ROWS = 7, 12
+
+
+@pytest.fixture(scope="module")
+def vectors(shared):
+    return np.load(shared / "fixtures" / "loss_vectors.npz")
+
+
+def naive_nms(boxes, valid, threshold, count, groups=None) -> tuple[np.ndarray, np.ndarray]:
+    index, found = np.zeros((len(boxes), count), int), np.zeros((len(boxes), count), bool)
+    for b, image in enumerate(boxes):
+        kept: list[int] = []
+        for i in range(len(image)):
+            if not valid[b, i] or len(kept) == count:
+                continue
+            rivals = [j for j in kept if groups is None or groups[b, i] == groups[b, j]]
+            if not any(naive.iou(image[i], image[j]) > threshold for j in rivals):
+                kept.append(i)
+        index[b, : len(kept)], found[b, : len(kept)] = kept, True
+    return index, found
+
+
+def images(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(boxes, valid, groups): two random images and five awkward ones."""
+    rng = np.random.default_rng(seed)
+    boxes = np.sort(rng.uniform(0, 1, (IMAGES, ROWS, 2, 2)), axis=2).reshape(IMAGES, ROWS, 4)
+    boxes[0] = [0.2, 0.2, 0.7, 0.7] + rng.uniform(-0.1, 0.1, (ROWS, 4))  # a heap
+    valid = rng.uniform(size=(IMAGES, ROWS)) < 0.8
+    boxes[2], valid[2] = [0.1, 0.1, 0.9, 0.9], True  # the same box again and again
+    boxes[3] = 0  # no area: none suppresses another
+    valid[4] = False
+    valid[5] = np.arange(ROWS) == ROWS - 1
+    # An IoU of exactly one half, touching boxes, and boxes outside.
+    boxes[6, :6] = [[0, 0, 1, 1], [0, 0, 0.5, 1], [0.5, 0, 1, 1], [2, 2, 3, 3], [0] * 4, [1] * 4]
+    boxes[6, 6:], valid[6] = boxes[6, :6] - [0, 0, 0, 0.125], True
+    groups = rng.integers(0, 3, (IMAGES, ROWS))
+    return boxes.astype(np.float32), valid, groups.astype(np.int32)
+
+
+def everything(boxes, valid, groups):
+    return {
+        "few": nms_sorted(boxes, valid, 0.5, 3),
+        "more than rows": nms_sorted(boxes, valid, 0.5, ROWS + 2),
+        "groups": nms_sorted(boxes, valid, 0.5, 6, groups=groups),
+    }
+
+
+EVERYTHING = compiled(everything)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_like_the_loops(seed):
+    boxes, valid, groups = images(seed)
+    expected = {
+        "few": naive_nms(boxes, valid, 0.5, 3),
+        "more than rows": naive_nms(boxes, valid, 0.5, ROWS + 2),
+        "groups": naive_nms(boxes, valid, 0.5, 6, groups),
+    }
+    for name, run in EVERYTHING:
+        got = run(boxes, valid, groups)
+        for key, (index, found) in expected.items():
+            np.testing.assert_array_equal(got[key][1], found, err_msg=f"{name} {key}")
+            np.testing.assert_array_equal(got[key][0], index, err_msg=f"{name} {key}")
+        assert got["few"][0].dtype == np.int32, name
+
+
+@given(seed=st.integers(0, 2**32 - 1), threshold=st.sampled_from([0.0, 0.3, 0.7, 1.0]))
+@few
+def test_what_is_kept(seed, threshold):
+    boxes, valid, _ = images(seed)
+    index, found = map(ops.convert_to_numpy, nms_sorted(boxes, valid, threshold, ROWS))
+    for b in range(IMAGES):
+        kept = index[b, found[b]]
+        assert valid[b, kept].all()
+        assert (np.diff(kept) > 0).all()  # in order of score
+        overlaps = np.triu(naive.overlaps(boxes[b, kept], boxes[b, kept]), 1)
+        assert (overlaps <= threshold + 1e-6).all()
+        lost = np.setdiff1d(np.flatnonzero(valid[b]), kept)
+        reasons = naive.overlaps(boxes[b, lost], boxes[b, kept]) > threshold - 1e-6
+        assert (reasons & (kept < lost[:, None])).any(axis=1).all()
+
+
+def test_no_gradient_flows_to_the_boxes():
+    boxes, valid, _ = images(3)
+
+    def kept(b):
+        index, found = nms_sorted(b, ops.convert_to_tensor(valid), 0.5, 3)
+        return ops.sum(ops.cast(index, "float32")) + ops.sum(ops.cast(found, "float32"))
+
+    assert not gradient(kept, boxes).any()
+
+
+@on_tensorflow
+class TestNative:
+    @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.7, 1.0])
+    @pytest.mark.parametrize("count", [1, 5, ROWS + 3])
+    @pytest.mark.parametrize("grouped", [False, True])
+    def test_like_the_loops(self, threshold, count, grouped):
+        for seed in range(4):
+            boxes, valid, groups = images(seed)
+            groups = groups if grouped else None
+            tensors = map(ops.convert_to_tensor, (boxes, valid))
+            kinds = ops.convert_to_tensor(groups) if grouped else None
+            got = nms_sorted(*tensors, threshold, count, groups=kinds, native=True)
+            index, found = naive_nms(boxes, valid, threshold, count, groups)
+            np.testing.assert_array_equal(got[1], found)
+            np.testing.assert_array_equal(got[0], index)
+
+    def test_the_twins_agree(self):
+        run = dict(EVERYTHING)["xla"]
+        for seed in range(100, 160):
+            boxes, valid, groups = map(ops.convert_to_tensor, images(seed))
+            pure = run(boxes, valid, groups)
+            native = {
+                "few": nms_sorted(boxes, valid, 0.5, 3, native=True),
+                "more than rows": nms_sorted(boxes, valid, 0.5, ROWS + 2, native=True),
+                "groups": nms_sorted(boxes, valid, 0.5, 6, groups=groups, native=True),
+            }
+            for key, (index, found) in native.items():
+                np.testing.assert_array_equal(pure[key][0], index, err_msg=key)
+                np.testing.assert_array_equal(pure[key][1], found, err_msg=key)
+
+    def test_in_a_graph(self):
+        import tensorflow as tf
+
+        boxes, valid, groups = images(5)
+        run = tf.function(
+            lambda: (
+                nms_sorted(boxes, valid, 0.5, 4, native=True),
+                nms_sorted(boxes, valid, 0.5, 4, groups=groups, native=True),
+            ),
+            jit_compile=False,
+        )
+        for got, kinds in zip(run(), (None, groups), strict=True):
+            for part, expected in zip(got, naive_nms(boxes, valid, 0.5, 4, kinds), strict=True):
+                np.testing.assert_array_equal(part, expected)
+
+
+@pytest.mark.parametrize("native", [False, pytest.param(True, marks=on_tensorflow)])
+class TestParity:
+    @pytest.mark.parametrize("tenths", [3, 5, 7])
+    def test_kernel(self, vectors, tenths, native):
+        order = np.argsort(-vectors["nms_scores"], kind="stable")
+        boxes, valid = vectors["nms_boxes"][order][None], np.ones((1, len(order)), bool)
+        boxes, valid = ops.convert_to_tensor(boxes), ops.convert_to_tensor(valid)
+        index, found = nms_sorted(boxes, valid, tenths / 10, len(order), native=native)
+        kept = order[ops.convert_to_numpy(index)[ops.convert_to_numpy(found)]]
+        np.testing.assert_array_equal(kept, vectors[f"nms_keep_{tenths}"])
+
+    @pytest.mark.parametrize("key, threshold", [("prop_out", 0.7), ("prop_out_big", 0.3)])
+    def test_proposals(self, vectors, key, threshold, native):
+        expected = vectors[key]
+
+        def run(scores, deltas, anchors):
+            return propose(
+                scores,
+                deltas,
+                anchors,
+                pre_nms_limit=200,
+                proposal_count=expected.shape[1],
+                nms_threshold=threshold,
+                std_dev=ops.convert_to_tensor(STD_DEV),
+                native=native,
+            )
+
+        # Eager or compiled by XLA, whichever is the quicker of the two.
+        run = dict(compiled(run))["eager" if native else "xla"]
+        scores = vectors["prop_scores"][..., 1]
+        got, chosen, moved = run(scores, vectors["prop_deltas"], vectors["prop_anchors"])
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+        assert chosen.shape == moved.shape == (2, 200, 4)
+
+    @pytest.mark.parametrize(
+        "key, confidence, background",
+        [("ref_out", 0.5, 0), ("ref_out_noconf", 0.0, 0), ("ref_out_allbg", 0.5, 1)],
+    )
+    def test_detections(self, vectors, key, confidence, background, native):
+        probabilities = vectors["ref_probs"].copy()
+        if background:
+            probabilities[:] = [1, 0, 0, 0]
+
+        def run(rois, probabilities, deltas, window):
+            return refine_detections(
+                rois,
+                probabilities,
+                deltas,
+                window,
+                std_dev=ops.convert_to_tensor(STD_DEV),
+                min_confidence=confidence,
+                nms_threshold=0.3,
+                max_instances=len(vectors[key]),
+                native=native,
+            )
+
+        rest = [vectors[f"ref_{name}"][None] for name in ("rois", "deltas", "window")]
+        got = quick(run)(rest[0], probabilities[None], *rest[1:])
+        np.testing.assert_allclose(got[0], vectors[key], atol=1e-5)

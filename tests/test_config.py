@@ -1,0 +1,188 @@
+"""Config: the ancestors' defaults, derived settings, and errors that name the setting."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+
+from mrcnn.config import Config
+
+DEFAULTS = {
+    "NAME": None,
+    "GPU_COUNT": 1,
+    "IMAGES_PER_GPU": 2,
+    "STEPS_PER_EPOCH": 1000,
+    "VALIDATION_STEPS": 50,
+    "BACKBONE": "resnet101",
+    "COMPUTE_BACKBONE_SHAPE": None,
+    "BACKBONE_STRIDES": [4, 8, 16, 32, 64],
+    "FPN_CLASSIF_FC_LAYERS_SIZE": 1024,
+    "TOP_DOWN_PYRAMID_SIZE": 256,
+    "NUM_CLASSES": 1,
+    "RPN_ANCHOR_SCALES": (32, 64, 128, 256, 512),
+    "RPN_ANCHOR_RATIOS": [0.5, 1, 2],
+    "RPN_ANCHOR_STRIDE": 1,
+    "RPN_NMS_THRESHOLD": 0.7,
+    "RPN_TRAIN_ANCHORS_PER_IMAGE": 256,
+    "PRE_NMS_LIMIT": 6000,
+    "POST_NMS_ROIS_TRAINING": 2000,
+    "POST_NMS_ROIS_INFERENCE": 1000,
+    "USE_MINI_MASK": True,
+    "MINI_MASK_SHAPE": (56, 56),
+    "IMAGE_RESIZE_MODE": "square",
+    "IMAGE_MIN_DIM": 800,
+    "IMAGE_MAX_DIM": 1024,
+    "IMAGE_MIN_SCALE": 0,
+    "IMAGE_CHANNEL_COUNT": 3,
+    "MEAN_PIXEL": [123.7, 116.8, 103.9],
+    "TRAIN_ROIS_PER_IMAGE": 200,
+    "ROI_POSITIVE_RATIO": 0.33,
+    "POOL_SIZE": 7,
+    "MASK_POOL_SIZE": 14,
+    "MASK_SHAPE": [28, 28],
+    "MAX_GT_INSTANCES": 100,
+    "RPN_BBOX_STD_DEV": [0.1, 0.1, 0.2, 0.2],
+    "BBOX_STD_DEV": [0.1, 0.1, 0.2, 0.2],
+    "DETECTION_MAX_INSTANCES": 100,
+    "DETECTION_MIN_CONFIDENCE": 0.7,
+    "DETECTION_NMS_THRESHOLD": 0.3,
+    "LEARNING_RATE": 0.001,
+    "LEARNING_MOMENTUM": 0.9,
+    "WEIGHT_DECAY": 0.0001,
+    "USE_RPN_ROIS": True,
+    "TRAIN_BN": False,
+    "GRADIENT_CLIP_NORM": 5.0,
+    # The Edge Agreement Head's.
+    "EDGE_LOSS_FILTERS": [],
+    "EDGE_LOSS_NORM": "l2",
+    "EDGE_LOSS_WEIGHT_FACTOR": 1.0,
+    "EDGE_LOSS_SMOOTHING_GT": False,
+    "EDGE_LOSS_SMOOTHING_PREDICTIONS": False,
+    "EDGE_LOSS_WEIGHT_ENTROPY": False,
+    "RUN_NAME": None,
+    # Derived.
+    "BATCH_SIZE": 2,
+    "IMAGE_SHAPE": [1024, 1024, 3],
+    "IMAGE_META_SIZE": 13,
+}
+
+
+def configure(**settings) -> Config:
+    return type("SomeConfig", (Config,), settings)()
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_the_defaults_are_the_ancestors(name: str):
+    value, expected = getattr(Config(), name), DEFAULTS[name]
+    if isinstance(expected, (list, tuple)):
+        assert list(value) == list(expected)
+    else:
+        assert value == expected and type(value) is type(expected)
+
+
+def test_every_loss_weighs_one():
+    names = ["rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss"]
+    weights = Config().LOSS_WEIGHTS
+    assert set(weights) >= {*names, "mrcnn_mask_loss"} and set(weights.values()) == {1.0}
+
+
+def test_derived_settings_follow():
+    config = configure(GPU_COUNT=2, IMAGES_PER_GPU=3, NUM_CLASSES=81, IMAGE_MAX_DIM=512)
+    assert config.BATCH_SIZE == 6
+    assert config.IMAGE_META_SIZE == 1 + 3 + 3 + 4 + 1 + 81
+    np.testing.assert_array_equal(config.IMAGE_SHAPE, [512, 512, 3])
+    assert config.POSITIVE_ROIS_PER_IMAGE == 66
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"IMAGE_RESIZE_MODE": "crop", "IMAGE_MIN_DIM": 256}, [256, 256]),
+        ({"IMAGE_RESIZE_MODE": "pad64", "IMAGE_PAD_SHAPE": (320, 640)}, [320, 640]),
+        ({"IMAGE_RESIZE_MODE": "none", "IMAGE_PAD_SHAPE": (320, 640)}, [320, 640]),
+        ({"IMAGE_RESIZE_MODE": "pad64", "IMAGE_MAX_DIM": 640}, [640, 640]),
+        ({"IMAGE_RESIZE_MODE": "square", "IMAGE_PAD_SHAPE": (320, 640)}, [1024, 1024]),
+    ],
+)
+def test_the_image_shape_follows_the_resize_mode(settings: dict, expected: list[int]):
+    assert list(configure(**settings).IMAGE_SHAPE[:2]) == expected
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"BACKBONE": "resnet34"},
+        {"BACKBONE": 50},
+        {"IMAGE_RESIZE_MODE": "stretch"},
+        {"GPU_COUNT": 0},
+        {"IMAGES_PER_GPU": 1.5},
+        {"STEPS_PER_EPOCH": -1},
+        {"NUM_CLASSES": 0},
+        {"MAX_GT_INSTANCES": True},
+        {"RPN_NMS_THRESHOLD": 1.5},
+        {"ROI_POSITIVE_RATIO": -0.1},
+        {"DETECTION_MIN_CONFIDENCE": 70},
+        {"WEIGHT_DECAY": -1e-4},
+        {"MASK_SHAPE": (28, 56)},
+        {"MASK_SHAPE": (30, 30)},
+        {"MEAN_PIXEL": [1.0, 2.0]},
+        {"RPN_ANCHOR_SCALES": (32, 64)},
+        {"LOSS_WEIGHTS": {"mask_loss": 1.0}},
+        {"IMAGE_MAX_DIM": 1000},
+        {"IMAGE_RESIZE_MODE": "crop", "IMAGE_MIN_DIM": 100},
+        {"IMAGE_RESIZE_MODE": "pad64", "IMAGE_PAD_SHAPE": (320, 600)},
+    ],
+    ids=lambda settings: "-".join(settings),
+)
+def test_an_error_names_the_setting_and_both_values(settings: dict):
+    name = list(settings)[-1]
+    with pytest.raises(ValueError, match=rf"SomeConfig\.{name}: expected .+; received .+\."):
+        configure(**settings)
+
+
+def test_an_image_size_that_does_not_fit_comes_with_one_that_does():
+    with pytest.raises(ValueError, match="such as 1024"):
+        configure(IMAGE_MAX_DIM=1000)
+
+
+def test_a_callable_backbone_needs_its_shapes():
+    def backbone(image, stage5, train_bn):
+        return None
+
+    with pytest.raises(ValueError, match="COMPUTE_BACKBONE_SHAPE"):
+        configure(BACKBONE=staticmethod(backbone))
+    config = configure(BACKBONE=staticmethod(backbone), COMPUTE_BACKBONE_SHAPE=staticmethod(len))
+    assert config.BACKBONE is backbone
+
+
+def test_values_that_differ_but_are_right():
+    configure(GRADIENT_CLIP_NORM=None, MEAN_PIXEL=np.array([127.5]), IMAGE_CHANNEL_COUNT=5)
+    configure(MASK_SHAPE=[56, 56], TRAIN_BN=None, NUM_CLASSES=np.int64(3))
+
+
+def test_attributes_of_ones_own_are_welcome():
+    config = configure(NAME="nucleus", MY_OWN=7)
+    config.EXTRA = "later"
+    assert config.MY_OWN == 7
+    assert config.to_dict()["MY_OWN"] == 7 and config.to_dict()["EXTRA"] == "later"
+    assert not hasattr(Config, "MY_OWN")
+
+
+def test_to_dict_holds_every_setting_sorted():
+    settings = Config().to_dict()
+    assert set(DEFAULTS) <= set(settings) and list(settings) == sorted(settings)
+    assert all(name.isupper() for name in settings)
+
+
+def test_display_prints_every_setting(capsys: pytest.CaptureFixture):
+    config = configure(NAME="shapes", MY_OWN=7)
+    config.display()
+    printed = capsys.readouterr().out
+    file = io.StringIO()
+    config.display(file=file)
+    assert file.getvalue() == printed
+    lines = {line.split()[0]: line for line in printed.splitlines() if line.strip()}
+    assert set(config.to_dict()) <= set(lines)
+    assert lines["NAME"].split()[1] == "shapes" and lines["MY_OWN"].split()[1] == "7"
