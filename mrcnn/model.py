@@ -29,7 +29,7 @@ from mrcnn.data.molding import (
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.resnet import conv_block, identity_block, resnet_graph
 from mrcnn.layers.rpn import build_rpn_model, rpn_graph
-from mrcnn.stages import Stage, layer_regex
+from mrcnn.stages import Stage
 from mrcnn.stages import epochs as stage_epochs
 from mrcnn.weights import WeightsReport, load_weights, save_weights
 
@@ -156,7 +156,7 @@ class MaskRCNN:
         indent: int = 0,
         verbose: int = 1,
     ) -> None:
-        """Let the layers learn whose whole name matches a regular expression."""
+        """Let exactly the layers learn that a group or regular expression names."""
         names = trainer.set_trainable(keras_model or self.keras_model, layer_regex)
         if verbose > 0:
             print(f"{' ' * indent}{len(names)} layers learn: {_shorten(names)}")
@@ -194,7 +194,7 @@ class MaskRCNN:
             return None
         print(f"\nEpochs {self.epoch + 1} to {epochs}, learning rate {learning_rate}")
         print(f"Weights and logs: {self.log_dir}")
-        self.set_trainable(layer_regex(layers))
+        self.set_trainable(layers)
         self.compile(learning_rate, self.config.LEARNING_MOMENTUM)
         history = trainer.fit(
             self.keras_model,

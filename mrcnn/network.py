@@ -122,7 +122,7 @@ def build_training(config: Config) -> TrainingModel:
 
     Returns:
         A model whose inputs are those of `mrcnn.data.loader` and whose outputs are the
-        weighted losses by name.
+        weighted losses by name, and the class probabilities.
     """
     height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
     masks = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else (height, width)
@@ -170,7 +170,7 @@ def build_training(config: Config) -> TrainingModel:
     )([rois, gt_class_ids, normalized_boxes, gt_masks])
     slots = config.POSITIVE_ROIS_PER_IMAGE
     positive_ids = targets.class_ids[:, :slots]
-    class_logits, _, deltas = build_box_head(targets.rois, trunk, meta, config)
+    class_logits, probabilities, deltas = build_box_head(targets.rois, trunk, meta, config)
     class_masks = build_mask_head(targets.rois[:, :slots], trunk, meta, config)
     own_masks = OwnClassMasks(name="own_class_masks")([class_masks, positive_ids])
 
@@ -186,7 +186,9 @@ def build_training(config: Config) -> TrainingModel:
         "mrcnn_bbox_loss": [targets.deltas, targets.class_ids, deltas],
         "mrcnn_mask_loss": [targets.masks, positive_ids, own_masks],
     }
-    outputs = {
+    # Not used by any loss, but scripts ask the graph for this layer.
+    outputs = {"mrcnn_class": probabilities}
+    outputs |= {
         name: LossLayer(name, _loss_weight(name, config))(values)
         for name, values in arguments.items()
     }

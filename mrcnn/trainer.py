@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,34 +20,30 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Loader
 from mrcnn.network import TrainingModel
 from mrcnn.ops import native_kernels
+from mrcnn.stages import matching_layers, weighted_layers
 from mrcnn.weights import save_weights
 
 LOSSES_FILE = "losses.csv"
 
 
-def set_trainable(model: keras.Model, layer_regex: str) -> list[str]:
-    """Let exactly the layers whose whole name matches learn, nested models included.
+def set_trainable(model: keras.Model, layers: str) -> list[str]:
+    """Let exactly the layers learn that a group or regular expression names.
+
+    Args:
+        model: nested models are entered.
+        layers: see `mrcnn.stages.matching_layers`.
 
     Returns:
-        Names of the layers with weights that learn now, in the model's order.
+        Names of the layers that learn now.
+
+    Raises:
+        ValueError: no layer with weights matches.
     """
-    pattern = re.compile(layer_regex)
-    chosen: list[str] = []
-
-    def visit(layers: Sequence[keras.layers.Layer], inherited: bool) -> None:
-        for layer in layers:
-            matches = inherited or bool(pattern.fullmatch(layer.name))
-            if isinstance(layer, keras.Model):
-                layer.trainable = True  # a frozen model would freeze its layers with it
-                visit(layer.layers, matches)
-            elif layer.weights:
-                layer.trainable = matches
-                if matches:
-                    chosen.append(layer.name)
-
-    model.trainable = True
-    visit(model.layers, inherited=False)
-    return chosen
+    chosen = matching_layers(model, layers)
+    model.trainable = True  # and all inside: a frozen inner model would freeze its layers
+    for layer, _ in weighted_layers(model):
+        layer.trainable = any(layer is one for one in chosen)
+    return [layer.name for layer in chosen]
 
 
 def compile_model(
@@ -60,25 +55,21 @@ def compile_model(
     again changes nothing but the optimizer. When the same weights learn as before, the
     optimizer is set back instead: that spares tracing the step again.
     """
-    used = getattr(model, "optimizer", None)
-    if used is not None and used.built and _learns_the_same(model, used, momentum):
-        for variable in used.variables:
-            variable.assign(ops.zeros_like(variable))
-        used.learning_rate = learning_rate
-        return
-    optimizer = keras.optimizers.SGD(
-        learning_rate=learning_rate,
-        momentum=momentum,
-        global_clipnorm=config.GRADIENT_CLIP_NORM or None,
-    )
+    clip_norm = config.GRADIENT_CLIP_NORM or None
     jit_compile = native_kernels.default_jit_compile(config.JIT_COMPILE)
+    # What the traced step hangs on, beside the graph.
+    learned = tuple(id(variable) for variable in model.trainable_variables)
+    traced = (learned, momentum, clip_norm, jit_compile)
+    if getattr(model, "traced_with", None) == traced:
+        for variable in model.optimizer.variables:
+            variable.assign(ops.zeros_like(variable))
+        model.optimizer.learning_rate = learning_rate
+        return
+    optimizer = keras.optimizers.SGD(learning_rate, momentum, global_clipnorm=clip_norm)
+    # Otherwise its variables are made in the first step, which is then traced twice.
+    optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, jit_compile=jit_compile)
-
-
-def _learns_the_same(model: TrainingModel, optimizer: Any, momentum: float) -> bool:
-    old = [id(variable) for variable in optimizer._trainable_variables]
-    new = [id(variable) for variable in model.trainable_variables]
-    return old == new and optimizer.momentum == momentum
+    model.traced_with = traced
 
 
 def fit(
