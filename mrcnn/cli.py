@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mrcnn import __version__
 
@@ -21,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         args.run(args)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f"mrcnn: {error}", file=sys.stderr)
         return 2
     return 0
@@ -73,65 +74,42 @@ def _parser(command: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _train(args: argparse.Namespace) -> None:
-    import keras
-
-    from mrcnn import recipe, stages
-    from mrcnn.config import Config
+    from mrcnn import commands
     from mrcnn.data import augment
-    from mrcnn.datasets.coco import CocoDataset
-    from mrcnn.model import MaskRCNN
 
-    train_set, val_set = CocoDataset(), CocoDataset()
-    train_set.load_coco(args.dataset, args.train_subset, year=args.year)
-    val_set.load_coco(args.dataset, args.val_subset, year=args.year)
-    train_set.prepare()
-    val_set.prepare()
-    settings = {
-        "NAME": args.name or Path(args.dataset).resolve().name,
-        "NUM_CLASSES": train_set.num_classes,
-        **recipe.settings_of(args),
-    }
-    config = recipe.configure(Config, settings)
-    chosen = recipe.stages_of(args)
-    print(f"{train_set.num_images} training and {val_set.num_images} validation images")
-    print(recipe.describe(config, chosen))
-
-    keras.utils.set_random_seed(config.SEED)
-    model = MaskRCNN("training", config, args.logs)
-    recipe.load_start_weights(model, args.model)
-    print(f"Settings: {recipe.save_settings(config, model.log_dir)}")
+    train_set, _ = _load(args.dataset, args.train_subset, args.year)
+    val_set, _ = _load(args.dataset, args.val_subset, args.year)
     transforms = {
         "flip": augment.HorizontalFlip,
         "updown": augment.VerticalFlip,
         "rotate": augment.RandomRotate90,
     }
     augmentation = augment.Sequential([transforms[name]() for name in args.augment])
-    model.train_stages(train_set, val_set, chosen, augmentation=augmentation)
-    ends = stages.epochs(chosen, config.STEPS_PER_EPOCH)
-    print(f"Loss curves: {recipe.report_losses(model.log_dir, ends)}")
-    print(f"Weights: {model.find_last()}")
-    for data in (train_set, val_set):
-        print(data.summary())
+    base = _config(args.name or Path(args.dataset).resolve().name)
+    commands.train(base, args, train_set, val_set, augmentation=augmentation)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from mrcnn import recipe
-    from mrcnn.config import Config
+    from mrcnn import commands
+
+    dataset, truth = _load(args.dataset, args.subset, args.year)
+    subset = f"{args.subset}{args.year}"
+    commands.evaluate(_config("evaluation"), args, args.model, dataset, truth, subset)
+
+
+def _load(folder: str, subset: str, year: str) -> tuple[Any, Any]:
     from mrcnn.datasets.coco import CocoDataset
-    from mrcnn.model import MaskRCNN
 
     dataset = CocoDataset()
-    truth = dataset.load_coco(args.dataset, args.subset, year=args.year, return_coco=True)
+    truth = dataset.load_coco(folder, subset, year=year, return_coco=True)
     dataset.prepare()
-    stored = recipe.load_settings(args.model)
-    settings = {"NAME": "evaluation", "NUM_CLASSES": dataset.num_classes, **stored}
-    settings |= recipe.inference_settings(recipe.configure(Config, settings))
-    config = recipe.configure(Config, settings | recipe.settings_of(args))
-    print(recipe.describe(config))
-    model = MaskRCNN("inference", config, args.logs)
-    model.load_weights(args.model, by_name=True)
-    folder = args.output or Path(args.model).parent
-    recipe.evaluate(model, dataset, truth, folder, f"{args.subset}{args.year}", args.limit)
+    return dataset, truth
+
+
+def _config(name: str) -> type:
+    from mrcnn.config import Config
+
+    return type("Config", (Config,), {"NAME": name})
 
 
 def _demo(args: argparse.Namespace) -> None:

@@ -216,6 +216,7 @@ class MaskRCNN:
         train_dataset: Dataset,
         val_dataset: Dataset | None,
         stages: Sequence[Stage],
+        start: int = 0,
         **options: Any,
     ) -> None:
         """Train stage after stage; stages whose epochs are done are passed over.
@@ -223,9 +224,10 @@ class MaskRCNN:
         Args:
             train_dataset, val_dataset: as in `train`.
             stages: see `mrcnn.stages`.
+            start: the epoch at which the first stage begins.
             options: as in `train`, such as `augmentation`.
         """
-        ends = stage_epochs(stages, self.config.STEPS_PER_EPOCH)
+        ends = stage_epochs(stages, self.config.STEPS_PER_EPOCH, start)
         for stage, end in zip(stages, ends, strict=True):
             self.train(
                 train_dataset, val_dataset, stage.learning_rate, end, stage.layers, **options

@@ -28,6 +28,7 @@ from mrcnn.ops import edges
 SETTINGS_FILE = "config.json"
 DERIVED_SETTINGS = ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE", "POSITIVE_ROIS_PER_IMAGE")
 COCO_WEIGHTS = "mask_rcnn_coco.h5"
+COCO_CLASSES = 81
 # Layers whose shapes hang on the number of classes.
 CLASS_LAYERS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
 
@@ -230,18 +231,20 @@ def weights_path(name: str, logs: str | Path, config: Config) -> str:
     return str(name)
 
 
-def load_start_weights(model: Any, name: str, exclude: Sequence[str] = CLASS_LAYERS) -> None:
+def load_start_weights(model: Any, name: str) -> None:
     """Load the weights that a run starts from.
 
     Args:
         model: a `mrcnn.model.MaskRCNN`.
-        name: "none" for Glorot initialisation, or as for `weights_path`.
-        exclude: layers that "coco" leaves out, because they hang on the classes.
+        name: "none" for Glorot initialisation, or as for `weights_path`. Of "coco", the
+            layers that hang on the classes are left out when the classes differ.
     """
-    if str(name).lower() != "none":
-        path = weights_path(name, model.model_dir, model.config)
-        excluded = exclude if str(name).lower() == "coco" else ()
-        model.load_weights(path, by_name=True, exclude=excluded)
+    kind = str(name).lower()
+    if kind == "none":
+        return
+    others = kind == "coco" and model.config.NUM_CLASSES != COCO_CLASSES
+    path = weights_path(name, model.model_dir, model.config)
+    model.load_weights(path, by_name=True, exclude=CLASS_LAYERS if others else ())
 
 
 def describe(config: Config, chosen: Sequence[stages.Stage] = ()) -> str:

@@ -24,7 +24,7 @@ LEVELS = (
     ("network", "data.*", "datasets.*"),
     ("weights", "stages", "checkpoints", "downloads", "evaluation.*", "export"),
     ("trainer", "inspection", "figures", "drawing", "recipe"),
-    ("model", "utils", "visualize", "parallel_model", "cli", "demo"),
+    ("model", "utils", "visualize", "parallel_model", "cli", "demo", "commands"),
 )
 DOORS = LEVELS[-1]
 BACKENDS = {"keras", "tensorflow", "jax", "torch"}

@@ -35,7 +35,8 @@ def augment(
         rng: decides everything random.
 
     Returns:
-        (image, masks), contiguous in memory.
+        (image, masks); the masks may be a view, because copying many of them takes longer than
+        reading them in any order.
 
     Raises:
         TypeError: `augmentation` is of no kind that is known here.
@@ -57,7 +58,7 @@ def augment(
             f"{(*image.shape[:2], count)}: the returned image's size, and one mask for each "
             f"instance that it was given. Leave a mask empty where its instance is gone."
         )
-    return np.ascontiguousarray(image), np.ascontiguousarray(masks)
+    return np.ascontiguousarray(image), masks
 
 
 def _type_name(value: Any) -> str:

@@ -71,52 +71,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         _train(args) if args.command == "train" else _evaluate(args)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f"coco.py: {error}", file=sys.stderr)
         return 2
     return 0
 
 
 def _train(args: argparse.Namespace) -> None:
-    import keras
-
-    from mrcnn import recipe, stages
+    from mrcnn import commands
     from mrcnn.data.augment import HorizontalFlip
-    from mrcnn.model import MaskRCNN
 
-    config = recipe.configure(CocoConfig, recipe.settings_of(args))
-    chosen = recipe.stages_of(args)
     # COCO 2014 is trained on with the part of its validation set that minival leaves.
     train_set, _ = _load(args, "train", *(["valminusminival"] if args.year == "2014" else []))
-    val_set, _ = _load(args, "minival" if args.year == "2014" else "val")
-    print(recipe.describe(config, chosen))
-
-    keras.utils.set_random_seed(config.SEED)
-    model = MaskRCNN("training", config, args.logs)
-    recipe.load_start_weights(model, args.model, exclude=())
-    print(f"Settings: {recipe.save_settings(config, model.log_dir)}")
-    model.train_stages(train_set, val_set, chosen, augmentation=HorizontalFlip())
-    ends = stages.epochs(chosen, config.STEPS_PER_EPOCH)
-    print(f"Loss curves: {recipe.report_losses(model.log_dir, ends)}")
-    print(f"Weights: {model.find_last()}")
+    val_set, _ = _load(args, _val_subset(args))
+    commands.train(CocoConfig, args, train_set, val_set, augmentation=HorizontalFlip())
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from mrcnn import recipe
-    from mrcnn.model import MaskRCNN
+    from mrcnn import commands, recipe
 
-    subset = "minival" if args.year == "2014" else "val"
-    dataset, truth = _load(args, subset)
-    named = recipe.configure(CocoConfig, {"RUN_NAME": args.run_name})
-    weights = recipe.weights_path(args.model, args.logs, named)
-    stored = recipe.load_settings(weights)
-    settings = stored | recipe.inference_settings(recipe.configure(CocoConfig, stored))
-    config = recipe.configure(CocoConfig, settings | recipe.settings_of(args))
-    print(recipe.describe(config))
-    model = MaskRCNN("inference", config, args.logs)
-    model.load_weights(weights, by_name=True)
-    folder = Path(weights).resolve().parent
-    recipe.evaluate(model, dataset, truth, folder, f"{subset}{args.year}", args.limit)
+    dataset, truth = _load(args, _val_subset(args))
+    config = recipe.configure(CocoConfig, recipe.settings_of(args))
+    weights = recipe.weights_path(args.model, args.logs, config)
+    subset = f"{_val_subset(args)}{args.year}"
+    commands.evaluate(CocoConfig, args, weights, dataset, truth, subset)
+
+
+def _val_subset(args: argparse.Namespace) -> str:
+    return "minival" if args.year == "2014" else "val"
 
 
 def _load(args: argparse.Namespace, *subsets: str) -> tuple[Any, Any]:
@@ -130,7 +112,6 @@ def _load(args: argparse.Namespace, *subsets: str) -> tuple[Any, Any]:
             downloads.download_coco(args.dataset, subset, args.year)
         truth = dataset.load_coco(args.dataset, subset, year=args.year, return_coco=True)
     dataset.prepare()
-    print(f"{' + '.join(subsets)} {args.year}: {dataset.summary()}")
     return dataset, truth
 
 

@@ -1,0 +1,187 @@
+"""The commands, run as a user runs them, on a tiny data set."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mrcnn import cli, recipe, stages
+from mrcnn.config import Config
+from mrcnn.datasets.shapes import write_shapes
+from mrcnn.model import MaskRCNN
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TINY = [
+    *("--backbone", "resnet10", "--image-size", "64", "--batch-size", "2", "--rois", "8"),
+    *("--steps-per-epoch", "2", "--validation-steps", "1", "--workers", "1", "--set"),
+    *("TOP_DOWN_PYRAMID_SIZE=16", "RPN_CONV_FILTERS=16", "MASK_CONV_FILTERS=8"),
+    *("FPN_CLASSIF_FC_LAYERS_SIZE=16", "RPN_ANCHOR_SCALES=(8,16,32,48,64)", "PRE_NMS_LIMIT=100"),
+    *("POST_NMS_ROIS_TRAINING=30", "POST_NMS_ROIS_INFERENCE=20", "DETECTION_MAX_INSTANCES=5"),
+]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("shapes")
+    write_shapes(folder, train=6, val=3, image_size=(64, 64))
+    return folder
+
+
+def coco_sample():
+    path = REPOSITORY / "samples" / "coco" / "coco.py"
+    spec = importlib.util.spec_from_file_location("coco_sample", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read_metrics(path: Path) -> dict[str, dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return {row["iou_type"]: row for row in csv.DictReader(file)}
+
+
+def test_train_then_evaluate(shapes, tmp_path, capsys):
+    logs = tmp_path / "logs"
+    command = ["train", str(shapes), "--name", "tiny", "--logs", str(logs), "--steps", "6"]
+    assert cli.main([*command, "--edge-loss-filters", "sobel", *TINY]) == 0
+    (run,) = logs.iterdir()
+    weights = sorted(path.name for path in run.glob("*.h5"))
+    assert weights == [f"mask_rcnn_tiny_{epoch:04d}.h5" for epoch in range(1, len(weights) + 1)]
+    assert len(weights) >= 3  # a stage each, at least
+    with open(run / "losses.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(weights)
+    assert float(rows[-1]["mrcnn_mask_edge_loss"]) >= 0
+    assert float(rows[-1]["val_loss"]) > 0
+    assert Image.open(run / "losses.png").width > 100
+    assert json.loads((run / "config.json").read_text())["BACKBONE"] == "resnet10"
+    assert list(run.glob("events.out.tfevents.*"))
+
+    # The settings come from beside the weights.
+    weights_path = run / weights[-1]
+    assert cli.main(["evaluate", str(shapes), "--model", str(weights_path)]) == 0
+    metrics = read_metrics(run / "coco_val.csv")
+    assert set(metrics) == {"segm", "bbox"} and len(metrics["segm"]) == 13
+    assert Image.open(run / "detections_val.png").width > 100
+    assert "AP50" in capsys.readouterr().out
+
+
+def test_the_coco_sample_trains_goes_on_and_evaluates(shapes, tmp_path, capsys):
+    # The sample has COCO's 80 classes whatever the data set; the year names the files.
+    data = tmp_path / "coco"
+    shutil.copytree(shapes, data)
+    for subset in ("train", "val"):
+        annotations = data / "annotations"
+        (annotations / f"instances_{subset}.json").rename(
+            annotations / f"instances_{subset}2017.json"
+        )
+        (data / subset).rename(data / f"{subset}2017")
+    sample = coco_sample()
+    common = ["--dataset", str(data), "--year", "2017", "--logs", str(tmp_path / "logs")]
+    first = ["train", *common, "--model", "none", "--steps", "4", "--run-name", "sobel"]
+    assert sample.main([*first, "--edge-loss-filters", "sobel-x", "sobel-y", *TINY]) == 0
+    (run,) = (tmp_path / "logs").iterdir()
+    assert run.name.startswith("coco_sobel_")
+    assert len(list(run.glob("mask_rcnn_coco_*.h5"))) == 3
+
+    evaluate = ["evaluate", *common, "--model", "last", "--run-name", "sobel", "--limit", "2"]
+    assert sample.main(evaluate) == 0
+    assert set(read_metrics(run / "coco_val2017.csv")) == {"segm", "bbox"}
+    assert "2 images in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--edge-loss-filters", "scharr"], "laplace"),
+        (["--edge-loss-norm", "l0"], "l1"),
+        (["--set", "NO_SUCH_SETTING=1"], "NO_SUCH_SETTING"),
+        (["--set", "MASK_SHAPES=(28,28)"], "MASK_SHAPE"),
+        (["--image-size", "100"], "64"),
+        (["--model", "imagenet", "--backbone", "resnet10"], "resnet50"),
+        (["--model", "last"], "No checkpoint"),
+        (["--model", "no/such/file.h5"], "no/such/file.h5"),
+    ],
+)
+def test_wrong_options_are_clear_errors(shapes, tmp_path, capsys, arguments, message):
+    common = ["train", str(shapes), "--logs", str(tmp_path), "--image-size", "64"]
+    assert cli.main([*common, "--backbone", "resnet10", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_data_set_is_a_clear_error(tmp_path, capsys):
+    assert cli.main(["train", str(tmp_path / "nothing")]) == 2
+    assert "instances_train.json" in capsys.readouterr().err
+
+
+class TestOptions:
+    def parse(self, *arguments: str):
+        import argparse
+
+        parser = argparse.ArgumentParser()
+        recipe.add_settings_options(parser)
+        recipe.add_schedule_options(parser, default="paper-160k")
+        return parser.parse_args(arguments)
+
+    def test_nothing_given_changes_nothing(self):
+        assert recipe.settings_of(self.parse()) == {}
+        assert recipe.stages_of(self.parse()) == stages.schedule("paper-160k")
+
+    def test_the_published_flags(self):
+        flags = ["--edge-loss-norm", "l4", "--edge-loss-weight-factor", "0.0625"]
+        flags += ["--edge-loss-smoothing-groundtruth", "--edge-loss-smoothing-predictions"]
+        flags += ["--edge-loss-weight-entropy", "--mask-size", "56", "--edge-loss-filters", "sobel"]
+        config = recipe.configure(Config, recipe.settings_of(self.parse(*flags)))
+        assert config.EDGE_LOSS_FILTERS == ("sobel-x", "sobel-y")
+        assert config.EDGE_LOSS_NORM == "l4" and config.EDGE_LOSS_WEIGHT_FACTOR == 0.0625
+        assert config.EDGE_LOSS_SMOOTHING_GT and config.EDGE_LOSS_SMOOTHING_PREDICTIONS
+        assert config.EDGE_LOSS_WEIGHT_ENTROPY and tuple(config.MASK_SHAPE) == (56, 56)
+
+    def test_steps_scale_the_schedule(self):
+        chosen = recipe.stages_of(self.parse("--steps", "16"))
+        assert [stage.steps for stage in chosen] == [4, 8, 4]
+        chosen = recipe.stages_of(self.parse("--steps", "16", "--training-mode", "base"))
+        assert [stage.layers for stage in chosen] == ["heads", "4+"]
+        assert sum(stage.steps for stage in chosen) == 16
+
+    def test_the_learning_rate_is_that_of_the_fastest_stage(self):
+        chosen = recipe.stages_of(self.parse("--learning-rate", "0.01"))
+        assert [stage.learning_rate for stage in chosen] == pytest.approx([0.01, 0.01, 0.001])
+
+    def test_any_setting_can_be_set(self):
+        settings = recipe.settings_of(
+            self.parse("--set", "TRAIN_BN=None", "IMAGE_RESIZE_MODE=pad64", "MASK_SHAPE=(56, 56)")
+        )
+        assert settings == {
+            "TRAIN_BN": None,
+            "IMAGE_RESIZE_MODE": "pad64",
+            "MASK_SHAPE": (56, 56),
+        }
+
+    def test_settings_survive_the_file(self, tmp_path):
+        config = recipe.configure(Config, {"NAME": "x", "BBOX_STD_DEV": (0.1, 0.1, 0.2, 0.4)})
+        recipe.save_settings(config, tmp_path)
+        loaded = recipe.configure(Config, recipe.load_settings(tmp_path / "weights.h5"))
+        for name, value in config.to_dict().items():
+            assert list(map(str, [value])) == list(map(str, [getattr(loaded, name)])) or list(
+                value
+            ) == pytest.approx(list(getattr(loaded, name))), name
+
+
+def test_stages_count_on_from_their_start(monkeypatch):
+    model = object.__new__(MaskRCNN)
+    model.config = recipe.configure(Config, {"STEPS_PER_EPOCH": 2})
+    asked = []
+    monkeypatch.setattr(
+        MaskRCNN, "train", lambda self, *arguments, **options: asked.append(arguments[2:])
+    )
+    chosen = [stages.Stage("heads", 1e-3, 4), stages.Stage("all", 1e-4, 3)]
+    model.train_stages(None, None, chosen, start=5)
+    assert asked == [(1e-3, 7, "heads"), (1e-4, 9, "all")]
