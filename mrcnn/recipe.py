@@ -314,7 +314,9 @@ def evaluate(
     coco_evaluation.write_csv(table, metrics)
     print(f"Metrics: {table}")
     if pictures:
-        image_ids = dataset.image_ids[: min(pictures, limit or pictures)]
+        # Spread over the data set: neighbours are often alike.
+        evaluated = dataset.image_ids[: limit or None]
+        image_ids = evaluated[:: max(1, len(evaluated) // pictures)][:pictures]
         page = draw_page(model, dataset, image_ids, folder / f"detections_{subset}.png", min_score)
         print(f"Pictures: {page}")
     return metrics

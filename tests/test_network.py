@@ -432,3 +432,42 @@ def test_xla_gives_the_losses_of_the_native_kernels():
     for name in LOSS_NAMES:
         assert values[True][name] > 0, name
         np.testing.assert_allclose(values[True][name], values[False][name], rtol=1e-3)
+
+
+def test_xla_compiles_the_whole_training_step_once():
+    compiled = Trained(JIT_COMPILE=True, **WITHOUT_DRAWING)
+    assert compiled.model.jit_compile is True
+    before, batch = weights_of(compiled.model), tiny_batch(compiled.config)
+    logs = step(compiled.model, batch)
+    assert_finite(compiled.model, logs)
+    assert all(logs[name] > 0 for name in LOSS_NAMES), logs
+    after = weights_of(compiled.model)
+    # The second stage's losses reach their own heads, and all the others the backbone.
+    heads = {"mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask", "rpn_bbox_pred"}
+    assert heads | {"conv1", "res2a_branch2a", "fpn_p2"} <= changed(before, after)
+    traces = compiled.traces
+    assert traces > 0
+    assert_finite(compiled.model, step(compiled.model, batch))
+    assert changed(after, weights_of(compiled.model))
+    assert compiled.traces == traces
+
+
+@tensorflow_only
+@pytest.mark.parametrize("loss", ["mrcnn_class_loss", "mrcnn_mask_loss"])
+def test_no_gradient_has_a_dynamic_shape(loss: str):
+    # For every `tf.where` of dynamic size, XLA evaluates all that came before as it compiles.
+    import tensorflow as tf
+
+    config = tiny_config(JIT_COMPILE=True, **WITHOUT_DRAWING)
+    model = network.build_training(config)
+
+    @tf.function
+    def gradients(batch: dict) -> list:
+        with tf.GradientTape() as tape:
+            value = model(batch)[loss]
+        variables = [variable.value for variable in model.trainable_variables]
+        return [g for g in tape.gradient(value, variables) if g is not None]
+
+    batch = {name: tf.constant(array) for name, array in tiny_batch(config).items()}
+    graph = gradients.get_concrete_function(batch).graph
+    assert "Where" not in {operation.type for operation in graph.get_operations()}

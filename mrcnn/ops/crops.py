@@ -114,10 +114,10 @@ def pyramid_roi_align(
         for height, width in zip(heights, widths, strict=True):
             starts.append(start)
             start += batch * height * width
-        # Join scalars, not rows: the reshape makes the gradient of the gathers dense. Sparse
-        # rows in the gradient of `concatenate` are sorted out by a `tf.where` of dynamic size,
-        # for which XLA evaluates the whole graph so far, minutes long, while it compiles.
-        flat = ops.concatenate([ops.reshape(f, (-1,)) for f in feature_maps])
+        flat = ops.concatenate([ops.reshape(f, (-1, channels)) for f in feature_maps])
+        # This reshape makes the gradient of the gathers dense. TensorFlow would sort sparse
+        # rows out to the levels by a `tf.where` of dynamic size, for which XLA evaluates the
+        # whole graph before it, seconds to minutes long, while it compiles.
         flat = ops.reshape(flat, (-1, channels))
         height, width = _of_level(heights, level), _of_level(widths, level)
         base = _of_level(starts, level) + image * height * width
