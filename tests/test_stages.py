@@ -122,12 +122,13 @@ def test_a_stage_cannot_be_changed():
         Stage("heads", 1e-3, 10).steps = 20
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_schedules_are_the_papers(name):
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [("paper-160k", 160_000), ("paper-320k", 320_000), ("paper-640k", 640_000)],
+)
+def test_schedules_are_the_papers(name, steps):
     stages = schedule(name)
-    assert sum(stage.steps for stage in stages) == {
-        "paper-160k": 160_000, "paper-320k": 320_000, "paper-640k": 640_000,
-    }[name]  # fmt: skip
+    assert sum(stage.steps for stage in stages) == steps
     assert [stage.layers for stage in stages] == ["heads", "4+", "all"]
     assert [stage.learning_rate for stage in stages] == [1e-3, 1e-3, 1e-4]
     assert [stage.steps for stage in stages[:2]] == [40_000, 80_000]
@@ -169,3 +170,8 @@ def test_epochs_count_on_and_round_up():
     assert epochs([], 1000) == []
     with pytest.raises(ValueError, match="steps_per_epoch"):
         epochs(stages, 0)
+
+
+def test_a_random_start_trains_every_layer_from_the_first_step():
+    assert set(SCHEDULES) == {"paper-160k", "paper-320k", "paper-640k", "scratch"}
+    assert {stage.layers for stage in schedule("scratch")} == {"all"}
