@@ -22,7 +22,7 @@ from mrcnn.model import MaskRCNN
 
 TRAIN_IMAGES = 320
 VAL_IMAGES = 40
-STEPS = 1300
+STEPS = 1000
 
 
 class DemoConfig(Config):
@@ -34,8 +34,8 @@ class DemoConfig(Config):
     IMAGE_MIN_DIM = 128
     IMAGE_MAX_DIM = 128
     IMAGES_PER_GPU = 4
-    STEPS_PER_EPOCH = 65
-    VALIDATION_STEPS = 4
+    STEPS_PER_EPOCH = 50
+    VALIDATION_STEPS = 2
     TRAIN_BN = None  # nothing is pretrained, so batch statistics have to be learned
     TOP_DOWN_PYRAMID_SIZE = 64
     RPN_CONV_FILTERS = 64
