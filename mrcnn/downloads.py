@@ -7,6 +7,7 @@ and kept in `<path>.sha256`: later uses are compared with that, so a file that c
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import os
@@ -14,6 +15,7 @@ import re
 import shutil
 import ssl
 import stat
+import struct
 import time
 import urllib.error
 import urllib.parse
@@ -63,6 +65,10 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 MAX_UNZIPPED_BYTES = 64 << 30  # COCO's largest archive holds 20 GB
 MAX_UNZIP_RATIO = 200  # JSON compresses about 10 times; a zip bomb 1000 times
 UNZIP_RATIO_FLOOR_BYTES = 64 << 20  # small archives may compress well
+MAX_ENTRIES = 1_000_000  # COCO's largest archive holds 123,403 files
+# Others (bzip2, LZMA) can ask for gigabytes of memory before the first byte.
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+MAX_DOWNLOAD_BYTES = 64 << 30
 
 _NETWORK_ERRORS = (
     *(urllib.error.URLError, http.client.HTTPException, ssl.SSLError),
@@ -215,8 +221,9 @@ def extract_zip(
 
     Raises:
         DamagedArchiveError: a `DownloadError`: if the archive is damaged.
-        DownloadError: if an entry leaves the folder, is a link or another special file or is
-            encrypted, or if the sizes are absurd or above the free space. Nothing is written.
+        DownloadError: if an entry leaves the folder, is a link or another special file, is
+            encrypted or compressed in an unusual way, or if the sizes or the number of entries
+            are absurd or above the free space. Nothing is written.
     """
     root = Path(folder)
     try:
@@ -242,8 +249,16 @@ def extract_zip(
                     written.append(str(target))
                     bar.update(entry.file_size)
             return written
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    # `zipfile` raises the others at broken headers.
+    except (
+        *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
+        *(struct.error, ValueError, IndexError, OverflowError, RuntimeError),
+    ) as error:
         raise DamagedArchiveError(f"{path} is no zip archive or is damaged: {error}.") from error
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a header that points before the file's start
+            raise DamagedArchiveError(f"{path} is no zip archive or is damaged: {error}.") from None
+        raise
 
 
 # --- Checks ----------------------------------------------------------------------------------
@@ -270,7 +285,7 @@ def _problem(path: Path, expected: dict[str, str | None], size: int | None) -> s
 def _check_record(path: Path, record: Path) -> None:
     if not record.exists():  # put there by hand
         return
-    expected, found = record.read_text().split(maxsplit=1)[0], _digest(path, "sha256")
+    expected, found = record.read_text(errors="replace")[:64], _digest(path, "sha256")
     if found != expected:
         raise DownloadError(
             f"{path} has changed since it was downloaded: expected sha256 {expected} (from "
@@ -287,6 +302,8 @@ def _digest(path: Path, algorithm: str) -> str:
 def _check_entries(
     path: str | os.PathLike[str], entries: list[zipfile.ZipInfo], max_bytes: int
 ) -> None:
+    if len(entries) > MAX_ENTRIES:
+        raise DownloadError(f"{path}: {len(entries)} entries, above the limit of {MAX_ENTRIES}.")
     for entry in entries:
         name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
         # Backslashes and colons mean separators and drives on some systems.
@@ -296,6 +313,11 @@ def _check_entries(
             raise DownloadError(f"{path}: the entry {name!r} is a link or a special file.")
         if entry.flag_bits & 1:
             raise DownloadError(f"{path}: the entry {name!r} is encrypted.")
+        if entry.compress_type not in COMPRESSIONS:
+            raise DownloadError(
+                f"{path}: the entry {name!r} is compressed by the method {entry.compress_type}; "
+                f"expected {' or '.join(map(str, COMPRESSIONS))}, none or deflate."
+            )
     unpacked = sum(entry.file_size for entry in entries)
     packed = max(1, os.stat(path).st_size)
     if unpacked > max_bytes:
@@ -360,8 +382,9 @@ def _fetch_once(url: str, part: Path, progress: bool) -> None:
             part.unlink()
             return _fetch_once(url, part, progress)
         have = have if resumed else 0  # a server may ignore the range and send everything
-        length = response.headers.get("Content-Length")
-        total = None if length is None else have + int(length)
+        length = response.headers.get("Content-Length", "")
+        total = have + int(length) if length.isdecimal() else None
+        _check_download_size(url, total or 0)
         with (
             open(part, "ab" if resumed else "wb") as file,
             _bar(Path(urllib.parse.urlsplit(url).path).name, total, have, progress) as bar,
@@ -369,10 +392,16 @@ def _fetch_once(url: str, part: Path, progress: bool) -> None:
             while chunk := response.read(CHUNK_BYTES):
                 file.write(chunk)
                 bar.update(len(chunk))
+                _check_download_size(url, file.tell())
             file.flush()
             os.fsync(file.fileno())
     if total is not None and _size(part) != total:
         raise ConnectionError(f"received {_size(part)} of {total} bytes")
+
+
+def _check_download_size(url: str, size: int) -> None:
+    if size > MAX_DOWNLOAD_BYTES:
+        raise DownloadError(f"{url}: more than {MAX_DOWNLOAD_BYTES} bytes, the limit.")
 
 
 def _range_start(headers: Any) -> int | None:

@@ -6,7 +6,9 @@ generator gives the same result::
     augmentation = Sequential([HorizontalFlip(), OneOf([VerticalFlip(1), RandomRotate90()])])
     image, masks, boxes = augmentation(image, masks, boxes, np.random.default_rng(0))
 
-The ones below move pixels without interpolating. For another, subclass `Transform`.
+The ones below move pixels without interpolating. For another, subclass `Transform`. Augmenters
+of imgaug and of Albumentations are taken wherever a transform is; see
+`mrcnn.data.foreign_augment`.
 
 Shape letters: H height, W width, C channels, N instances; h, w are (H, W), or the shape of
 mini masks.
@@ -20,16 +22,19 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.data import foreign_augment
+from mrcnn.data.boxes import extract_bboxes
+
 Moved = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 def augment(
     augmentation: Any, image: np.ndarray, masks: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Apply what a user gave as `augmentation`. The one place that tells its kinds apart.
+    """Apply what a user gave as `augmentation`.
 
     Args:
-        augmentation: None, or a `Transform`.
+        augmentation: None, or what `as_transform` takes.
         image: uint8 [H, W, C].
         masks: bool [H, W, N].
         rng: decides everything random.
@@ -44,21 +49,92 @@ def augment(
     """
     if augmentation is None:
         return image, masks
-    if not isinstance(augmentation, Transform):
-        raise TypeError(
-            f"augmentation: expected None or a mrcnn.data.augment.Transform, such as "
-            f"HorizontalFlip() or Sequential([...]); received {_type_name(augmentation)}. "
-            f"To use a function of your own, subclass Transform and override __call__."
-        )
+    transform = as_transform(augmentation)
     count = masks.shape[2]
-    image, masks, _ = augmentation(image, masks, None, rng)
+    image, masks, _ = transform(image, masks, None, rng)
     if masks.shape != (*image.shape[:2], count):
         raise ValueError(
-            f"{type(augmentation).__name__} returned masks of shape {masks.shape}; expected "
+            f"{type(transform).__name__} returned masks of shape {masks.shape}; expected "
             f"{(*image.shape[:2], count)}: the returned image's size, and one mask for each "
             f"instance that it was given. Leave a mask empty where its instance is gone."
         )
-    return np.ascontiguousarray(image), masks
+    return _contiguous(image), masks
+
+
+def augment_boxwise(
+    transform: Transform,
+    image: np.ndarray,
+    mini_masks: np.ndarray,
+    boxes: np.ndarray,
+    rng: np.random.Generator,
+) -> Moved:
+    """Apply a transform that is `boxwise` to an image, its boxes and the mini masks in them.
+
+    Args:
+        image: uint8 [H, W, C].
+        mini_masks: bool [h, w, N].
+        boxes: int [N, 4].
+        rng: decides everything random; draws what `augment` would.
+
+    Returns:
+        (image, mini masks, boxes); the masks may be a view.
+
+    Raises:
+        ValueError: the transform lost an instance.
+    """
+    count = len(boxes)
+    image, mini_masks, boxes = transform(image, mini_masks, boxes, rng)
+    if len(boxes) != count or mini_masks.shape[2] != count:
+        raise ValueError(
+            f"{type(transform).__name__}, which is boxwise, returned {len(boxes)} boxes and "
+            f"{mini_masks.shape[2]} mini masks of {count} instances; expected one for each."
+        )
+    return _contiguous(image), mini_masks, boxes
+
+
+def is_boxwise(transform: Any) -> bool:
+    """Whether a transform may be given mini masks: it is of a kind that says `boxwise`.
+
+    A subclass that overrides `__call__` and does not say so itself may not.
+    """
+    for kind in type(transform).__mro__:
+        if "boxwise" in vars(kind):
+            return bool(transform.boxwise)
+        if "__call__" in vars(kind):
+            return False
+    return False
+
+
+def _contiguous(image: np.ndarray) -> np.ndarray:
+    """A contiguous copy of [H, W, C] where it is none: channel by channel, four times as fast."""
+    if image.flags.c_contiguous:
+        return image
+    copied = np.empty(image.shape, image.dtype)
+    for channel in range(image.shape[2]):
+        copied[..., channel] = image[..., channel]
+    return copied
+
+
+def as_transform(augmentation: Any) -> Transform:
+    """Return what a user gave as a `Transform`. The one place that tells the kinds apart.
+
+    Args:
+        augmentation: a `Transform`, or an augmenter of imgaug or Albumentations.
+
+    Raises:
+        TypeError: it is of no known kind.
+        ValueError: an augmenter that would part masks and image.
+    """
+    if isinstance(augmentation, Transform):
+        return augmentation
+    if not isinstance(augmentation, type) and foreign_augment.library_of(augmentation):
+        return ForeignTransform(augmentation)
+    raise TypeError(
+        f"augmentation: expected None, a mrcnn.data.augment.Transform, such as "
+        f"HorizontalFlip() or Sequential([...]), or an augmenter of imgaug or Albumentations; "
+        f"received {_type_name(augmentation)}. "
+        f"To use a function of your own, subclass Transform and override __call__."
+    )
 
 
 def _type_name(value: Any) -> str:
@@ -68,7 +144,15 @@ def _type_name(value: Any) -> str:
 
 
 class Transform(ABC):
-    """Moves an image, its masks and its boxes together."""
+    """Moves an image, its masks and its boxes together.
+
+    Attributes:
+        boxwise: it moves mini masks and their boxes as it moves masks of the image's size, and
+            leaves no instance out. True only for whole mirrorings and quarter turns; the loader
+            then never makes masks of the image's size.
+    """
+
+    boxwise = False
 
     @abstractmethod
     def __call__(
@@ -92,6 +176,8 @@ class Transform(ABC):
 class HorizontalFlip(Transform):
     """Mirror left and right."""
 
+    boxwise = True
+
     def __init__(self, probability: float = 0.5) -> None:
         self.probability = _checked_probability(probability)
 
@@ -103,6 +189,8 @@ class HorizontalFlip(Transform):
 
 class VerticalFlip(Transform):
     """Mirror top and bottom."""
+
+    boxwise = True
 
     def __init__(self, probability: float = 0.5) -> None:
         self.probability = _checked_probability(probability)
@@ -120,6 +208,8 @@ class RandomRotate90(Transform):
     has one static shape, needs both square.
     """
 
+    boxwise = True
+
     def __call__(self, image, masks, boxes, rng) -> Moved:
         for _ in range(rng.integers(4)):
             # A quarter turn counterclockwise: transpose, then mirror top and bottom.
@@ -132,7 +222,11 @@ class RandomRotate90(Transform):
 class Sequential(Transform):
     """One transform after another."""
 
-    def __init__(self, transforms: Sequence[Transform]) -> None:
+    @property
+    def boxwise(self) -> bool:
+        return all(map(is_boxwise, self.transforms))
+
+    def __init__(self, transforms: Sequence[Any]) -> None:
         self.transforms = _checked_transforms(transforms)
 
     def __call__(self, image, masks, boxes, rng) -> Moved:
@@ -144,7 +238,11 @@ class Sequential(Transform):
 class OneOf(Transform):
     """One transform of several, each as likely."""
 
-    def __init__(self, transforms: Sequence[Transform]) -> None:
+    @property
+    def boxwise(self) -> bool:
+        return all(map(is_boxwise, self.transforms))
+
+    def __init__(self, transforms: Sequence[Any]) -> None:
         self.transforms = _checked_transforms(transforms)
         if not self.transforms:
             raise ValueError("OneOf: expected at least one transform; received none.")
@@ -152,6 +250,26 @@ class OneOf(Transform):
     def __call__(self, image, masks, boxes, rng) -> Moved:
         transform = self.transforms[rng.integers(len(self.transforms))]
         return transform(image, masks, boxes, rng)
+
+
+class ForeignTransform(Transform):
+    """An augmenter of imgaug or of Albumentations.
+
+    The image keeps its shape. Masks must be as large as the image, not mini masks.
+    """
+
+    def __init__(self, augmenter: Any) -> None:
+        foreign_augment.check(augmenter)
+        self.augmenter = augmenter
+
+    def __call__(self, image, masks, boxes, rng) -> Moved:
+        if masks.shape[:2] != image.shape[:2]:
+            raise ValueError(
+                f"{_type_name(self.augmenter)}: expected masks of the image's size "
+                f"{image.shape[:2]}; received {masks.shape[:2]}. Augment before making mini masks."
+            )
+        image, masks = foreign_augment.apply(self.augmenter, image, masks, rng)
+        return image, masks, None if boxes is None else extract_bboxes(masks)
 
 
 def _mirror(image: np.ndarray, masks: np.ndarray, boxes: np.ndarray | None, axis: int) -> Moved:
@@ -171,11 +289,11 @@ def _checked_probability(probability: float) -> float:
     return probability
 
 
-def _checked_transforms(transforms: Sequence[Transform]) -> tuple[Transform, ...]:
-    transforms = tuple(transforms)
+def _checked_transforms(transforms: Sequence[Any]) -> tuple[Transform, ...]:
+    checked = []
     for index, transform in enumerate(transforms):
-        if not isinstance(transform, Transform):
-            raise TypeError(
-                f"transforms[{index}]: expected a Transform; received {_type_name(transform)}."
-            )
-    return transforms
+        try:
+            checked.append(as_transform(transform))
+        except TypeError as error:
+            raise TypeError(f"transforms[{index}]: {error}") from None
+    return tuple(checked)

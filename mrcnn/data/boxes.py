@@ -35,9 +35,26 @@ def extract_bboxes(mask: np.ndarray) -> np.ndarray:
     count = mask.shape[2]
     if mask.size == 0:
         return np.zeros((count, 4), np.int32)
-    y1, y2 = _first_and_past_last(mask.any(axis=1))
+    if mask.dtype != bool:
+        mask = mask != 0
+    y1, y2 = _first_and_past_last(_any_across(mask))
     x1, x2 = _first_and_past_last(mask.any(axis=0))
     return np.stack([y1, x1, y2, x2], axis=1).astype(np.int32)
+
+
+def _any_across(mask: np.ndarray) -> np.ndarray:
+    """`mask.any(axis=1)` of bool [H, W, N], whatever its order in memory.
+
+    Where the instances of a pixel are neighbors, NumPy would reduce a few bytes at a time.
+    Folding the right half onto the left reads long lines.
+    """
+    while mask.flags.c_contiguous and mask.shape[2] > 1 and mask.shape[1] > 1:
+        half = mask.shape[1] // 2
+        folded = mask[:, :half] | mask[:, half : 2 * half]
+        if mask.shape[1] % 2:
+            folded[:, 0] |= mask[:, -1]
+        mask = folded
+    return mask.any(axis=1)
 
 
 def _first_and_past_last(occupied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,10 +108,19 @@ def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray
 
     Returns:
         float32 [N, M] in [0, 1]; 0 where both masks are empty.
+
+    Raises:
+        ValueError: the masks are of images of different sizes.
     """
     count1, count2 = masks1.shape[-1], masks2.shape[-1]
     if count1 == 0 or count2 == 0:
         return np.zeros((count1, count2), np.float32)
+    if masks1.shape[:-1] != masks2.shape[:-1]:
+        raise ValueError(
+            f"masks: expected two sets of one image, [H, W, N] and [H, W, M]; received the shapes "
+            f"{masks1.shape} and {masks2.shape}. Was one of them resized, or a mini mask? Detect "
+            "in the image that load_image_gt(..., use_mini_mask=False) returns."
+        )
     flat1 = (masks1.reshape(-1, count1) > 0.5).astype(np.float32)
     flat2 = (masks2.reshape(-1, count2) > 0.5).astype(np.float32)
     intersection = flat1.T @ flat2

@@ -146,6 +146,10 @@ class Dataset:
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Load an image's instances. Subclasses override it; here there are none.
 
+        A reader that can tell each mask within its box alone may define
+        `load_instances(image_id)` too, which returns a `mrcnn.data.instances.Instances` of the
+        same objects. Training then asks that one, unless a subclass overrides `load_mask` alone.
+
         Returns:
             (masks bool [H, W, N], class_ids int32 [N]); a negative id marks a crowd.
         """
@@ -155,6 +159,17 @@ class Dataset:
             image_id,
         )
         return np.empty((0, 0, 0), bool), np.empty(0, np.int32)
+
+    def load_box_only(self, image_id: int) -> np.ndarray | None:
+        """Which of an image's instances have a box but no mask; None: none of them.
+
+        Such an instance trains boxes and classes, not masks; its mask in `load_mask` is its
+        filled box. Subclasses with such instances override this.
+
+        Returns:
+            bool [N], in the order of `load_mask`; or None.
+        """
+        return None
 
 
 _SET_BY_PREPARE = frozenset(

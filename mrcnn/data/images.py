@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from mrcnn.config import IMAGE_SIDE_MULTIPLE, RESIZE_MODES
+from mrcnn.data.image_files import open_image
 
-# Rows are resized in blocks of about this many values: 256 KiB of float32 stay in the cache.
-_BLOCK_VALUES = 1 << 16
+# Rows are resized in blocks of about this many values: 512 KiB of float32 stay in the cache.
+_BLOCK_VALUES = 1 << 17
 
 Padding = list[tuple[int, int]]
 Box = tuple[int, int, int, int]
@@ -36,22 +36,15 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not an image that can be read.
+        ValueError: the file is not an image that can be read; see
+            `mrcnn.data.image_files.open_image`.
     """
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I"):  # 16 bits, or 32 that hold 16
-                return _deep_grey_to_rgb(np.array(image))
-            if image.mode == "F":
-                raise ValueError("it holds floating-point values of no known range")
-            return np.array(image.convert("RGB"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{os.fspath(path)}: there is no such image file.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{os.fspath(path)}: cannot be read as an image ({error}). Expected a complete file "
-            f"in a format that Pillow reads, such as JPEG or PNG, of 8 or 16 bits a channel."
-        ) from error
+    with open_image(path) as image:
+        if image.mode.startswith("I"):  # 16 bits, or 32 that hold 16
+            return _deep_grey_to_rgb(np.array(image))
+        if image.mode == "F":
+            raise ValueError("it holds floating-point values of no known range")
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _deep_grey_to_rgb(grey: np.ndarray) -> np.ndarray:
@@ -141,9 +134,12 @@ def resize_bilinear(image: np.ndarray, out: np.ndarray, cval: float = 0, clip: b
             f"Cannot resize an image of shape {image.shape} to {out.shape}: "
             f"expected every side to be at least 1."
         )
+    if image.shape == out.shape and image.dtype == out.dtype:
+        np.copyto(out, image)
+        return
     dtype = np.result_type(image.dtype, out.dtype, np.float32)
-    rows = _linear_taps(image.shape[0], out.shape[0], dtype)
-    columns = _linear_taps(image.shape[1], out.shape[1], dtype)
+    rows = linear_taps(image.shape[0], out.shape[0], dtype)
+    columns = linear_taps(image.shape[1], out.shape[1], dtype)
     # Only `cval` can lead out of the image's range, and only where it reaches in.
     limits = None
     if clip and (rows.coverage.min() < 1 or columns.coverage.min() < 1):
@@ -156,17 +152,24 @@ def resize_bilinear(image: np.ndarray, out: np.ndarray, cval: float = 0, clip: b
     lines = image.reshape(image.shape[0], -1)
     step = max(1, _BLOCK_VALUES // len(columns.low))
     for start in range(0, len(out), step):
-        part = _Taps(*(values[start : start + step] for values in rows))
-        needed, position = np.unique(np.concatenate([part.low, part.high]), return_inverse=True)
-        part = part._replace(low=position[: len(part.low)], high=position[len(part.low) :])
-        values = _interpolate(lines[needed].astype(dtype), columns, cval, axis=1)
+        part = Taps(*(values[start : start + step] for values in rows))
+        first, past_last = part.low[0], part.high[-1] + 1
+        if past_last - first <= 2 * len(part.low):
+            needed = lines[first:past_last]
+            part = part._replace(low=part.low - first, high=part.high - first)
+        else:  # lines that no output line reads are not interpolated
+            needed, place = np.unique([part.low, part.high], return_inverse=True)
+            needed = lines[needed]
+            low, high = place.reshape(2, -1)
+            part = part._replace(low=low, high=high)
+        values = _interpolate(needed.astype(dtype), columns, cval, axis=1)
         values = _interpolate(values, part, cval, axis=0)
         if limits is not None:
             np.clip(values, *limits, out=values)
         out[start : start + step] = values.reshape(-1, *out.shape[1:])
 
 
-class _Taps(NamedTuple):
+class Taps(NamedTuple):
     """How each output position reads its axis: value = low + weight * (high - low).
 
     `coverage` is the part of that reading that lies inside the image; the rest is `cval`.
@@ -178,11 +181,18 @@ class _Taps(NamedTuple):
     coverage: np.ndarray
 
 
-def _linear_taps(size_in: int, size_out: int, dtype: np.dtype) -> _Taps:
+def linear_taps(size_in: int | np.ndarray, size_out: int, dtype: np.dtype) -> Taps:
+    """How `size_out` positions read an axis of `size_in`, or of several: arrays [..., size_out].
+
+    Args:
+        size_in: one length, or lengths [..., 1].
+        size_out: length of the resized axis.
+        dtype: of weight and coverage.
+    """
     position = (np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5
     low = np.floor(position)
     coverage = np.minimum(1, np.minimum(position + 1, size_in - position))
-    return _Taps(
+    return Taps(
         low=np.maximum(low, 0).astype(np.intp),
         high=np.minimum(low + 1, size_in - 1).astype(np.intp),
         weight=(position - low).astype(dtype),
@@ -190,10 +200,10 @@ def _linear_taps(size_in: int, size_out: int, dtype: np.dtype) -> _Taps:
     )
 
 
-def _of_channels(taps: _Taps, channels: int) -> _Taps:
+def _of_channels(taps: Taps, channels: int) -> Taps:
     """The same taps for a line whose pixels hold `channels` values each."""
     channel = np.arange(channels)
-    return _Taps(
+    return Taps(
         low=(taps.low[:, None] * channels + channel).ravel(),
         high=(taps.high[:, None] * channels + channel).ravel(),
         weight=np.repeat(taps.weight, channels),
@@ -201,15 +211,15 @@ def _of_channels(taps: _Taps, channels: int) -> _Taps:
     )
 
 
-def _interpolate(values: np.ndarray, taps: _Taps, cval: float, axis: int) -> np.ndarray:
+def _interpolate(values: np.ndarray, taps: Taps, cval: float, axis: int) -> np.ndarray:
     low, high = values.take(taps.low, axis), values.take(taps.high, axis)
-    along = high if axis == 0 else high.T  # a view with the interpolated axis first
     # In place, and exact where both taps are equal: flat areas stay flat when truncated.
     high -= low
-    along *= taps.weight[:, None]
+    high *= taps.weight[:, None] if axis == 0 else taps.weight
     high += low
     border = np.flatnonzero(taps.coverage < 1)
     if border.size:
+        along = high if axis == 0 else high.T  # a view with the interpolated axis first
         along[border] = (along[border] - cval) * taps.coverage[border, None] + cval
     return high
 
@@ -231,6 +241,7 @@ def resize_image(
     min_scale: float | None = None,
     mode: str = "square",
     rng: np.random.Generator | None = None,
+    shapes: Sequence[tuple[int, int]] | None = None,
 ) -> Resized:
     """Scale an image without changing its proportions, then pad or crop it.
 
@@ -239,7 +250,8 @@ def resize_image(
 
     - "none": neither scale nor pad.
     - "square": scale less where the longer side would exceed `max_dim`; pad with zeros to
-      `max_dim` x `max_dim`, the image in the middle.
+      `max_dim` x `max_dim`, or to the smallest of `shapes` that holds it, the image in the
+      middle.
     - "pad64": pad each side with zeros to a multiple of 64. `max_dim` is not used.
     - "crop": take a random window of `min_dim` x `min_dim`. `max_dim` is not used.
 
@@ -253,6 +265,8 @@ def resize_image(
         min_scale: scale at least; None or 0: no such bound.
         mode: one of the above.
         rng: places the window of the mode "crop"; None: Python's `random`.
+        shapes: (height, width) to pad to in the mode "square", the smallest first; None:
+            `max_dim` x `max_dim`.
 
     Returns:
         The image, its window, scale, padding and crop; give the last three to `resize_mask`.
@@ -261,55 +275,121 @@ def resize_image(
     height, width = image.shape[:2]
     if mode == "none":
         return Resized(image, (0, 0, height, width), 1, [(0, 0), (0, 0), (0, 0)], None)
+    scale = resize_scale((height, width), min_dim, max_dim, min_scale, mode)
+    shape = (*scaled_size((height, width), scale), image.shape[2])
+    return frame_image(
+        lambda out: resize_bilinear(image, out),
+        *(shape, image.dtype, scale, min_dim, max_dim, mode, rng, shapes),
+    )
 
-    scale = 1
-    if min_dim:
-        scale = max(1, min_dim / min(height, width))
+
+def resize_scale(
+    size: tuple[int, int],
+    min_dim: int | None,
+    max_dim: int | None,
+    min_scale: float | None,
+    mode: str,
+) -> float:
+    """The factor by which `resize_image` scales an image of size (height, width)."""
+    if mode == "none":
+        return 1
+    scale = max(1, min_dim / min(size)) if min_dim else 1
     if min_scale:
         scale = max(scale, min_scale)
-    if mode == "square" and round(max(height, width) * scale) > max_dim:
-        scale = max_dim / max(height, width)
-    height, width = scaled_size((height, width), scale)
+    if mode == "square" and round(max(size) * scale) > max_dim:
+        scale = max_dim / max(size)
+    return scale
 
-    if mode == "crop":
-        return _resize_and_crop(image, (height, width), scale, min_dim, rng)
+
+def scale_image(
+    image: np.ndarray,
+    min_dim: int | None,
+    max_dim: int | None,
+    min_scale: float | None,
+    mode: str,
+) -> np.ndarray:
+    """Scale [H, W, C] as `resize_image` does; its first half. The result is a new array."""
+    _check_resize(image, min_dim, max_dim, mode)
+    scale = resize_scale(image.shape[:2], min_dim, max_dim, min_scale, mode)
+    scaled = np.empty((*scaled_size(image.shape[:2], scale), image.shape[2]), image.dtype)
+    resize_bilinear(image, scaled)
+    return scaled
+
+
+def frame_image(
+    write: Callable[[np.ndarray], None],
+    shape: tuple[int, int, int],
+    dtype: np.dtype,
+    scale: float,
+    min_dim: int | None,
+    max_dim: int | None,
+    mode: str,
+    rng: np.random.Generator | None,
+    shapes: Sequence[tuple[int, int]] | None = None,
+) -> Resized:
+    """Pad or crop a scaled image as `resize_image` does; its second half.
+
+    Args:
+        write: writes the scaled image into the array of its `shape` and `dtype` that it is given.
+        shape: (h, w, C) of the scaled image.
+        dtype: of the scaled image.
+        scale: what `resize_scale` returned.
+        min_dim, max_dim, mode, rng, shapes: as in `resize_image`.
+    """
+    height, width = shape[:2]
+    if mode in ("none", "crop"):
+        scaled = np.empty(shape, dtype)
+        write(scaled)
+        window, crop = (0, 0, height, width), None
+        if mode == "crop":
+            y, x = (
+                random.randint(0, rest) if rng is None else int(rng.integers(rest, endpoint=True))
+                for rest in (height - min_dim, width - min_dim)
+            )
+            crop = (y, x, min_dim, min_dim)
+            window = (0, 0, min_dim, min_dim)
+            scaled = scaled[y : y + min_dim, x : x + min_dim]
+        return Resized(scaled, window, scale, [(0, 0), (0, 0), (0, 0)], crop)
+
     if mode == "square":
-        padded = max_dim, max_dim
+        padded = smallest_shape((height, width), shapes or [(max_dim, max_dim)])
     else:
         padded = tuple(-side % IMAGE_SIDE_MULTIPLE + side for side in (height, width))
     top, left = (padded[0] - height) // 2, (padded[1] - width) // 2
     window = (top, left, top + height, left + width)
     padding = [(top, padded[0] - window[2]), (left, padded[1] - window[3]), (0, 0)]
-    result = np.zeros(padded + image.shape[2:], image.dtype)
-    resize_bilinear(image, result[top : window[2], left : window[3]])
+    result = np.zeros((*padded, shape[2]), dtype)
+    write(result[top : window[2], left : window[3]])
     return Resized(result, window, scale, padding, None)
+
+
+def square_shape(
+    size: tuple[int, int],
+    min_dim: int | None,
+    max_dim: int,
+    min_scale: float | None,
+    shapes: Sequence[tuple[int, int]],
+) -> tuple[int, int]:
+    """Return which of `shapes` `resize_image` gives an image of a size, in the mode "square"."""
+    scale = resize_scale(size, min_dim, max_dim, min_scale, "square")
+    return smallest_shape(scaled_size(size, scale), shapes)
+
+
+def smallest_shape(size: tuple[int, int], shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return the first of `shapes`, the smallest first, that holds an image of a size."""
+    height, width = size
+    for shape in shapes:
+        if height <= shape[0] and width <= shape[1]:
+            return shape
+    raise ValueError(
+        f"shapes: expected one of at least {height} x {width} pixels, for an image that has that "
+        f"size after scaling; received {list(shapes)}."
+    )
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     """Return the (height, width) of an image or mask after scaling; at least one pixel each."""
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _resize_and_crop(
-    image: np.ndarray,
-    size: tuple[int, int],
-    scale: float,
-    side: int,
-    rng: np.random.Generator | None,
-) -> Resized:
-    scaled = np.empty(size + image.shape[2:], image.dtype)
-    resize_bilinear(image, scaled)
-    y, x = (
-        random.randint(0, rest) if rng is None else int(rng.integers(rest, endpoint=True))
-        for rest in (size[0] - side, size[1] - side)
-    )
-    return Resized(
-        scaled[y : y + side, x : x + side],
-        (0, 0, side, side),
-        scale,
-        [(0, 0), (0, 0), (0, 0)],
-        (y, x, side, side),
-    )
 
 
 def _check_resize(image: np.ndarray, min_dim: int | None, max_dim: int | None, mode: str) -> None:

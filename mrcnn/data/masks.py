@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrcnn.data.images import Box, Padding, resize, resize_bilinear, scaled_size
+from mrcnn.data.images import Box, Padding, resize_bilinear, scaled_size
 
 # A pixel belongs to a predicted mask from this probability on.
 MASK_THRESHOLD = 0.5
@@ -119,7 +119,8 @@ def unmold_mask(mask: np.ndarray, bbox: Sequence[int], image_shape: Sequence[int
 def paste_masks(masks: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
     """Resize predicted masks to their boxes and paste each into an image-sized mask.
 
-    Bilinear, then true from a probability of `MASK_THRESHOLD`. Only the box's area is computed.
+    Bilinear, then true from a probability of `MASK_THRESHOLD` (`fill_box`). Only the boxes' areas
+    are computed and written.
 
     Args:
         masks: float [N, h, w] probabilities.
@@ -127,18 +128,84 @@ def paste_masks(masks: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int]
         image_shape: (H, W, ...).
 
     Returns:
-        bool [H, W, N]; each mask `[:, :, i]` is contiguous in memory.
+        bool [H, W, N]: a view of one array [N, H, W], so that each mask `[:, :, i]` is
+        contiguous in memory.
     """
-    if len(masks) != len(boxes):
-        raise ValueError(
-            f"Expected one box for each mask; received {len(boxes)} boxes and {len(masks)} masks."
-        )
+    check_boxes(boxes, len(masks), image_shape)
     full = np.zeros((len(masks), *image_shape[:2]), bool)
     for mask, box, target in zip(masks, boxes, full, strict=True):
         if _has_area(box):
-            part = resize(mask, _size_inside(box, image_shape))
-            target[box[0] : box[2], box[1] : box[3]] = part >= MASK_THRESHOLD
+            fill_box(mask, target[box[0] : box[2], box[1] : box[3]])
     return full.transpose(1, 2, 0)
+
+
+def fill_box(mask: np.ndarray, box: np.ndarray) -> None:
+    """Resize a predicted mask to a box and write where it reaches `MASK_THRESHOLD`.
+
+    The pixels are those of `resize(mask, box.shape) >= MASK_THRESHOLD`: bilinear, half-pixel
+    centers, zero outside the mask. No pixel's probability is computed. Between two neighboring
+    rows of the mask a column is a line, low + weight * slope, which is compared as
+    weight * slope >= threshold - low; and only from the first to the last column where either
+    row is inside, and outside of the columns where both are, if they are neighbors.
+
+    Args:
+        mask: float [h, w] probabilities.
+        box: bool [H, W], all false, which may be a view.
+    """
+    if mask.min() >= MASK_THRESHOLD:
+        box[...] = True  # `resize` keeps the mask's range: its border does not fade then
+        return
+    dtype = np.result_type(mask.dtype, np.float32)
+    padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), dtype)
+    padded[1:-1, 1:-1] = mask
+    counts, weight = _padded_taps(mask.shape[1], box.shape[1], dtype)
+    lines = np.repeat(np.diff(padded, axis=1), counts, axis=1)
+    lines *= weight
+    lines += np.repeat(padded[:, :-1], counts, axis=1)  # [h + 2, W]
+
+    counts, weight = _padded_taps(mask.shape[0], box.shape[0], dtype)
+    weight = weight[:, None]
+    slope = np.diff(lines, axis=0)
+    missing = MASK_THRESHOLD - lines
+    inside = lines >= MASK_THRESHOLD
+    some, both = inside[1:] | inside[:-1], inside[1:] & inside[:-1]
+    reached = some.any(axis=1).tolist()
+    (first, last), (first_both, last_both) = _extent(some), _extent(both)
+    stop = 0
+    for k, count in enumerate(counts.tolist()):
+        start, stop = stop, stop + count
+        if not count or not reached[k]:
+            continue
+        parts = [(first[k], last[k])]
+        if np.count_nonzero(both[k]) == last_both[k] - first_both[k]:
+            box[start:stop, first_both[k] : last_both[k]] = True
+            parts = [(first[k], first_both[k]), (last_both[k], last[k])]
+        for left, right in parts:
+            if left < right:
+                np.greater_equal(
+                    weight[start:stop] * slope[k, left:right],
+                    missing[k, left:right],
+                    out=box[start:stop, left:right],
+                )
+
+
+def _padded_taps(size_in: int, size_out: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """How positions of a resized axis lie on the axis that has a zero more at both ends.
+
+    Returns:
+        How many positions lie between each two neighbors, int [size_in + 1]; and the weight of
+        the second neighbor at each position, [size_out].
+    """
+    position = (np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5
+    low = np.floor(position)
+    counts = np.bincount(low.astype(np.intp) + 1, minlength=size_in + 1)
+    return counts, (position - low).astype(dtype)
+
+
+def _extent(flags: np.ndarray) -> tuple[list[int], list[int]]:
+    """The first flag that is set in each row of [K, W], and the end; 0 and W if there is none."""
+    first, last = flags.argmax(axis=1), flags.shape[1] - flags[:, ::-1].argmax(axis=1)
+    return first.tolist(), last.tolist()
 
 
 def _resize_binary(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -157,11 +224,30 @@ def _has_area(box: np.ndarray) -> bool:
 
 def _size_inside(box: np.ndarray, image_shape: Sequence[int]) -> tuple[int, int]:
     """(height, width) of a box that must lie inside the image."""
+    check_boxes(np.asarray(box)[None], 1, image_shape)
     y1, x1, y2, x2 = (int(edge) for edge in box)
-    height, width = image_shape[:2]
-    if y1 < 0 or x1 < 0 or y2 > height or x2 > width:
-        raise ValueError(
-            f"The box {[y1, x1, y2, x2]} (y1, x1, y2, x2) leaves the image of {height} x {width} "
-            f"pixels. Clip boxes to the image before pasting masks."
-        )
     return y2 - y1, x2 - x1
+
+
+def check_boxes(boxes: np.ndarray, count: int, image_shape: Sequence[int]) -> None:
+    """Check that there is a box for each of `count` masks, inside the image or of no area.
+
+    Args:
+        boxes: int [N, 4] in pixels.
+        count: of masks.
+        image_shape: (H, W, ...).
+
+    Raises:
+        ValueError: there is not; or the first box that leaves the image.
+    """
+    if count != len(boxes):
+        raise ValueError(
+            f"Expected one box for each mask; received {len(boxes)} boxes and {count} masks."
+        )
+    height, width = image_shape[:2]
+    for y1, x1, y2, x2 in np.asarray(boxes).tolist():
+        if y2 > y1 and x2 > x1 and (y1 < 0 or x1 < 0 or y2 > height or x2 > width):
+            raise ValueError(
+                f"The box {[y1, x1, y2, x2]} (y1, x1, y2, x2) leaves the image of {height} x "
+                f"{width} pixels. Clip boxes to the image before pasting masks."
+            )

@@ -110,7 +110,8 @@ def mold_inputs(
 
     Raises:
         TypeError, ValueError: an image has the wrong type or shape, or the molded images
-            differ in shape, as they can in the modes "pad64" and "none".
+            differ in shape, as they can in the modes "pad64" and "none", or with
+            IMAGE_SHAPE_GROUPS.
     """
     check_images(images, config.IMAGE_CHANNEL_COUNT)
     molded, metas, windows = [], [], []
@@ -120,7 +121,7 @@ def mold_inputs(
             raise ValueError(
                 f"images[{index}] becomes {resized.shape} after resizing, images[0] became "
                 f"{molded[0].shape}. Images of a batch must have one shape: detect them one by "
-                f'one, or set IMAGE_RESIZE_MODE = "square".'
+                f'one, or set IMAGE_RESIZE_MODE = "square" and IMAGE_SHAPE_GROUPS = None.'
             )
         molded.append(mold_image(resized, config))
         metas.append(meta)
@@ -140,6 +141,7 @@ def resize_to_input(image: np.ndarray, config: Config) -> tuple[np.ndarray, np.n
         max_dim=config.IMAGE_MAX_DIM,
         min_scale=config.IMAGE_MIN_SCALE,
         mode=config.IMAGE_RESIZE_MODE,
+        shapes=config.INPUT_SHAPES,
     )
     meta = compose_image_meta(
         image_id=0,
@@ -211,6 +213,15 @@ def _advice_on_channels(shape: tuple[int, ...], channels: int) -> str:
     return " Or set IMAGE_CHANNEL_COUNT in the config, and MEAN_PIXEL to match."
 
 
+class Located(NamedTuple):
+    """The detections of an image as boxes in its pixels, their masks not pasted yet."""
+
+    boxes: np.ndarray  # int32 [N, 4], pixels of the original image
+    class_ids: np.ndarray  # int32 [N]
+    scores: np.ndarray  # float32 [N], as the network ordered them
+    box_masks: np.ndarray  # float [N, h, w], probabilities within the boxes
+
+
 class Unmolded(NamedTuple):
     """The detections of an image, in Matterport's order."""
 
@@ -227,6 +238,27 @@ def unmold_detections(
     image_shape: Sequence[int],
     window: Box | np.ndarray,
 ) -> Unmolded:
+    """Move an image's detections to the original image, and paste their masks.
+
+    Args, and which detections are left out: see `locate_detections`.
+
+    Returns:
+        Boxes, class ids, scores and masks; masks are (H, W, 0) when nothing is left.
+    """
+    boxes, class_ids, scores, box_masks = locate_detections(
+        detections, mrcnn_mask, original_image_shape, image_shape, window
+    )
+    masks = paste_masks(box_masks, boxes, original_image_shape)
+    return Unmolded(boxes, class_ids, scores, masks)
+
+
+def locate_detections(
+    detections: np.ndarray,
+    mrcnn_mask: np.ndarray,
+    original_image_shape: Sequence[int],
+    image_shape: Sequence[int],
+    window: Box | np.ndarray,
+) -> Located:
     """Move an image's detections from the molded image to the original one.
 
     Rows from the first of class 0 on are padding. Boxes that have no area in pixels are left out.
@@ -239,7 +271,7 @@ def unmold_detections(
         window: (y1, x1, y2, x2) of the image in the molded one, in pixels.
 
     Returns:
-        Boxes, class ids, scores and masks; masks are (H, W, 0) when nothing is left.
+        Boxes, class ids, scores, and for each detection a copy of its class's mask.
     """
     class_ids = detections[:, 4].astype(np.int32)
     padding = np.flatnonzero(class_ids == 0)
@@ -253,5 +285,4 @@ def unmold_detections(
 
     kept = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
     boxes, class_ids, scores = boxes[kept], class_ids[kept], detections[kept, 5]
-    masks = paste_masks(mrcnn_mask[kept, :, :, class_ids], boxes, original_image_shape)
-    return Unmolded(boxes, class_ids, scores, masks)
+    return Located(boxes, class_ids, scores, mrcnn_mask[kept, :, :, class_ids])

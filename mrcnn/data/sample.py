@@ -11,11 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.config import IMAGE_SIDE_MULTIPLE
-from mrcnn.data.augment import augment
-from mrcnn.data.boxes import extract_bboxes
-from mrcnn.data.images import Box, Padding, resize_image, scaled_size
-from mrcnn.data.masks import minimize_mask
+from mrcnn.config import BOX_ONLY_MASK, IMAGE_SIDE_MULTIPLE
+from mrcnn.data.augment import as_transform, augment, augment_boxwise, is_boxwise
+from mrcnn.data.cache import Entry, FolderCache, MemoryCache
+from mrcnn.data.images import (
+    Box,
+    Padding,
+    Resized,
+    frame_image,
+    resize_image,
+    resize_scale,
+    scale_image,
+    scaled_size,
+)
+from mrcnn.data.instances import Instances, PlacedMask, minimize, paste, place
 from mrcnn.data.molding import compose_image_meta
 
 
@@ -28,13 +37,17 @@ class Sample:
     """What training sees of one image.
 
     Attributes:
-        image: uint8 [H, W, C], the shape is `config.IMAGE_SHAPE`.
+        image: uint8 [H, W, C], the shape is `config.IMAGE_SHAPE`, or one of
+            `config.INPUT_SHAPES`.
         image_meta: float32 [M], see `mrcnn.data.molding.compose_image_meta`.
         class_ids: int32 [N]; negative: a crowd. Never 0.
         boxes: int32 [N, 4], of the masks.
         masks: uint8 {0, 1} [N, h, w]: crops of the boxes at `config.MINI_MASK_SHAPE`
-            when `config.USE_MINI_MASK`, else of the image's size.
+            when `config.USE_MINI_MASK`, else of the image's size. An instance that has a box but
+            no mask holds `BOX_ONLY_MASK` in place of 1.
         ignored: how many instances were left out, by reason.
+        rois: int32 [K, 4] pixels, the proposals to train on when `config.USE_RPN_ROIS` is off;
+            the loader draws them. None: they are the RPN's.
     """
 
     image: np.ndarray
@@ -43,6 +56,7 @@ class Sample:
     boxes: np.ndarray
     masks: np.ndarray
     ignored: dict[str, int] = field(default_factory=dict)
+    rois: np.ndarray | None = None
 
 
 def load_sample(
@@ -51,11 +65,14 @@ def load_sample(
     config: Any,
     rng: np.random.Generator,
     augmentation: Any = None,
+    static_shape: bool = True,
+    cache: MemoryCache | FolderCache | None = None,
 ) -> Sample:
     """Read an image and its instances, resize, augment, and describe them.
 
     The image is resized as `config.IMAGE_RESIZE_MODE` says. Training has one static shape:
-    in the modes "pad64" and "none" the image is then centered in `config.IMAGE_SHAPE`.
+    in the modes "pad64" and "none" the image is then centered in `config.IMAGE_SHAPE`, unless
+    `static_shape` is off.
     Instances without a pixel left (cropped away, too small) and of class 0 are left out.
 
     Args:
@@ -64,6 +81,8 @@ def load_sample(
         config: settings, see `mrcnn.config.Config`.
         rng: decides the random crop and the augmentation, and nothing else does.
         augmentation: None, or what `mrcnn.data.augment.augment` takes.
+        static_shape: False leaves the image as large as detection would make it.
+        cache: of scaled images, `mrcnn.data.cache.make_cache`.
 
     Returns:
         The sample, with all instances that are left (`limit_instances` bounds them).
@@ -72,43 +91,44 @@ def load_sample(
         SampleError: the image or its masks do not fit together, or do not fit the settings.
     """
     name = describe_image(dataset, image_id)
-    image = _checked_image(dataset.load_image(image_id), config, name)
-    masks, class_ids = _checked_masks(*dataset.load_mask(image_id), image.shape, config, name)
-    original_shape = image.shape
-
-    image, window, scale, padding, crop = resize_image(
-        image,
-        min_dim=config.IMAGE_MIN_DIM,
-        max_dim=config.IMAGE_MAX_DIM,
-        min_scale=config.IMAGE_MIN_SCALE,
-        mode=config.IMAGE_RESIZE_MODE,
-        rng=rng,
+    resized, original_shape, instances, box_only = _read(
+        dataset, image_id, config, rng, cache, name
     )
-    if config.IMAGE_RESIZE_MODE in ("pad64", "none"):
+    image, window, scale, padding, crop = resized
+    if static_shape and config.IMAGE_RESIZE_MODE in ("pad64", "none"):
         image, window, padding = _center(image, window, padding, config, name)
-    masks = place_masks(masks, scale, padding, crop)
+    boxes, placed = place(instances, scale, padding, crop)
 
-    if augmentation is not None:
-        image, masks = augment(augmentation, image, masks, rng)
-    static_shape = tuple(map(int, config.IMAGE_SHAPE))
-    if image.shape != static_shape:
+    shape = image.shape
+    mini_shape = tuple(config.MINI_MASK_SHAPE[:2]) if config.USE_MINI_MASK else None
+    transform = None if augmentation is None else as_transform(augmentation)
+    # Quarter turns swap the sides of mini masks.
+    boxwise = is_boxwise(transform) and mini_shape is not None and len(set(mini_shape)) == 1
+    if transform is not None and not boxwise:
+        image, masks = augment(transform, image, paste(boxes, placed, shape[:2]), rng)
+        moved = Instances.from_masks(masks, instances.class_ids)
+        boxes, placed = moved.boxes, [PlacedMask.whole(crop) for crop in moved.crops]
+
+    visible = boxes[:, 2] > boxes[:, 0]
+    foreground = instances.class_ids != 0
+    keep = np.flatnonzero(visible & foreground)
+    boxes, class_ids, box_only = boxes[keep], instances.class_ids[keep], box_only[keep]
+    placed = [placed[i] for i in keep]
+    if mini_shape is None:
+        masks = paste(boxes, placed, image.shape[:2])
+    else:
+        masks = minimize(placed, mini_shape).transpose(1, 2, 0)
+    if boxwise:
+        image, masks, boxes = augment_boxwise(transform, image, masks, boxes, rng)
+    if image.shape != shape:
         raise SampleError(
-            f"{name}: expected the shape {static_shape} (IMAGE_SHAPE) after resizing and "
-            f"augmentation; received {image.shape}. The augmentation must keep the shape."
+            f"{name}: expected the shape {shape} after the augmentation; "
+            f"received {image.shape}. The augmentation must keep the shape."
         )
 
-    # One mask after the other in memory, whatever the augmentation returned: on the other
-    # order, NumPy's reductions are some fifty times slower.
-    masks = np.ascontiguousarray(masks.transpose(2, 0, 1)).transpose(1, 2, 0)
-    boxes = extract_bboxes(masks)
-    visible = boxes[:, 2] > boxes[:, 0]
-    foreground = class_ids != 0
-    keep = visible & foreground
-    if not keep.all():
-        masks, boxes, class_ids = masks[..., keep], boxes[keep], class_ids[keep]
-    if config.USE_MINI_MASK:
-        masks = minimize_mask(boxes, masks, tuple(config.MINI_MASK_SHAPE))
-
+    masks = np.ascontiguousarray(masks.transpose(2, 0, 1)).view(np.uint8)
+    if box_only.any():
+        masks[box_only] *= BOX_ONLY_MASK
     return Sample(
         image=np.ascontiguousarray(image),
         image_meta=compose_image_meta(
@@ -121,7 +141,7 @@ def load_sample(
         ).astype(np.float32),
         class_ids=class_ids,
         boxes=boxes,
-        masks=np.ascontiguousarray(masks.transpose(2, 0, 1), dtype=np.uint8),
+        masks=masks,
         ignored={
             "vanished": int(np.sum(foreground & ~visible)),
             "background": int(np.sum(~foreground)),
@@ -147,36 +167,21 @@ def limit_instances(sample: Sample, limit: int, rng: np.random.Generator) -> Sam
 def place_masks(
     masks: np.ndarray, scale: float, padding: Padding, crop: Box | None = None
 ) -> np.ndarray:
-    """Move masks as `resize_image` moved their image.
-
-    Nearest neighbor with half-pixel centers: an output pixel takes the value of the input
-    pixel in which its center lies, which is the image's own geometry. The ancestor's
-    `resize_mask` aligns the corners instead, so that its masks are off by up to half an
-    input pixel towards the borders.
+    """Move masks of the image's size as `resize_image` moved their image.
 
     Args:
         masks: bool [H, W, N].
-        scale, padding, crop: as `resize_image` returns them.
+        scale, padding, crop: as `resize_image` returns them; see `mrcnn.data.instances.place`.
 
     Returns:
         bool [H', W', N], the size of the resized image; each mask `[:, :, i]` is contiguous
         in memory.
     """
-    rows, columns = map(_source_pixels, masks.shape[:2], scaled_size(masks.shape[:2], scale))
-    if crop is not None:
-        y, x, height, width = crop
-        rows, columns = rows[y : y + height], columns[x : x + width]
+    instances = Instances.from_masks(masks, np.ones(masks.shape[2], np.int32))
+    boxes, placed = place(instances, scale, padding, crop)
+    height, width = scaled_size(masks.shape[:2], scale) if crop is None else crop[2:]
     (top, bottom), (left, right) = padding[:2]
-    height, width = len(rows), len(columns)
-    placed = np.zeros((masks.shape[2], top + height + bottom, left + width + right), dtype=bool)
-    inner = placed[:, top : top + height, left : left + width]
-    # Outside its box a mask is zero, and most boxes are small.
-    for i, (y1, x1, y2, x2) in enumerate(extract_bboxes(masks)):
-        inside_y = slice(*np.searchsorted(rows, (y1, y2)))
-        inside_x = slice(*np.searchsorted(columns, (x1, x2)))
-        part = masks[..., i].take(rows[inside_y], axis=0).take(columns[inside_x], axis=1)
-        inner[i, inside_y, inside_x] = part
-    return placed.transpose(1, 2, 0)
+    return paste(boxes, placed, (top + height + bottom, left + width + right))
 
 
 def active_class_ids(dataset: Any, image_id: int, config: Any) -> np.ndarray:
@@ -201,8 +206,107 @@ def describe_image(dataset: Any, image_id: int) -> str:
     )
 
 
+def _read(
+    dataset: Any,
+    image_id: int,
+    config: Any,
+    rng: np.random.Generator,
+    cache: MemoryCache | FolderCache | None,
+    name: str,
+) -> tuple[Resized, tuple[int, ...], Instances, np.ndarray]:
+    """Read an image and resize it; return its original shape and its objects as well."""
+    dims = (config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM)
+    mode, min_scale = config.IMAGE_RESIZE_MODE, config.IMAGE_MIN_SCALE
+    entry = None if cache is None else cache.get(dataset, image_id)
+    if entry is None:
+        image = _checked_image(dataset.load_image(image_id), config, name)
+        instances, box_only = _read_instances(dataset, image_id, image.shape, config, name)
+        if cache is None:
+            resized = resize_image(image, *dims, min_scale, mode, rng, config.INPUT_SHAPES)
+            return resized, image.shape, instances, box_only
+        entry = Entry(scale_image(image, *dims, min_scale, mode), image.shape, instances, box_only)
+        cache.put(dataset, image_id, entry)
+    elif entry.instances is None:
+        instances, box_only = _read_instances(dataset, image_id, entry.original_shape, config, name)
+        entry = entry._replace(instances=instances, box_only=box_only)
+    scale = resize_scale(entry.original_shape[:2], *dims, min_scale, mode)
+    resized = frame_image(
+        lambda out: np.copyto(out, entry.image),
+        *(entry.image.shape, entry.image.dtype, scale, *dims, mode, rng, config.INPUT_SHAPES),
+    )
+    return resized, entry.original_shape, entry.instances, entry.box_only
+
+
+def _read_instances(
+    dataset: Any, image_id: int, image_shape: tuple[int, ...], config: Any, name: str
+) -> tuple[Instances, np.ndarray]:
+    """Read the objects of an image, and which of them have no mask, bool [N]."""
+    if gives_instances(dataset):
+        instances = dataset.load_instances(image_id)
+        if isinstance(instances, Instances) and not len(instances.class_ids):
+            instances = replace(instances, size=tuple(image_shape[:2]))  # nothing to part from
+        _check_instances(instances, image_shape, name)
+        instances = replace(
+            instances,
+            boxes=np.asarray(instances.boxes, np.int32),
+            class_ids=np.asarray(instances.class_ids, np.int32),
+        )
+        _check_class_ids(instances.class_ids, config, name, "load_instances")
+    else:
+        masks, class_ids = dataset.load_mask(image_id)
+        masks, class_ids = _checked_masks(masks, class_ids, image_shape, name)
+        _check_class_ids(class_ids, config, name, "load_mask")
+        instances = Instances.from_masks(masks, class_ids)
+    box_only = dataset.load_box_only(image_id)
+    return instances, _checked_box_only(box_only, instances.class_ids, name)
+
+
+def gives_instances(dataset: Any) -> bool:
+    """Whether to read with `load_instances`: not where a subclass overrides `load_mask` alone."""
+    if "load_mask" in getattr(dataset, "__dict__", {}):
+        return False
+    for kind in type(dataset).__mro__:
+        if "load_instances" in vars(kind):
+            return True
+        if "load_mask" in vars(kind):
+            return False
+    return False
+
+
+def _check_instances(instances: Any, image_shape: tuple[int, ...], name: str) -> None:
+    """Raise a `SampleError` unless these are instances of an image of that shape."""
+    if not isinstance(instances, Instances):
+        raise SampleError(
+            f"{name}: expected mrcnn.data.instances.Instances from load_instances; received a "
+            f"{type(instances).__name__}."
+        )
+    if tuple(instances.size) != tuple(image_shape[:2]):
+        raise SampleError(
+            f"{name}: expected instances of the image's size {tuple(image_shape[:2])}; received "
+            f"{tuple(instances.size)}. Correct the annotations, or load_instances."
+        )
+    count = len(instances.class_ids)
+    boxes = np.asarray(instances.boxes)
+    if boxes.shape != (count, 4) or len(instances.crops) != count:
+        raise SampleError(
+            f"{name}: expected a box [4] and a crop for each of {count} class ids; received boxes "
+            f"of shape {boxes.shape} and {len(instances.crops)} crops. Correct load_instances."
+        )
+    for box, crop in zip(boxes.tolist(), instances.crops, strict=True):
+        y1, x1, y2, x2 = box
+        inside = 0 <= y1 <= y2 <= image_shape[0] and 0 <= x1 <= x2 <= image_shape[1]
+        if not inside or crop.shape != (y2 - y1, x2 - x1) or crop.dtype != bool:
+            raise SampleError(
+                f"{name}: expected a box (y1, x1, y2, x2) within the image and a bool crop of its "
+                f"size; received {box} and {crop.dtype} {crop.shape}. Correct load_instances."
+            )
+
+
 def _checked_image(image: Any, config: Any, name: str) -> np.ndarray:
-    """Return uint8 [H, W, C], or raise a `SampleError`."""
+    """Return uint8 [H, W, C], or raise a `SampleError`.
+
+    Fractions of 255 are rounded; those of 1 would turn black and are refused.
+    """
     image = np.asarray(image)
     if image.ndim == 2:
         image = image[..., np.newaxis]
@@ -214,17 +318,18 @@ def _checked_image(image: Any, config: Any, name: str) -> np.ndarray:
         )
     if image.dtype != np.uint8:
         low, high = image.min(), image.max()
-        if not (low >= 0 and high <= 255 and np.array_equal(image, image.astype(np.uint8))):
+        in_range = low >= 0 and high <= 255
+        if not in_range or (high <= 1 and not np.array_equal(image, image.astype(np.uint8))):
             raise SampleError(
-                f"{name}: expected whole values from 0 to 255 (uint8); received {image.dtype} "
+                f"{name}: expected values from 0 to 255, such as uint8; received {image.dtype} "
                 f"from {low} to {high}. Convert the image in the data set's load_image."
             )
-        image = image.astype(np.uint8)
+        image = np.rint(image).astype(np.uint8)
     return image
 
 
 def _checked_masks(
-    masks: Any, class_ids: Any, image_shape: tuple[int, ...], config: Any, name: str
+    masks: Any, class_ids: Any, image_shape: tuple[int, ...], name: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return masks, bool [H, W, N], and class ids, int32 [N], or raise a `SampleError`."""
     masks, class_ids = np.asarray(masks), np.asarray(class_ids, dtype=np.int32)
@@ -236,18 +341,32 @@ def _checked_masks(
             f"{name}: expected masks {(height, width, len(class_ids))} (the image's height and "
             f"width, one mask for each class id); received {masks.shape}. Correct load_mask."
         )
+    return masks.astype(bool, copy=False), class_ids
+
+
+def _check_class_ids(class_ids: np.ndarray, config: Any, name: str, method: str) -> None:
+    """Raise a `SampleError` unless all are below NUM_CLASSES."""
+    if len(class_ids) == 0:
+        return
     worst = class_ids[np.abs(class_ids).argmax()]
     if abs(worst) >= config.NUM_CLASSES:
         raise SampleError(
             f"{name}: expected class ids below NUM_CLASSES = {config.NUM_CLASSES}; received "
-            f"{worst}. Correct NUM_CLASSES or load_mask."
+            f"{worst}. Correct NUM_CLASSES or {method}."
         )
-    return masks.astype(bool, copy=False), class_ids
 
 
-def _source_pixels(side: int, resized: int) -> np.ndarray:
-    """For each of `resized` pixels, which of `side` holds its center: floor((i + 1/2) * ratio)."""
-    return (2 * np.arange(resized) + 1) * side // (2 * resized)
+def _checked_box_only(box_only: Any, class_ids: np.ndarray, name: str) -> np.ndarray:
+    """Return bool [N], or raise a `SampleError`."""
+    if box_only is None:
+        return np.zeros(len(class_ids), bool)
+    box_only = np.asarray(box_only, bool)
+    if box_only.shape != class_ids.shape:
+        raise SampleError(
+            f"{name}: expected load_box_only to tell of each of the {len(class_ids)} instances; "
+            f"received the shape {box_only.shape}."
+        )
+    return box_only
 
 
 def _center(

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PureWindowsPath
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,13 +21,18 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.instances import Instances
+from mrcnn.data.limits import MAX_IMAGE_PIXELS, Folder, check_mask_bytes, is_size, load_json
 from mrcnn.datasets.segmentation import (
     Annotation,
     Rle,
     annotation_to_image_rle,
     annotation_to_mask,
     annotation_to_rle,
+    box_rle,
+    check_box,
     check_structure,
+    rle_crop,
 )
 
 # Two parts of COCO 2014's "val", in json files of their own; their images lie with "val".
@@ -49,7 +53,7 @@ class CocoDataset(Dataset):
     def __init__(self, class_map: Mapping[int, int] | None = None) -> None:
         super().__init__(class_map)
         self._left_out: Counter[str] = Counter()
-        self._under_one_pixel: set[tuple[str, Any, Any]] = set()
+        self._under_one_pixel: set[tuple[str, Any, str]] = set()
 
     def load_coco(
         self,
@@ -59,6 +63,7 @@ class CocoDataset(Dataset):
         class_ids: Sequence[int] | None = None,
         class_map: Mapping[int, int] | None = None,
         return_coco: bool = False,
+        box_only: bool = False,
     ) -> COCO | None:
         """Load a subset of a folder in COCO's layout, with or without a year in its names.
 
@@ -70,7 +75,7 @@ class CocoDataset(Dataset):
             subset: "train", "val", "minival" or "valminusminival"; the last two take the
                 images of "val". Data sets with other subsets may name those.
             year: of the data set; None or "" when the names have none.
-            class_ids, class_map, return_coco: as in `load_coco_json`.
+            class_ids, class_map, return_coco, box_only: as in `load_coco_json`.
 
         Raises:
             FileNotFoundError: the json, the image folder or an image is missing.
@@ -83,7 +88,7 @@ class CocoDataset(Dataset):
             if annotations.is_file():
                 image_dir = Path(dataset_dir, f"{image_subset}{suffix}")
                 return self.load_coco_json(
-                    annotations, image_dir, class_ids, "coco", class_map, return_coco
+                    annotations, image_dir, class_ids, "coco", class_map, return_coco, box_only
                 )
             tried.append(str(annotations))
         raise FileNotFoundError(
@@ -99,6 +104,7 @@ class CocoDataset(Dataset):
         source: str = "coco",
         class_map: Mapping[int, int] | None = None,
         return_coco: bool = False,
+        box_only: bool = False,
     ) -> COCO | None:
         """Load one json file in COCO's format.
 
@@ -112,6 +118,8 @@ class CocoDataset(Dataset):
             class_map: {category id: category id to load it as}, to join categories of the
                 file; ids it does not name stay as they are.
             return_coco: return the file's `pycocotools.coco.COCO` object too.
+            box_only: accept annotations with a `bbox` and no `segmentation`. They train boxes and
+                classes, and nothing of the mask branch.
 
         Raises:
             FileNotFoundError: the json, the image folder or an image is missing.
@@ -123,9 +131,9 @@ class CocoDataset(Dataset):
             raise FileNotFoundError(
                 f"{folder}: expected the folder with the images of {file}; there is none."
             )
-        names = {category["id"]: category["name"] for category in content["categories"]}
+        names = _category_names(content["categories"], file)
         select = class_ids is not None and len(class_ids) > 0
-        selected = list(class_ids) if select else sorted(names)
+        selected = list(class_ids) if select else sorted(names, key=_by_type)
         class_map = dict(class_map or {})
         for category in [*selected, *class_map, *class_map.values()]:
             _check_category(category, names, f"{file}: class_ids or class_map")
@@ -134,10 +142,11 @@ class CocoDataset(Dataset):
 
         images = _index_images(content["images"], file)
         chosen, skipped = _group_annotations(
-            content["annotations"], images, names, set(selected), class_map, file
+            content["annotations"], images, names, set(selected), class_map, file, box_only
         )
         wanted = [image for image in images.values() if image["id"] in chosen or not select]
         paths = _image_paths(wanted, folder, file)
+        api = coco_api(content, str(file)) if return_coco else None
 
         for category, name in classes.items():
             self.add_class(source, category, name)
@@ -153,7 +162,7 @@ class CocoDataset(Dataset):
             )
         self._left_out[NOT_SELECTED] += skipped
         self._left_out[NO_SELECTED_CLASS] += len(images) - len(wanted)
-        return coco_api(content) if return_coco else None
+        return api
 
     def _check_class_names(self, source: str, classes: Mapping[int, str], file: Path) -> None:
         known = {info["id"]: info["name"] for info in self.class_info if info["source"] == source}
@@ -169,6 +178,13 @@ class CocoDataset(Dataset):
         """The selected annotations of an image as they stand in the json, crowds among them."""
         return self.image_info[image_id]["annotations"]
 
+    def load_box_only(self, image_id: int) -> np.ndarray | None:
+        """bool [N]: which instances of `load_mask` are boxes without a mask."""
+        info = self.image_info[image_id]
+        if "annotations" not in info or not any(map(_is_box_only, info["annotations"])):
+            return None
+        return np.array([_is_box_only(annotation) for annotation, _ in self._visible(image_id)])
+
     def load_rles(self, image_id: int) -> tuple[list[Rle], np.ndarray]:
         """The instances of an image, compressed: `load_mask` before decoding.
 
@@ -176,19 +192,27 @@ class CocoDataset(Dataset):
             N run-length encodings of the image's size, each of at least one pixel, and
             int32 [N] class ids, negative for crowds.
         """
-        info = self.image_info[image_id]
+        source = self.image_info[image_id]["source"]
         rles, class_ids = [], []
-        for annotation in info["annotations"]:
-            class_id = self.map_source_class_id(f"{info['source']}.{annotation['category_id']}")
-            rle = annotation_to_image_rle(
-                annotation, info["height"], info["width"], info["annotation_file"]
-            )
-            if mask_api.area(rle) < 1:
-                self._under_one_pixel.add((info["source"], info["id"], annotation.get("id")))
-                continue
+        for annotation, rle in self._visible(image_id):
+            class_id = self.map_source_class_id(f"{source}.{annotation['category_id']}")
             rles.append(rle)
             class_ids.append(-class_id if annotation.get("iscrowd") else class_id)
         return rles, np.array(class_ids, np.int32)
+
+    def _visible(self, image_id: int) -> Iterator[tuple[Annotation, Rle]]:
+        """The annotations that cover at least one pixel; the others are counted."""
+        info = self.image_info[image_id]
+        size = info["height"], info["width"]
+        for annotation in info["annotations"]:
+            if _is_box_only(annotation):
+                rle = box_rle(annotation["bbox"], *size)
+            else:
+                rle = annotation_to_image_rle(annotation, *size, info["annotation_file"])
+            if mask_api.area(rle) < 1:
+                self._under_one_pixel.add((info["source"], info["id"], repr(annotation.get("id"))))
+                continue
+            yield annotation, rle
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """The instance masks of an image.
@@ -209,7 +233,27 @@ class CocoDataset(Dataset):
         rles, class_ids = self.load_rles(image_id)
         if not rles:
             return np.zeros((info["height"], info["width"], 0), bool), class_ids
+        check_mask_bytes(info["height"], info["width"], len(rles), str(info["path"]))
         return mask_api.decode(rles).view(bool), class_ids
+
+    def load_instances(self, image_id: int) -> Instances:
+        """The instances of `load_mask`, each cut to its box; no mask of the image's size is made.
+
+        Raises:
+            ValueError: a segmentation is malformed; names the file and the annotation's id.
+        """
+        info = self.image_info[image_id]
+        if "annotations" not in info:  # added by a subclass from another source
+            return Instances.from_masks(*super().load_mask(image_id))
+        rles, class_ids = self.load_rles(image_id)
+        pixels = sum(int(width * height) for _, _, width, height in map(mask_api.toBbox, rles))
+        check_mask_bytes(1, pixels, 1, str(info["path"]))
+        boxes = np.zeros((len(rles), 4), np.int32)
+        crops = []
+        for box, rle in zip(boxes, rles, strict=True):
+            box[:], crop = rle_crop(rle)
+            crops.append(crop)
+        return Instances((info["height"], info["width"]), boxes, crops, class_ids)
 
     def image_reference(self, image_id: int) -> str:
         """A link to the image on cocodataset.org, for images of the source "coco"."""
@@ -247,7 +291,7 @@ class CocoDataset(Dataset):
 def read_coco_json(file: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a COCO json file and check that it has images, annotations and categories."""
     try:
-        content = json.loads(Path(file).read_bytes())
+        content = load_json(file)
     except FileNotFoundError:
         raise FileNotFoundError(f"{file}: expected a COCO json file; there is none.") from None
     except ValueError as error:
@@ -261,8 +305,17 @@ def read_coco_json(file: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
-def coco_api(content: dict[str, Any]) -> COCO:
-    """Index the content of a COCO json file with pycocotools, without its printing."""
+def coco_api(content: dict[str, Any], file: str = "annotations") -> COCO:
+    """Index the content of a COCO json file with pycocotools, without its printing.
+
+    Raises:
+        ValueError: an annotation has no id; names the file.
+    """
+    for annotation in content["annotations"]:
+        if not _is_scalar(annotation.get("id")):
+            raise ValueError(
+                f"{file}: expected an 'id' of each annotation; received {repr(annotation)[:60]}."
+            )
     api = COCO()
     api.dataset = content
     with contextlib.redirect_stdout(io.StringIO()):
@@ -270,31 +323,83 @@ def coco_api(content: dict[str, Any]) -> COCO:
     return api
 
 
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, int) and value > 0
+def _is_box_only(annotation: Annotation) -> bool:
+    """Whether an annotation has no segmentation: the field is missing, null or empty."""
+    return not annotation.get("segmentation")
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (int, float, str))
+
+
+def _is_id(value: Any) -> bool:
+    """Whether a value can be the id of a category: True and 1.0 would pass for 1."""
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
+
+
+def is_category(number: Any, name: Any) -> bool:
+    """Whether a category can have this id and this name."""
+    return _is_id(number) and isinstance(name, str) and name.isprintable()
+
+
+def _by_type(value: Any) -> tuple[bool, Any]:
+    """Sorts numbers before texts."""
+    return isinstance(value, str), value
+
+
+def _check_entries(entries: list[Any], what: str, file: Path) -> None:
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise ValueError(
+                f"{file}: {what} number {number}: expected an object; received {repr(entry)[:60]}."
+            )
+
+
+def _category_names(categories: list[Any], file: Path) -> dict[Any, str]:
+    """{category id: name}."""
+    _check_entries(categories, "category", file)
+    names = {}
+    for category in categories:
+        number, name = category.get("id"), category.get("name")
+        if not is_category(number, name):
+            raise ValueError(
+                f"{file}: expected categories with an 'id', a number or text, and a 'name', a "
+                f"printable text; received {repr(category)[:100]}."
+            )
+        names[number] = name
+    return names
 
 
 def _check_category(category: Any, names: Mapping[int, str], where: str) -> None:
     if category not in names:
+        known = sorted(names, key=_by_type)
         raise ValueError(
             f"{where}: expected a category id of the file's 'categories' "
-            f"({', '.join(map(str, sorted(names)))}); received {category!r}."
+            f"({', '.join(map(str, known))}); received {category!r}."
         )
 
 
 def _index_images(images: list[dict[str, Any]], file: Path) -> dict[Any, dict[str, Any]]:
     """The images by id, in the file's order."""
     index: dict[Any, dict[str, Any]] = {}
+    _check_entries(images, "image", file)
     for image in images:
         for field in ("id", "file_name", "height", "width"):
             if field not in image:
                 raise ValueError(
                     f"{file}: image {image.get('id')}: expected the field {field!r}; it is missing."
                 )
-        if not (_is_positive(image["height"]) and _is_positive(image["width"])):
+        if not _is_scalar(image["id"]):
             raise ValueError(
-                f"{file}: image {image['id']}: expected a positive 'height' and 'width'; received "
-                f"{image['height']!r} and {image['width']!r}."
+                f"{file}: expected the 'id' of an image to be a number or a text; received "
+                f"{repr(image['id'])[:60]}."
+            )
+        if not is_size(image["height"], image["width"]):
+            raise ValueError(
+                f"{file}: image {image['id']}: expected a positive 'height' and 'width', of at "
+                f"most {MAX_IMAGE_PIXELS} pixels (the environment variable "
+                f"MRCNN_MAX_IMAGE_PIXELS); received {repr(image['height'])[:60]} and "
+                f"{repr(image['width'])[:60]}."
             )
         if image["id"] in index:
             raise ValueError(
@@ -312,15 +417,27 @@ def _group_annotations(
     selected: set[int],
     class_map: Mapping[int, int],
     file: Path,
+    box_only: bool,
 ) -> tuple[dict[Any, list[Annotation]], int]:
     """Group the annotations of selected categories by image id; count the others."""
     chosen: dict[Any, list[Annotation]] = defaultdict(list)
     skipped = 0
+    _check_entries(annotations, "annotation", file)
     for annotation in annotations:
-        where = f"{file}: annotation {annotation.get('id')}"
-        for field in ("image_id", "category_id", "segmentation"):
+        where = f"{file}: annotation {repr(annotation.get('id'))[:60]}"
+        shape = "bbox" if box_only and _is_box_only(annotation) else "segmentation"
+        for field in ("image_id", "category_id", shape):
             if field not in annotation:
-                raise ValueError(f"{where}: expected the field {field!r}; it is missing.")
+                hint = ""
+                if field == "segmentation" and "bbox" in annotation:
+                    hint = " There is a 'bbox': box_only=True trains on boxes without masks."
+                raise ValueError(f"{where}: expected the field {field!r}; it is missing.{hint}")
+        for field, valid in (("image_id", _is_scalar), ("category_id", _is_id)):
+            if not valid(annotation[field]):
+                raise ValueError(
+                    f"{where}, field {field!r}: expected an id; received "
+                    f"{repr(annotation[field])[:60]}."
+                )
         if annotation["image_id"] not in images:
             raise ValueError(
                 f"{where}, field 'image_id': expected the id of an entry of 'images'; received "
@@ -331,7 +448,10 @@ def _group_annotations(
         if category not in selected:
             skipped += 1
             continue
-        check_structure(annotation, str(file))
+        if shape == "segmentation":
+            check_structure(annotation, str(file))
+        else:
+            check_box(annotation, str(file))
         target = class_map.get(category, category)
         if target != category:
             annotation = {**annotation, "category_id": target}
@@ -341,18 +461,14 @@ def _group_annotations(
 
 def _image_paths(images: list[dict[str, Any]], folder: Path, file: Path) -> list[str]:
     """The path of each image, all checked to be files inside the folder."""
-    listing = set(os.listdir(folder))  # one call, where a million `stat` would take minutes
+    files = Folder(folder)
     paths, missing = [], []
     for image in images:
-        name = os.path.normpath(str(image["file_name"]))
-        path = os.path.join(folder, name)
-        absolute = os.path.isabs(name) or PureWindowsPath(name).anchor
-        if absolute or name.split(os.sep)[0] == os.pardir:
-            raise ValueError(
-                f"{file}: image {image['id']}, field 'file_name': expected a path inside the image "
-                f"folder {folder}; received {image['file_name']!r}."
-            )
-        if name not in listing and not os.path.isfile(path):
+        try:
+            path = files.find(image["file_name"])
+        except ValueError as error:
+            raise ValueError(f"{file}: image {image['id']}, field 'file_name': {error}.") from None
+        if path is None:
             missing.append(image)
         paths.append(path)
     if missing:

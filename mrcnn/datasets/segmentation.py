@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
+from mrcnn.data.limits import is_finite, is_size
+
 Annotation = dict[str, Any]  # an entry of "annotations" in a COCO json
 Rle = dict[str, Any]  # {"size": [H, W], "counts": compressed bytes}
 
@@ -20,6 +22,8 @@ POLYGON_MIN_POINTS = 3
 # Annotators' points stray a little over the border. Further out than this (in image sides) a
 # coordinate is an error, and rasterizing it would take memory without bound.
 POLYGON_MARGIN = 1.0
+# Rasterizing a polygon takes memory in proportion to its length. No object has such an outline.
+POLYGON_MAX_LENGTH = 4_000_000  # pixels, of all edges together
 # A character of compressed run lengths: five bits of a number, and a flag that more follow.
 _OFFSET, _BITS, _SIGN, _MORE = 48, 5, 16, 32
 _MAX_CHARACTERS = 7  # of a number; more would exceed 32 bits
@@ -79,6 +83,33 @@ def annotation_to_image_rle(
     return annotation_to_rle(annotation, height, width, file)
 
 
+def rle_crop(rle: Rle) -> tuple[tuple[int, int, int, int], np.ndarray]:
+    """Decode run lengths within their box, which is all that is allocated.
+
+    Args:
+        rle: compressed, with at least one pixel inside.
+
+    Returns:
+        The tightest box (y1, x1, y2, x2), y2 and x2 exclusive, and bool [y2 - y1, x2 - x1].
+    """
+    height = rle["size"][0]
+    edges = np.cumsum(unpack_run_lengths(rle["counts"]))
+    starts, ends = edges[:-1:2], edges[1::2]  # of the runs inside
+    columns, rows = np.divmod(starts[ends > starts], height)
+    last_columns, last_rows = np.divmod(ends[ends > starts] - 1, height)
+    x1, x2 = int(columns[0]), int(last_columns[-1]) + 1
+    y1, y2 = 0, height  # where a run goes on in the next column
+    if np.array_equal(columns, last_columns):
+        y1, y2 = int(rows.min()), int(last_rows.max()) + 1
+    # The same runs in the box alone, outside and inside in turn.
+    starts = (columns - x1) * (y2 - y1) + rows - y1
+    ends = (last_columns - x1) * (y2 - y1) + last_rows - y1 + 1
+    edges = np.concatenate([[0], np.stack([starts, ends], 1).ravel(), [(y2 - y1) * (x2 - x1)]])
+    runs = np.diff(edges)
+    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return (y1, x1, y2, x2), inside.reshape(x2 - x1, y2 - y1).T
+
+
 def check_structure(annotation: Annotation, file: str = "annotations") -> None:
     """Check what costs little: that it is a list of polygons, or run lengths with a size.
 
@@ -88,10 +119,35 @@ def check_structure(annotation: Annotation, file: str = "annotations") -> None:
     _refuse(_structure_problem(annotation["segmentation"]), annotation, file)
 
 
-def _refuse(problem: str | None, annotation: Annotation, file: str) -> None:
+def check_box(annotation: Annotation, file: str = "annotations") -> None:
+    """Check that "bbox" is [x, y, width, height], finite, and of some area.
+
+    Raises:
+        ValueError: it is not; names the file and the annotation's id.
+    """
+    box = annotation["bbox"]
+    is_box = isinstance(box, list) and len(box) == 4
+    if not is_box or not all(is_finite(n) for n in box) or min(box[2:]) <= 0:
+        problem = f"[x, y, width, height] with a width and height above 0; received {box!r}"
+        _refuse(problem, annotation, file, "bbox")
+
+
+def box_rle(box: list[float], height: int, width: int) -> Rle:
+    """The pixels that an [x, y, width, height] box covers, inside the image."""
+    x, y, box_width, box_height = box
+    x1, x2 = np.clip(np.round([x, x + box_width]), 0, width).astype(int)
+    y1, y2 = np.clip(np.round([y, y + box_height]), 0, height).astype(int)
+    mask = np.zeros((height, width), np.uint8, order="F")
+    mask[y1:y2, x1:x2] = 1
+    return mask_api.encode(mask)
+
+
+def _refuse(
+    problem: str | None, annotation: Annotation, file: str, field: str = "segmentation"
+) -> None:
     if problem:
         raise ValueError(
-            f"{file}: annotation {annotation.get('id')}, field 'segmentation': expected {problem}. "
+            f"{file}: annotation {annotation.get('id')}, field {field!r}: expected {problem}. "
             f"Correct the annotation or take it out of the file."
         )
 
@@ -99,8 +155,8 @@ def _refuse(problem: str | None, annotation: Annotation, file: str) -> None:
 def _structure_problem(segmentation: Any) -> str | None:
     if isinstance(segmentation, dict):
         size, counts = segmentation.get("size"), segmentation.get("counts")
-        if not (isinstance(size, list) and len(size) == 2 and all(_is_length(n) for n in size)):
-            return f"a size [height, width] of the run lengths; received {size!r}"
+        if not (isinstance(size, list) and len(size) == 2 and is_size(*size)):
+            return f"a size [height, width] of the run lengths; received {repr(size)[:60]}"
         if not isinstance(counts, (str, bytes, list)):
             return f"counts as a list or a string; received a {type(counts).__name__}"
         return None
@@ -117,10 +173,6 @@ def _structure_problem(segmentation: Any) -> str | None:
     return None
 
 
-def _is_length(value: Any) -> bool:
-    return isinstance(value, int) and value > 0
-
-
 def _coordinates_problem(polygons: list[list[float]], height: int, width: int) -> str | None:
     margin = POLYGON_MARGIN * max(height, width)
     for polygon in polygons:
@@ -128,7 +180,16 @@ def _coordinates_problem(polygons: list[list[float]], height: int, width: int) -
             for value in values:
                 # The comparison is false for NaN too.
                 if not (isinstance(value, (int, float)) and -margin <= value <= side + margin):
-                    return f"coordinates in the image of {height} x {width}; received {value!r}"
+                    return (
+                        f"coordinates in the image of {height} x {width}; received "
+                        f"{repr(value)[:60]}"
+                    )
+        # Each edge is at most three sides long.
+        if len(polygon) / 2 * 3 * max(height, width) > POLYGON_MAX_LENGTH:
+            points = np.array(polygon, float).reshape(-1, 2)
+            length = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
+            if length > POLYGON_MAX_LENGTH:
+                return f"outlines of at most {POLYGON_MAX_LENGTH} pixels; received {length:.0f}"
     return None
 
 
@@ -142,6 +203,8 @@ def _run_lengths_problem(counts: str | bytes | list[int], pixels: int) -> str | 
             return f"run lengths as integers; received {repr(counts)[:60]}"
         shortest, total = min(counts, default=0), sum(counts)
     else:
+        if isinstance(counts, str) and not counts.isascii():
+            return f"run lengths in COCO's compressed form; received {repr(counts)[-60:]}"
         runs = unpack_run_lengths(counts.encode() if isinstance(counts, str) else counts)
         if runs is None:
             return f"run lengths in COCO's compressed form; received {repr(counts)[-60:]}"

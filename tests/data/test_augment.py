@@ -15,6 +15,8 @@ from mrcnn.data.augment import (
     Transform,
     VerticalFlip,
     augment,
+    augment_boxwise,
+    is_boxwise,
 )
 from mrcnn.data.boxes import extract_bboxes
 from mrcnn.data.masks import minimize_mask
@@ -219,3 +221,54 @@ def test_lists_of_transforms_are_checked():
         Sequential([HorizontalFlip(), "flip"])
     with pytest.raises(ValueError, match="at least one"):
         OneOf([])
+
+
+# --- Mini masks ------------------------------------------------------------------------------
+
+
+class Invert(Transform):
+    """Moves nothing; but nobody says so."""
+
+    def __call__(self, image, masks, boxes, rng):
+        return 255 - image, masks, boxes
+
+
+class OtherFlip(HorizontalFlip):
+    def __call__(self, image, masks, boxes, rng):
+        return super().__call__(image[1:], masks[1:], boxes, rng)
+
+
+class RareFlip(HorizontalFlip):
+    def __init__(self):
+        super().__init__(0.01)
+
+
+def test_only_what_says_so_is_given_mini_masks():
+    assert all(map(is_boxwise, [*TRANSFORMS, RareFlip(), Sequential([])]))
+    others = [Invert(), OtherFlip(), Sequential([HorizontalFlip(), Invert()]), OneOf([OtherFlip()])]
+    assert not any(map(is_boxwise, [*others, None]))
+
+
+@property_test
+@given(seed=st.integers(0, 2**16), transform=st.sampled_from(TRANSFORMS))
+def test_mini_masks_and_boxes_move_as_masks_do(seed, transform):
+    image, masks, boxes = sample(seed, (9, 9))
+    mini = minimize_mask(boxes, masks, (36, 36))  # each pixel is 4 or more, whole
+    moved, moved_masks = augment(transform, image, masks, np.random.default_rng(seed))
+    by_box = augment_boxwise(transform, image, mini, boxes, np.random.default_rng(seed))
+    np.testing.assert_array_equal(by_box[0], moved)
+    assert by_box[0].flags.c_contiguous
+    np.testing.assert_array_equal(by_box[2], extract_bboxes(moved_masks))
+    assert np.mean(by_box[1] != minimize_mask(by_box[2], moved_masks, (36, 36))) < 0.03
+
+
+def test_a_boxwise_transform_that_loses_an_instance_is_refused():
+    class Lossy(HorizontalFlip):
+        boxwise = True
+
+        def __call__(self, image, masks, boxes, rng):
+            return image, masks[..., 1:], boxes[1:]
+
+    image, masks, boxes = sample()
+    with pytest.raises(ValueError, match="Lossy.*2 boxes and 2 mini masks of 3"):
+        augment_boxwise(Lossy(), image, masks, boxes, np.random.default_rng(0))

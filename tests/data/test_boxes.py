@@ -62,6 +62,23 @@ class TestExtractBboxes:
             masks[y1:y2, x1:x2, i] = True
         np.testing.assert_array_equal(extract_bboxes(masks), boxes)
 
+    @property_test
+    @given(
+        size=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)),
+        dtype=st.sampled_from([bool, np.uint8, np.float32]),
+        seed=st.integers(0, 2**16),
+    )
+    def test_any_type_and_any_order_in_memory(self, size, dtype, seed):
+        masks = (np.random.default_rng(seed).random(size) < 0.1).astype(dtype)
+        expected = []
+        for mask in masks.transpose(2, 0, 1):
+            y, x = np.nonzero(mask)
+            edges = (min(y), min(x), max(y) + 1, max(x) + 1) if len(y) else (0, 0, 0, 0)
+            expected.append([int(edge) for edge in edges])
+        by_instance = np.ascontiguousarray(masks.transpose(2, 0, 1)).transpose(1, 2, 0)
+        for array in (masks, by_instance, np.asfortranarray(masks), masks[:, ::-1][:, ::-1]):
+            assert extract_bboxes(array).tolist() == expected
+
     def test_no_instances_and_empty_masks(self):
         assert extract_bboxes(np.zeros((5, 6, 0), bool)).shape == (0, 4)
         assert extract_bboxes(np.zeros((0, 0, 2), bool)).tolist() == [[0] * 4] * 2
@@ -125,6 +142,10 @@ class TestMaskOverlaps:
     def test_no_masks(self):
         assert compute_overlaps_masks(np.zeros((4, 4, 0)), np.ones((4, 4, 2))).shape == (0, 2)
         assert compute_overlaps_masks(np.zeros((0, 0, 0)), np.ones((4, 4, 2))).shape == (0, 2)
+
+    def test_masks_of_images_of_different_sizes_are_refused(self):
+        with pytest.raises(ValueError, match=r"\(4, 4, 2\) and \(5, 4, 3\)"):
+            compute_overlaps_masks(np.ones((4, 4, 2)), np.ones((5, 4, 3)))
 
 
 class TestNonMaxSuppression:

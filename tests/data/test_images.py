@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrcnn.data.images import read_image, resize, resize_bilinear, resize_image
+from mrcnn.data.images import (
+    frame_image,
+    read_image,
+    resize,
+    resize_bilinear,
+    resize_image,
+    resize_scale,
+    scale_image,
+    square_shape,
+)
 
 RESIZE_CASES = 56
 property_test = settings(max_examples=40, deadline=None)
@@ -127,6 +136,12 @@ class TestResize:
         canvas[2:6, 3:5] = 7
         assert (canvas == 7).all()
 
+    @pytest.mark.parametrize("size", [(900, 40), (40, 900), (901, 903)])
+    def test_shrinking_far_leaves_lines_out(self, size):
+        image = np.random.default_rng(5).random((*size, 1))
+        expected = resize_by_loop(image[..., 0], 7, 9)
+        np.testing.assert_allclose(resize(image, (7, 9))[..., 0], expected, atol=1e-12)
+
     def test_strided_input(self):
         image = np.random.default_rng(4).random((20, 30, 4))
         view = image[::2, ::-3, 1:3]
@@ -192,6 +207,22 @@ class TestResizeImage:
         resized = resize_image(image, 64, mode="crop", rng=np.random.default_rng(3))
         y, x, height, width = resized.crop
         np.testing.assert_array_equal(resized.image, image[y : y + height, x : x + width])
+
+    @pytest.mark.parametrize("mode", ["none", "square", "pad64", "crop"])
+    @pytest.mark.parametrize("size", [(40, 70), (64, 64), (300, 90)])
+    def test_its_halves_make_the_whole(self, mode, size):
+        image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+        sides = (64, 128, 0, mode)
+        scaled = scale_image(image, *sides)
+        assert not np.shares_memory(scaled, image)
+        framed = frame_image(
+            lambda out: np.copyto(out, scaled),
+            *(scaled.shape, scaled.dtype, resize_scale(size, *sides), 64, 128, mode),
+            np.random.default_rng(3),
+        )
+        whole = resize_image(image, *sides, rng=np.random.default_rng(3))
+        np.testing.assert_array_equal(framed.image, whole.image)
+        assert framed[1:] == whole[1:]
 
     def test_very_long_image_keeps_one_pixel(self):
         resized = resize_image(np.full((1, 2000, 3), 9, np.uint8), max_dim=128)
@@ -288,3 +319,29 @@ class TestReadImage:
         path = self.save(tmp_path, np.full((3, 3), 70_000, np.int32), "wide.tif")
         with pytest.raises(ValueError, match=r"wide\.tif.*16 bits"):
             read_image(path)
+
+
+# --- Groups of shapes -------------------------------------------------------------------------
+
+
+@property_test
+@given(size=st.tuples(st.integers(1, 200), st.integers(1, 200)), min_dim=st.integers(1, 128))
+def test_the_shape_of_an_image_is_known_from_its_size(size, min_dim):
+    shapes = [(64, 128), (128, 64), (128, 128)]
+    image = np.full((*size, 1), 7, np.uint8)
+    resized = resize_image(image, min_dim, 128, mode="square", shapes=shapes)
+    assert resized.image.shape[:2] == square_shape(size, min_dim, 128, None, shapes)
+    square = resize_image(image, min_dim, 128, mode="square")
+    assert resized.scale == square.scale
+    (y1, x1, y2, x2), (top, left, bottom, right) = resized.window, square.window
+    inner = square.image[top:bottom, left:right]
+    np.testing.assert_array_equal(resized.image[y1:y2, x1:x2], inner)
+    assert not any(
+        y2 - y1 <= height and x2 - x1 <= width and height * width < resized.image[..., 0].size
+        for height, width in shapes
+    )
+
+
+def test_an_image_that_no_shape_holds_is_refused():
+    with pytest.raises(ValueError, match="at least 96 x 128"):
+        resize_image(np.zeros((96, 128, 1)), 96, 128, mode="square", shapes=[(64, 128)])

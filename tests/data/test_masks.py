@@ -141,6 +141,17 @@ class TestPasting:
             np.testing.assert_array_equal(pasted[:, :, i], expected)
             np.testing.assert_array_equal(unmold_mask(masks[i], boxes[i], (30, 30)), expected)
 
+    @property_test
+    @given(seed=st.integers(0, 2**16), size=st.tuples(st.integers(1, 90), st.integers(1, 90)))
+    def test_binary_masks_are_resized_as_an_image_is(self, seed, size):
+        """Many of their pixels lie at the threshold itself, and may fall on either side."""
+        rng = np.random.default_rng(seed)
+        mask = rng.integers(0, 2, rng.integers(1, 30, 2)).astype(rng.choice(["f4", "f8", "?"]))
+        expected = resize(mask, size)
+        decided = np.abs(expected - 0.5) > 1e-6
+        pasted = unmold_mask(mask, [0, 0, *size], size)
+        np.testing.assert_array_equal(pasted[decided], expected[decided] >= 0.5)
+
     def test_half_is_inside(self):
         assert unmold_mask(np.full((3, 3), 0.5), [1, 1, 4, 4], (5, 5)).sum() == 9
 

@@ -305,7 +305,9 @@ def test_augmentation_is_decided_by_the_generator_alone():
 
 
 def test_augmentation_must_keep_the_shape():
-    with pytest.raises(SampleError, match=r"\(192, 256, 3\) \(IMAGE_SHAPE\).*\(256, 192, 3\)"):
+    with pytest.raises(
+        SampleError, match=r"\(192, 256, 3\) after the augmentation.*\(256, 192, 3\)"
+    ):
         for seed in range(9):
             load(scene(), PaddedConfig(), seed, RandomRotate90())
 
@@ -335,6 +337,13 @@ def test_whole_values_of_other_types_are_taken_as_they_are(dtype):
     actual = load(dataset).image
     assert actual.dtype == np.uint8
     np.testing.assert_array_equal(actual, expected)
+
+
+def test_fractions_are_rounded():
+    dataset = scene((128, 128))
+    expected = load(dataset).image
+    dataset.image = dataset.image + np.float32(0.4)
+    np.testing.assert_array_equal(load(dataset).image, expected)
 
 
 MASKS = np.zeros((60, 100, 2), bool)
@@ -395,3 +404,38 @@ def test_boxes_of_real_annotations(shared):
         assert len(sample.boxes) + sample.ignored["vanished"] <= len(boxes)
         for box in sample.boxes:  # each is an annotated one, but for the annotator's slack
             assert min(np.abs(np.subtract(boxes, box)).max(axis=1)) < 3
+
+
+# --- Boxes without masks -----------------------------------------------------------------
+
+
+class BoxOnly(OneImage):
+    box_only = (True, False)
+
+    def load_box_only(self, image_id):
+        return np.array(self.box_only)
+
+
+@pytest.mark.parametrize("mini", [False, True])
+def test_an_instance_without_a_mask_is_marked_in_its_mask(mini):
+    plain = scene()
+    dataset = BoxOnly(plain.image, plain.masks, plain.ids)
+    config = type("C", (SquareConfig,), {"USE_MINI_MASK": mini})()
+    sample, expected = load(dataset, config), load(plain, config)
+    np.testing.assert_array_equal(sample.masks[0], 2 * expected.masks[0])
+    np.testing.assert_array_equal(sample.masks[1], expected.masks[1])
+    np.testing.assert_array_equal(sample.boxes, expected.boxes)
+
+
+def test_the_mark_follows_its_instance_when_another_vanishes():
+    dataset = BoxOnly(*(lambda d: (d.image, d.masks.copy(), d.ids))(scene()))
+    dataset.masks[..., 0] = False
+    dataset.box_only = (False, True)
+    assert load(dataset).masks.max() == 2
+
+
+def test_a_data_set_must_tell_of_every_instance():
+    dataset = BoxOnly(*(lambda d: (d.image, d.masks, d.ids))(scene()))
+    dataset.box_only = (True,)
+    with pytest.raises(SampleError, match="each of the 2 instances"):
+        load(dataset)

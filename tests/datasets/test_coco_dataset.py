@@ -357,3 +357,47 @@ def test_real_data_sets(shared, folder, subset):
             error = np.abs(box - [y, x, y + height, x + width]).max()
             assert error <= tolerance, (info["id"], annotation["id"], error)
     assert dataset.left_out["masks under one pixel"] == 0
+
+
+# --- Boxes without masks ------------------------------------------------------------------------
+
+
+def with_boxes(**changes) -> dict:
+    """`content`, with the dog of image 11 as a box alone."""
+    data = content()
+    dog = {"id": 1, "image_id": 11, "category_id": 9, "bbox": [2.4, 3, 10, 6.2], **changes}
+    return {**data, "annotations": [dog, *data["annotations"][1:]]}
+
+
+@pytest.mark.parametrize("empty", [{}, {"segmentation": []}, {"segmentation": None}])
+def test_a_box_without_a_mask_becomes_its_filled_box_and_is_known_as_such(tmp_path, empty):
+    write(tmp_path, with_boxes(**empty))
+    dataset = loaded(tmp_path, "train", box_only=True)
+    dataset.prepare()
+    masks, class_ids = dataset.load_mask(0)
+    assert list(class_ids) == [2, -1]
+    np.testing.assert_array_equal(extract_bboxes(masks)[0], [3, 2, 9, 12])
+    assert masks[..., 0].sum() == 60
+    assert list(dataset.load_box_only(0)) == [True, False]
+    assert dataset.load_box_only(1) is None
+
+
+def test_a_box_without_a_mask_needs_the_flag_and_the_error_says_so(tmp_path):
+    write(tmp_path, with_boxes())
+    with pytest.raises(ValueError, match=r"annotation 1: .*'segmentation'.*box_only=True"):
+        loaded(tmp_path, "train")
+
+
+@pytest.mark.parametrize("box", [[1, 2, 3], [1, 2, 0, 4], [1, 2, 3, float("nan")], "1 2 3 4"])
+def test_a_box_that_is_none_is_refused(tmp_path, box):
+    write(tmp_path, with_boxes(bbox=box))
+    with pytest.raises(ValueError, match=r"annotation 1, field 'bbox': expected \[x, y, width"):
+        loaded(tmp_path, "train", box_only=True)
+
+
+def test_boxes_outside_the_image_are_counted_and_do_not_shift_the_others(tmp_path):
+    write(tmp_path, with_boxes(bbox=[40, 3, 5, 5]))
+    dataset = loaded(tmp_path, "train", box_only=True)
+    dataset.prepare()
+    assert list(dataset.load_mask(0)[1]) == [-1] and list(dataset.load_box_only(0)) == [False]
+    assert sum(dataset.left_out.values()) == 1

@@ -13,6 +13,7 @@ from mrcnn.datasets.segmentation import (
     annotation_to_image_rle,
     annotation_to_mask,
     annotation_to_rle,
+    rle_crop,
     unpack_run_lengths,
 )
 
@@ -122,3 +123,27 @@ BROKEN = {
 def test_broken_segmentation_is_refused_with_file_and_id(segmentation):
     with pytest.raises(ValueError, match=r"a\.json: annotation 7, field 'segmentation'.*expected"):
         annotation_to_rle(annotation(segmentation), 3, 3, "a.json")
+
+
+# --- Crops ---------------------------------------------------------------------------------
+
+
+@settings(max_examples=80, deadline=None)
+@given(mask=masks.filter(np.any))
+def test_a_crop_is_the_mask_within_its_tightest_box(mask):
+    rows, columns = np.nonzero(mask)
+    (y1, x1, y2, x2), crop = rle_crop(compressed(mask))
+    assert (y1, x1, y2, x2) == (min(rows), min(columns), max(rows) + 1, max(columns) + 1)
+    assert crop.dtype == bool
+    np.testing.assert_array_equal(crop, mask[y1:y2, x1:x2])
+
+
+def test_runs_of_no_length_do_not_widen_the_box():
+    # 4 x 5 pixels; the run inside in column 0 is empty, as is the one at the end.
+    runs = [2, 0, 7, 2, 3, 1, 5, 0]
+    rle = annotation_to_rle(annotation({"size": [4, 5], "counts": runs}), 4, 5)
+    box, crop = rle_crop(rle)
+    mask = annotation_to_mask(annotation({"size": [4, 5], "counts": runs}), 4, 5).astype(bool)
+    rows, columns = np.nonzero(mask)
+    assert box == (min(rows), min(columns), max(rows) + 1, max(columns) + 1)
+    np.testing.assert_array_equal(crop, mask[box[0] : box[2], box[1] : box[3]])

@@ -1,0 +1,236 @@
+"""Images that were decoded and scaled before, kept in memory or in a folder (`LOADER_CACHE`).
+
+What is random (the window of the mode "crop", augmentation) happens after the cache, so that
+batches are the same with and without it. In memory the objects of an image are kept too, cut
+to their boxes. A folder holds pixels only: the annotations are read anew each time, so that a
+folder never remembers an annotation that has been corrected since.
+
+A cache fills up to its bound and then stays as it is: in a stream that visits every image once
+before it visits one again, whatever makes room for the next image is thrown out before its turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import threading
+from pathlib import Path
+from types import CodeType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mrcnn.data.instances import Instances
+
+logger = logging.getLogger(__name__)
+
+# Part of every key: raise it when what is stored, or how images are scaled, changes.
+FORMAT = 1
+GIGABYTE = 10**9
+# The settings on which a scaled image depends.
+SCALE_SETTINGS = (
+    *("IMAGE_RESIZE_MODE", "IMAGE_MIN_DIM", "IMAGE_MAX_DIM"),
+    *("IMAGE_MIN_SCALE", "IMAGE_CHANNEL_COUNT"),
+)
+
+
+class Entry(NamedTuple):
+    """What is kept of an image.
+
+    Attributes:
+        image: uint8 [h, w, C], scaled, neither padded nor cropped.
+        original_shape: (H, W, C) before scaling.
+        instances, box_only: its objects in pixels of the original, and bool [N], which of them
+            have no mask; None where a cache does not keep them.
+    """
+
+    image: np.ndarray
+    original_shape: tuple[int, int, int]
+    instances: Instances | None = None
+    box_only: np.ndarray | None = None
+
+
+def make_cache(config: Any, processes: int = 1) -> MemoryCache | FolderCache | None:
+    """Return the cache that `config.LOADER_CACHE` asks for, or None.
+
+    Args:
+        config: settings; LOADER_CACHE is None, "ram" or a folder, which is made when missing.
+        processes: how many hold a copy of the cache and share the bound, LOADER_CACHE_GB.
+    """
+    if config.LOADER_CACHE is None:
+        return None
+    limit = int(config.LOADER_CACHE_GB * GIGABYTE)
+    if config.LOADER_CACHE == "ram":
+        return MemoryCache(limit // processes)
+    settings = {name: _plain(getattr(config, name)) for name in SCALE_SETTINGS}
+    return FolderCache(config.LOADER_CACHE, limit, settings, processes)
+
+
+class _Bounded:
+    """Counts bytes up to a bound, from several threads; says once that it is reached."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._full = False
+        self._lock = threading.Lock()
+
+    def _take(self, nbytes: int) -> bool:
+        with self._lock:
+            if self._used + nbytes <= self._limit:
+                self._used += nbytes
+                return True
+            said, self._full = self._full, True
+        if not said:
+            logger.warning(
+                "The loader's cache is full: %.3g GB here (LOADER_CACHE_GB is shared by worker "
+                "processes). The images that do not fit are read anew in each pass.",
+                self._limit / GIGABYTE,
+            )
+        return False
+
+
+class MemoryCache(_Bounded):
+    """Entries in this process's memory, for one data set and one set of settings.
+
+    A copy in another process starts empty.
+
+    Args:
+        limit: bytes at most.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self._entries: dict[int, Entry] = {}
+
+    def __reduce__(self) -> tuple:
+        return MemoryCache, (self._limit,)
+
+    def get(self, dataset: Any, image_id: int) -> Entry | None:
+        """Return what is kept of an image; its arrays are not to be written to."""
+        return self._entries.get(image_id)
+
+    def put(self, dataset: Any, image_id: int, entry: Entry) -> None:
+        """Keep an entry, if there is room."""
+        entry = entry._replace(instances=entry.instances.copy(), box_only=entry.box_only.copy())
+        nbytes = entry.image.nbytes + entry.instances.nbytes + entry.box_only.nbytes
+        if image_id not in self._entries and self._take(nbytes):
+            self._entries[image_id] = entry
+
+
+class FolderCache(_Bounded):
+    """Scaled images in a folder, for any number of runs, data sets, settings and processes.
+
+    A file is named by a digest of: the image's path, its size and time of change, the settings
+    of scaling, and the code of the data set's `load_image`. What `load_image` calls is not part
+    of it: empty the folder after changing that. Files appear whole or not at all. Images that are
+    no files are not kept, nor those of a `load_image` that is no method of the class.
+
+    Args:
+        folder: made when missing.
+        limit: bytes in the folder at most, whatever run wrote them. Loaders that fill one folder
+            at the same time do not know of each other's part.
+        settings: those of `SCALE_SETTINGS`.
+        processes: how many share what room is left.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], limit: int, settings: dict[str, Any], processes: int
+    ) -> None:
+        super().__init__(limit)
+        self._folder, self._settings, self._processes = Path(folder), settings, processes
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"LOADER_CACHE: expected 'ram' or a folder that can be made; received "
+                f"{os.fspath(folder)!r} ({error})."
+            ) from error
+        self._total = limit
+        self._measured = False
+        self._broken = False
+
+    def __reduce__(self) -> tuple:
+        return FolderCache, (self._folder, self._total, self._settings, self._processes)
+
+    def get(self, dataset: Any, image_id: int) -> Entry | None:
+        """Read what is kept of an image, without its objects."""
+        path = self._path(dataset, image_id)
+        if path is None:
+            return None
+        try:
+            with open(path, "rb") as file:
+                image, shape = (np.load(file, allow_pickle=False) for _ in range(2))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, EOFError) as error:
+            logger.warning("%s cannot be read (%s); the image is cached anew.", path, error)
+            return None
+        return Entry(image, tuple(shape.tolist()))
+
+    def put(self, dataset: Any, image_id: int, entry: Entry) -> None:
+        """Write an entry, if it has a file and there is room."""
+        path = self._path(dataset, image_id)
+        if path is None or self._broken:
+            return
+        self._measure()
+        if not self._take(entry.image.nbytes):
+            return
+        part = path.with_name(f"{path.stem}.{os.getpid()}-{threading.get_ident()}.part")
+        try:
+            with open(part, "wb") as file:
+                np.save(file, entry.image, allow_pickle=False)
+                np.save(file, np.array(entry.original_shape, np.int64), allow_pickle=False)
+            os.replace(part, path)
+        except OSError as error:
+            self._broken = True
+            part.unlink(missing_ok=True)
+            logger.warning(
+                "LOADER_CACHE: cannot write to %s (%s). This process caches no further image.",
+                self._folder,
+                error,
+            )
+
+    def _measure(self) -> None:
+        """Learn this process's part of the bound, from what the folder holds already."""
+        with self._lock:
+            if self._measured:
+                return
+            held = 0
+            for entry in os.scandir(self._folder):
+                with contextlib.suppress(FileNotFoundError):  # renamed by another process
+                    held += entry.stat().st_size
+            self._limit = max(0, self._total - held) // self._processes
+            self._measured = True
+
+    def _path(self, dataset: Any, image_id: int) -> Path | None:
+        image_path = dataset.image_info[image_id].get("path")
+        try:
+            status = os.stat(image_path)
+        except (OSError, TypeError, ValueError):  # no file: `load_image` knows what it is
+            return None
+        digest = hashlib.sha256()
+        facts = [FORMAT, os.path.abspath(image_path), status.st_size, status.st_mtime_ns]
+        digest.update(json.dumps([facts, self._settings], sort_keys=True).encode())
+        code = getattr(getattr(type(dataset), "load_image", None), "__code__", None)
+        if code is None or "load_image" in vars(dataset):
+            return None
+        _update_with_code(digest, code)
+        return self._folder / f"{digest.hexdigest()[:40]}.npy"
+
+
+def _update_with_code(digest: Any, code: CodeType) -> None:
+    digest.update(code.co_code)
+    digest.update(repr(code.co_names).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _update_with_code(digest, constant)
+        else:
+            digest.update(repr(constant).encode())
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,77 @@
+"""COCO's run lengths of predicted masks, without image-sized masks.
+
+A mask's pixels are counted down its columns: how many are outside, inside, outside, and so on.
+A predicted mask is false outside its box, so that its box alone, and where it lies, give the
+same run lengths as the pasted mask (`mrcnn.data.masks.paste_masks`).
+
+Shape letters: N instances; H, W height and width of the image; h, w of a box or a small mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_api
+
+from mrcnn.data.masks import check_boxes, fill_box
+
+Rle = dict[str, Any]  # {"size": [H, W], "counts": compressed bytes}, as pycocotools has it
+
+
+def encode_in_boxes(masks: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int]) -> list[Rle]:
+    """Run lengths of predicted masks, byte for byte those of the pasted masks.
+
+    At no time does more than one box's worth of pixels exist.
+
+    Args:
+        masks: float [N, h, w] probabilities.
+        boxes: int [N, 4] pixel boxes inside the image; those of no area give an empty mask.
+        image_shape: (H, W, ...).
+
+    Returns:
+        N encodings as `pycocotools.mask.encode` makes them.
+
+    Raises:
+        ValueError: not one box for each mask, or a box leaves the image.
+    """
+    check_boxes(boxes, len(masks), image_shape)
+    height, width = (int(side) for side in image_shape[:2])
+    encoded = []
+    for mask, (y1, x1, y2, x2) in zip(masks, np.asarray(boxes).tolist(), strict=True):
+        part = np.zeros((max(0, y2 - y1), max(0, x2 - x1)), bool)
+        if part.size:
+            fill_box(mask, part)
+        counts = run_lengths(part, (y1, x1), (height, width))
+        encoded.append(
+            mask_api.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+        )
+    return encoded
+
+
+def run_lengths(part: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """Count the runs of a mask that is false outside a part of it.
+
+    Args:
+        part: bool [h, w].
+        corner: (y, x) of the part's first pixel in the mask.
+        size: (H, W) of the mask.
+
+    Returns:
+        int [R], down the columns, the first counting pixels outside (0 where the first pixel is
+        inside); their sum is H · W.
+    """
+    (y, x), (height, width) = corner, size
+    columns = np.zeros((part.shape[1], part.shape[0] + 2), bool)
+    columns[:, 1:-1] = part.T
+    changes = np.flatnonzero(columns[:, 1:] != columns[:, :-1])
+    column, row = np.divmod(changes, part.shape[0] + 1)
+    ends = (x + column) * height + y + row
+    # Where the part is as high as the mask, a run goes on from a column into the next one.
+    joined = np.flatnonzero(ends[1:] == ends[:-1])
+    ends = np.delete(ends, np.concatenate([joined, joined + 1]))
+    pixels = height * width
+    if len(ends) == 0 or ends[-1] != pixels:
+        ends = np.append(ends, pixels)
+    return np.diff(ends, prepend=0)

@@ -1,0 +1,307 @@
+"""Workers that outlive what they work at: threads, each with a process of its own if asked.
+
+A process that dies is started again and its image computed anew; an image at which processes
+die twice is bad. What a worker is at can be asked at any time, so that who waits can name it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, Protocol
+
+from mrcnn.data.sample import SampleError
+
+logger = logging.getLogger(__name__)
+
+TRIES = 2  # of an image at which a process dies
+EXIT_SECONDS = 5.0  # what a worker has for its image when the interpreter ends
+KILL_SECONDS = 5.0  # until a killed process is gone
+
+# (position in the stream, image id) to a sample. Errors of the image are a `SampleError`.
+Call = Callable[[int, int], Any]
+
+
+class WorkerError(RuntimeError):
+    """Worker processes that cannot start or keep dying."""
+
+
+class Work(Protocol):
+    """What a worker does with a position; tells `at` which image it turns to."""
+
+    def __call__(self, call: Call, position: int, at: Callable[[int], None]) -> Any: ...
+
+
+class WorkerPool:
+    """Threads that work at positions, in the order in which they were submitted.
+
+    Args:
+        count: number of threads.
+        work: done for each position.
+        make_call: makes the `call` of a thread: a function, or a `WorkerProcess`.
+
+    Close it: its threads end with the interpreter, but not with the last reference.
+    """
+
+    def __init__(self, count: int, work: Work, make_call: Callable[[], Call]) -> None:
+        self._work = work
+        self._jobs: queue.SimpleQueue[tuple[Future, int] | None] = queue.SimpleQueue()
+        self._at: dict[int, tuple[int, float]] = {}
+        self._calls = [make_call() for _ in range(count)]
+        self._threads = [
+            # Daemons: one that hangs in a read must not keep the interpreter from ending.
+            threading.Thread(target=self._run, args=(k,), name=f"mrcnn-loader-{k}", daemon=True)
+            for k in range(count)
+        ]
+        # Before multiprocessing's own handler, which waits for the processes.
+        atexit.register(self.close, EXIT_SECONDS)
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, position: int) -> Future:
+        """Queue a position; the future holds what `work` returns or raises."""
+        future: Future = Future()
+        self._jobs.put((future, position))
+        return future
+
+    def working(self) -> list[tuple[int, float]]:
+        """(image id, seconds) of the images that are worked at, the longest first."""
+        now = time.monotonic()
+        at = [(image_id, now - started) for image_id, started in list(self._at.values())]
+        return sorted(at, key=lambda pair: -pair[1])
+
+    def close(self, patience: float) -> None:
+        """Cancel what is queued; end the workers, after the image each is at.
+
+        After `patience` seconds processes are killed, and threads left behind.
+        """
+        atexit.unregister(self.close)
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is not None:
+                job[0].cancel()
+        for _ in self._threads:
+            self._jobs.put(None)
+        deadline = time.monotonic() + patience
+        for thread in self._threads:
+            if thread is not threading.current_thread():  # where garbage is collected
+                thread.join(max(0.0, deadline - time.monotonic()))
+        for thread, call in zip(self._threads, self._calls, strict=True):
+            if thread.is_alive() and isinstance(call, WorkerProcess):
+                call.kill()
+                thread.join(KILL_SECONDS)
+
+    def _run(self, number: int) -> None:
+        call = self._calls[number]
+
+        def at(image_id: int) -> None:
+            self._at[number] = image_id, time.monotonic()
+
+        while (job := self._jobs.get()) is not None:
+            future, position = job
+            if future.set_running_or_notify_cancel():
+                try:
+                    result = self._work(call, position, at)
+                except BaseException as error:
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+                    del result  # not kept while the thread waits
+                self._at.pop(number, None)
+            del future, job
+        if isinstance(call, WorkerProcess):
+            call.stop()
+
+
+class Deaths:
+    """The deaths of a loader's worker processes, which its threads share.
+
+    Args:
+        limit: how many processes may be started again.
+        describe: names an image.
+
+    Attributes:
+        count: deaths so far.
+        deadly: images at which processes died `TRIES` times: what happened, by image id.
+    """
+
+    def __init__(self, limit: int, describe: Callable[[int], str]) -> None:
+        self.limit = limit
+        self.describe = describe
+        self.count = 0
+        self.deadly: dict[int, str] = {}
+        self._lock = threading.Lock()
+
+    def note(self, image_id: int, exit_code: int | None) -> None:
+        """Count a death.
+
+        Raises:
+            WorkerError: there were more than `limit`.
+        """
+        with self._lock:
+            self.count += 1
+        reason = f"A worker process died at {self.describe(image_id)} ({_ending(exit_code)})"
+        if self.count > self.limit:
+            raise WorkerError(
+                f"The loader's worker processes died {self.count} times, more than "
+                f"LOADER_MAX_RESTARTS = {self.limit}. {reason}. If they were killed for memory, "
+                f"use fewer workers (LOADER_WORKERS), or threads (LOADER_PROCESSES = False)."
+            )
+        logger.warning(
+            "%s. It is started again (%d of at most %d times).",
+            *(reason, self.count, self.limit),
+        )
+
+
+class WorkerProcess:
+    """A process that makes samples; started at the first call, and again when it died.
+
+    Args:
+        sent: what the process calls, pickled by `ForkingPickler`.
+        deaths: shared by all processes.
+    """
+
+    def __init__(self, sent: bytes, deaths: Deaths) -> None:
+        self._sent = sent
+        self._deaths = deaths
+        self._process: Any = None
+        self._connection: Connection | None = None
+        self._killed = False
+
+    def __call__(self, position: int, image_id: int) -> Any:
+        """Return the process's answer.
+
+        Raises:
+            SampleError: raised by the process, or processes died at this image.
+            WorkerError: the process cannot start, or too many died.
+        """
+        for _ in range(TRIES):
+            if image_id in self._deaths.deadly:
+                break
+            if self._process is None:
+                self._start()
+            try:
+                self._connection.send((position, image_id))
+                sample, error, trace = self._connection.recv()
+            except (EOFError, OSError):
+                exit_code = self._end()
+                if self._killed:
+                    raise WorkerError("The loader was closed while it worked.") from None
+                self._deaths.note(image_id, exit_code)
+                continue
+            if error is not None:
+                raise error from RuntimeError(f"in the worker process:\n{trace}")
+            return sample
+        else:
+            self._deaths.deadly[image_id] = (
+                f"{self._deaths.describe(image_id)} could not be loaded: {TRIES} worker "
+                f"processes died at it ({_ending(exit_code)})."
+            )
+        raise SampleError(self._deaths.deadly[image_id])
+
+    def stop(self) -> None:
+        """End the process, which waits for its next image."""
+        if self._process is not None:
+            self._end()
+
+    def kill(self) -> None:
+        """End the process whatever it is at. Its call in another thread raises."""
+        self._killed = True
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def _start(self) -> None:
+        # Never fork: the parent holds the threads and the device of Keras.
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self._sent))
+        process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+        self._process = process
+        if self._killed:  # while it started
+            process.kill()
+        try:
+            problem = self._connection.recv()
+        except (EOFError, OSError):
+            exit_code = self._end()
+            raise WorkerError(
+                f"A worker process of the loader died as it started ({_ending(exit_code)}). "
+                f'Expected the main script to do its work under `if __name__ == "__main__":`, '
+                f"and enough memory; use threads (LOADER_PROCESSES = False) otherwise."
+            ) from None
+        if problem is not None:
+            self._end()
+            raise WorkerError(
+                f"A worker process could not receive the data set: {problem}. Define its class "
+                f"in a module that the worker can import (not in a notebook), or use threads "
+                f"(LOADER_PROCESSES = False)."
+            )
+
+    def _end(self) -> int | None:
+        """Close the pipe, which ends the process; return its exit code."""
+        process, self._process = self._process, None
+        self._connection.close()
+        process.join(KILL_SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            process.join(KILL_SECONDS)
+        return process.exitcode
+
+
+def _ending(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        try:
+            return f"killed by {signal.Signals(-exit_code).name}"
+        except ValueError:
+            return f"killed by signal {-exit_code}"
+    return f"exit code {exit_code}"
+
+
+# --- In the worker process -----------------------------------------------------------------
+
+
+def _serve(connection: Connection, sent: bytes) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the main process's to handle
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    try:
+        call = ForkingPickler.loads(sent)
+    except Exception as error:
+        connection.send(f"{type(error).__name__}: {error}")
+        return
+    connection.send(None)
+    while True:
+        try:
+            position, image_id = connection.recv()
+        except EOFError:  # the main process has closed it
+            return
+        try:
+            answer = ForkingPickler.dumps((call(position, image_id), None, ""))
+        except SampleError as error:
+            answer = ForkingPickler.dumps((None, error, traceback.format_exc()))
+        try:
+            connection.send_bytes(answer)
+        except OSError:
+            return
+
+
+def _exit_with_parent() -> None:
+    """End this worker when the main process was killed: no one else would."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
