@@ -9,6 +9,7 @@ C classes.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -152,17 +153,57 @@ class LossLayer(keras.layers.Layer):
         return {**super().get_config(), "function": self.function, "weight": self.weight}
 
 
-_NOT_DECAYED = re.compile(r"(gamma|beta)$")
+@keras.saving.register_keras_serializable(package="mrcnn")
+class UncertaintyWeighting(keras.layers.Layer):
+    """Learns the weight of each loss (Kendall et al. 2018; section 5.6.2 of arXiv 1809.07069).
+
+    With a trained log-variance s for each loss L, the total becomes the sum of
+    exp(-s) * L + s. The losses have been added already, so that this layer adds the difference.
+    The weights start at 1 (s = 0).
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def build(self, input_shape: list[tuple]) -> None:
+        self.log_variances = self.add_weight(
+            (len(input_shape),), initializer="zeros", name="log_variances"
+        )
+
+    def call(self, losses: list[Tensor]) -> Tensor:
+        """From the scalar losses to their learned weights [losses]."""
+        weights = ops.exp(-self.log_variances)
+        self.add_loss(ops.sum((weights - 1) * ops.stack(losses) + self.log_variances))
+        return weights
+
+    def compute_output_spec(self, losses: list[Tensor]) -> keras.KerasTensor:
+        return keras.KerasTensor((len(losses),), dtype=self.compute_dtype)
+
+
+# Neither BatchNorm's scales and offsets nor learned loss weights.
+_NOT_DECAYED = re.compile(r"(gamma|beta|log_variances)$")
 
 
 def weight_decay(variables: Iterable[Any], factor: float) -> Tensor:
     """Matterport's regularisation: sum of factor * mean(w²) over the weights.
 
     The mean, not the sum, of the squares: large weights count no more than small ones.
-    BatchNorm's gamma and beta are left out.
+    BatchNorm's gamma and beta, and learned loss weights, are left out.
     """
     total = ops.zeros((), dtype="float32")
     for variable in variables:
-        if not _NOT_DECAYED.search(variable.name):
-            total = total + factor * ops.mean(ops.square(ops.cast(variable, "float32")))
+        if is_decayed(variable):
+            flat = ops.reshape(ops.cast(variable, "float32"), (-1,))
+            total = total + factor / flat.shape[0] * ops.dot(flat, flat)
     return total
+
+
+def weight_decay_gradient(variable: Any, factor: float) -> Tensor:
+    """Gradient of `weight_decay` with respect to one of its weights, in its shape."""
+    values = ops.convert_to_tensor(variable)
+    return ops.multiply(values, 2.0 * factor / math.prod(variable.shape))
+
+
+def is_decayed(variable: Any) -> bool:
+    """Whether weight decay covers a weight."""
+    return not _NOT_DECAYED.search(variable.name)

@@ -10,15 +10,17 @@ which the first P can be positive, G ground-truth slots, C classes, D detections
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
+from mrcnn import optimizers
 from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.layers.anchors import Anchors
 from mrcnn.layers.box_head import box_head_graph
-from mrcnn.layers.class_masks import OwnClassMasks
 from mrcnn.layers.detections import Detections
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.layers.fpn import fpn_graph
@@ -28,7 +30,7 @@ from mrcnn.layers.proposals import Proposals
 from mrcnn.layers.resnet import resnet_graph
 from mrcnn.layers.rpn import build_rpn_model, rpn_over_pyramid
 from mrcnn.layers.targets import RoiTargets, RpnTargets
-from mrcnn.losses import LossLayer, weight_decay
+from mrcnn.losses import LossLayer, UncertaintyWeighting, weight_decay
 from mrcnn.ops import native_kernels
 from mrcnn.ops.image_meta import parse_image_meta
 
@@ -102,8 +104,10 @@ def build_box_head(rois: Tensor, trunk: Trunk, meta: Tensor, config: Config) -> 
     )
 
 
-def build_mask_head(rois: Tensor, trunk: Trunk, meta: Tensor, config: Config) -> Tensor:
-    """Mask probabilities of RoIs: [B, R, *MASK_SHAPE, C]."""
+def build_mask_head(
+    rois: Tensor, trunk: Trunk, meta: Tensor, config: Config, class_ids: Tensor | None = None
+) -> Tensor:
+    """Mask probabilities of RoIs: [B, R, *MASK_SHAPE, C], or of their own class, without C."""
     return mask_head_graph(
         rois,
         trunk.feature_maps,
@@ -114,21 +118,34 @@ def build_mask_head(rois: Tensor, trunk: Trunk, meta: Tensor, config: Config) ->
         mask_shape=tuple(config.MASK_SHAPE),
         filters=config.MASK_CONV_FILTERS,
         native=_native(config),
+        class_ids=class_ids,
     )
 
 
-def build_training(config: Config) -> TrainingModel:
+def build_training(config: Config, model_class: type[TrainingModel] | None = None) -> TrainingModel:
     """The graph from a batch of the loader to the losses.
+
+    Args:
+        config: settings.
+        model_class: `TrainingModel` (None) or a subclass.
 
     Returns:
         A model whose inputs are those of `mrcnn.data.loader` and whose outputs are the
-        weighted losses by name, and the class probabilities.
+        weighted losses by name, and the class probabilities. With IMAGE_SHAPE_GROUPS it
+        takes batches of any of `config.INPUT_SHAPES`, and is traced for each.
     """
+    with _dtype_policy(config):
+        return _build_training(config, model_class or TrainingModel)
+
+
+def _build_training(config: Config, model_class: type[TrainingModel]) -> TrainingModel:
     height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
+    if config.INPUT_SHAPES:
+        height = width = None
     masks = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else (height, width)
     instances = config.MAX_GT_INSTANCES
 
-    def batch_input(name: str, shape: tuple[int, ...], dtype: str) -> Tensor:
+    def batch_input(name: str, shape: tuple[int | None, ...], dtype: str) -> Tensor:
         return keras.Input(batch_shape=(config.BATCH_SIZE, *shape), dtype=dtype, name=name)
 
     image = batch_input("input_image", (height, width, channels), "uint8")
@@ -171,8 +188,8 @@ def build_training(config: Config) -> TrainingModel:
     slots = config.POSITIVE_ROIS_PER_IMAGE
     positive_ids = targets.class_ids[:, :slots]
     class_logits, probabilities, deltas = build_box_head(targets.rois, trunk, meta, config)
-    class_masks = build_mask_head(targets.rois[:, :slots], trunk, meta, config)
-    own_masks = OwnClassMasks(name="own_class_masks")([class_masks, positive_ids])
+    # The masks of the true class alone, for the mask loss and the edge head.
+    own_masks = build_mask_head(targets.rois[:, :slots], trunk, meta, config, positive_ids)
 
     arguments = {
         "rpn_class_loss": [rpn_match, trunk.rpn_class_logits],
@@ -184,7 +201,7 @@ def build_training(config: Config) -> TrainingModel:
             targets.valid,
         ],
         "mrcnn_bbox_loss": [targets.deltas, targets.class_ids, deltas],
-        "mrcnn_mask_loss": [targets.masks, positive_ids, own_masks],
+        "mrcnn_mask_loss": [targets.masks, targets.mask_class_ids, own_masks],
     }
     # Not used by any loss, but scripts ask the graph for this layer.
     outputs = {"mrcnn_class": probabilities}
@@ -194,9 +211,12 @@ def build_training(config: Config) -> TrainingModel:
     }
     if len(config.EDGE_LOSS_FILTERS):
         outputs["mrcnn_mask_edge_loss"] = build_edge_head(config)(
-            [own_masks, targets.masks, positive_ids]
+            [own_masks, targets.masks, targets.mask_class_ids]
         )
-    return TrainingModel(
+    if config.UNCERTAINTY_WEIGHTING:
+        losses = [outputs[name] for name in LOSS_NAMES if name in outputs]
+        outputs["loss_weights"] = UncertaintyWeighting(name="mrcnn_loss_weights")(losses)
+    return model_class(
         inputs={tensor.name: tensor for tensor in inputs},
         outputs=outputs,
         weight_decay=config.WEIGHT_DECAY,
@@ -213,17 +233,28 @@ def build_edge_head(config: Config) -> EdgeAgreementHead:
         smoothing_gt=config.EDGE_LOSS_SMOOTHING_GT,
         smoothing_predictions=config.EDGE_LOSS_SMOOTHING_PREDICTIONS,
         weight_entropy=config.EDGE_LOSS_WEIGHT_ENTROPY,
+        entropy_divisor=config.EDGE_LOSS_ENTROPY_DIVISOR,
+        magnitude=config.EDGE_LOSS_MAGNITUDE,
         loss_weight=_loss_weight("mrcnn_mask_edge_loss", config),
         name="mrcnn_mask_edge_loss",
     )
 
 
-def build_inference(config: Config) -> keras.Model:
+def build_inference(config: Config, model_class: type[keras.Model] = keras.Model) -> keras.Model:
     """The graph from molded images to detections, for any image and batch size.
+
+    Args:
+        config: settings.
+        model_class: `keras.Model` or a subclass.
 
     Inputs: molded images [B, H, W, channels], image_meta [B, ·] and normalized anchors
     [B, A, 4]. Outputs: `INFERENCE_OUTPUTS`.
     """
+    with _dtype_policy(config):
+        return _build_inference(config, model_class)
+
+
+def _build_inference(config: Config, model_class: type[keras.Model]) -> keras.Model:
     image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name="input_image")
     meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
     anchors = keras.Input((None, 4), name="input_anchors")
@@ -241,7 +272,7 @@ def build_inference(config: Config) -> keras.Model:
     )([rois, probabilities, deltas, meta])
     masks = build_mask_head(detections[..., :4], trunk, meta, config)
     outputs = [detections, probabilities, deltas, masks, rois, trunk.rpn_class, trunk.rpn_bbox]
-    return keras.Model([image, meta, anchors], outputs, name="mask_rcnn")
+    return model_class([image, meta, anchors], outputs, name="mask_rcnn")
 
 
 def with_static_shape(
@@ -281,16 +312,66 @@ class TrainingModel(keras.Model):
             keras.metrics.Mean(name=name) for name in LOSS_NAMES if name in self.output
         ]
 
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "weight_decay": self.weight_decay}
+
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         # The layers compute with static shapes, but Keras's generator adapter forgets the
         # batch size.
-        shapes = {tensor.name: tensor.shape for tensor in self.inputs}
-        inputs = {name: ops.reshape(inputs[name], shape) for name, shape in shapes.items()}
+        inputs = {tensor.name: _with_batch(inputs[tensor.name], tensor) for tensor in self.inputs}
         return super().call(inputs, training=training, mask=mask)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        super().compile(*args, **kwargs)
+        optimizers.add_weight_decay(self.optimizer, self.weight_decay)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        if self.several_shapes and (self.train_function is None or force):
+            self.train_function = self._function_of_shape("train_function")
+        return super().make_train_function()
+
+    def make_test_function(self, force: bool = False) -> Any:
+        if self.several_shapes and (self.test_function is None or force):
+            self.test_function = self._function_of_shape("test_function")
+        return super().make_test_function()
+
+    @property
+    def several_shapes(self) -> bool:
+        """Whether image shapes differ between batches, in a way that Keras does not handle.
+
+        Only on TensorFlow, where Keras traces a step once, for unknown sides. JAX traces each
+        shape, and PyTorch traces nothing.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return False
+        return any(x.name == "input_image" and None in x.shape for x in self.inputs)
+
+    def _function_of_shape(self, kind: str) -> Callable[[Iterator], Any]:
+        """A step that is Keras's own, traced for each image shape by itself.
+
+        Args:
+            kind: "train_function" or "test_function".
+        """
+        functions: dict[tuple[int, ...], Callable[[Iterator], Any]] = {}
+        make = getattr(super(), f"make_{kind}")
+
+        def step(iterator: Iterator) -> Any:
+            batch = next(iterator)
+            shape = tuple(batch[0]["input_image"].shape)
+            if shape not in functions:
+                make(force=True)
+                functions[shape] = getattr(self, kind)
+                setattr(self, kind, step)
+            return functions[shape](iter([batch]))
+
+        return step
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         loss = super().compute_loss(*args, **kwargs)
-        return loss + weight_decay(self.trainable_variables, self.weight_decay)
+        # The optimizer adds its gradient: backpropagation would hold one for each weight from
+        # the start of the step to its end.
+        decay = weight_decay(self.trainable_variables, self.weight_decay)
+        return loss + ops.stop_gradient(decay)
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: dict[str, Tensor], sample_weight: Any = None
@@ -298,6 +379,24 @@ class TrainingModel(keras.Model):
         for mean in self.loss_means:
             mean.update_state(y_pred[mean.name])
         return self.get_metrics_result()
+
+
+@contextlib.contextmanager
+def _dtype_policy(config: Config) -> Iterator[None]:
+    """Let layers that are made inside compute as MIXED_PRECISION says."""
+    before = keras.config.dtype_policy()
+    if config.MIXED_PRECISION is not None:
+        keras.config.set_dtype_policy(f"mixed_{config.MIXED_PRECISION}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _with_batch(value: Tensor, symbolic: keras.KerasTensor) -> Tensor:
+    """Give a tensor the static shape of an input, whose image sides may be open."""
+    sides = zip(symbolic.shape, value.shape, strict=True)
+    return ops.reshape(value, [own if side is None else side for side, own in sides])
 
 
 def _loss_weight(name: str, config: Config) -> float:

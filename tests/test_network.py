@@ -421,6 +421,36 @@ WITHOUT_DRAWING = {
 
 
 @tensorflow_only
+def test_boxes_without_masks_train_everything_but_the_mask_branch():
+    config = tiny_config(**WITHOUT_DRAWING, WEIGHT_DECAY=0.0)
+    model = eager(network.build_training(config), config)
+    batch = tiny_batch(config)
+    batch["input_rois"] = np.repeat(batch["input_gt_boxes"][:, :2], 2, axis=1)
+    batch["input_gt_masks"] = 2 * batch["input_gt_masks"]
+    before = weights_of(model)
+    logs = step(model, batch)
+    assert logs["mrcnn_mask_loss"] == 0 and logs["mrcnn_mask_edge_loss"] == 0
+    assert logs["mrcnn_class_loss"] > 0 and logs["mrcnn_bbox_loss"] > 0
+    learned = changed(before, weights_of(model))
+    assert {"mrcnn_bbox_fc", "mrcnn_class_logits", "conv1"} <= learned
+    assert not {name for name in learned if name.startswith("mrcnn_mask")}
+
+
+@tensorflow_only
+def test_learned_loss_weights_start_at_one_and_follow_the_losses():
+    config = tiny_config(**WITHOUT_DRAWING, UNCERTAINTY_WEIGHTING=True, WEIGHT_DECAY=0.0)
+    model = eager(network.build_training(config), config)
+    batch = tiny_batch(config)
+    batch["input_rois"] = np.repeat(batch["input_gt_boxes"][:, :2], 2, axis=1)
+    logs = step(model, batch)
+    losses = [logs[name] for name in LOSS_NAMES]
+    assert logs["loss"] == pytest.approx(sum(losses), rel=1e-5)  # s = 0: exp(-s) L + s = L
+    learned = ops.convert_to_numpy(model.get_layer("mrcnn_loss_weights").log_variances)
+    # d/ds (exp(-s) L + s) at 0 is 1 - L: the variance of a loss above 1 grows.
+    assert (np.sign(learned) == np.sign(np.array(losses) - 1)).all() and learned.any()
+
+
+@tensorflow_only
 def test_xla_gives_the_losses_of_the_native_kernels():
     values = {}
     for jit in (False, True):

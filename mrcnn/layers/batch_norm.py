@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import keras
+
+from mrcnn.layers.folded_norm import FoldsNorm
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
@@ -14,7 +17,8 @@ class BatchNorm(keras.layers.BatchNormalization):
     Detectors train with one or two images a device, too few for batch statistics, so
     the graphs call it with `training=config.TRAIN_BN`: False uses the stored
     statistics and leaves them alone, while gamma and beta train as any weight; None
-    does what Keras does.
+    does what Keras does. Frozen behind a convolution that can, it lets that do its work
+    (`mrcnn.layers.folded_norm`).
 
     Args:
         training: what holds in every call, whatever the model is called with. None: the
@@ -25,13 +29,29 @@ class BatchNorm(keras.layers.BatchNormalization):
     def __init__(self, training: bool | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.training = training
+        self._convolution = None
 
     def __call__(self, inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
         if self.training is None and isinstance(inputs, keras.KerasTensor):
             self.training = training
+        if self.training is False and isinstance(inputs, keras.KerasTensor):
+            self._move_into(getattr(inputs, "_keras_history", None))
         if self.training is not None:
             training = self.training
         return super().__call__(inputs, training=training, **kwargs)
+
+    def _move_into(self, history: Any) -> None:
+        """Let the convolution that makes the input, if it is one that can, do the work."""
+        source = history and history.operation
+        if isinstance(source, FoldsNorm) and source.activation is keras.activations.linear:
+            source.fold(self)
+            self._convolution = weakref.ref(source)
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        convolution = self._convolution and self._convolution()
+        if convolution is not None and convolution.folds(inputs.shape):
+            return inputs
+        return super().call(inputs, training=training, mask=mask)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "training": self.training}

@@ -1,25 +1,49 @@
-"""The mask of each RoI's true class, selected once for the mask loss and the edge head."""
+"""The last layer of the mask head: one mask a class, or the mask of one class."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
+from keras import ops
 
-from mrcnn.ops.indexing import select_class
+from mrcnn.layers.per_roi import RoiConv2D
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class OwnClassMasks(keras.layers.Layer):
-    """[class masks [B, P, h, w, C], class_ids [B, P]] -> [B, P, h, w]."""
+class ClassMasks(RoiConv2D):
+    """Features of RoIs to mask probabilities, float32 under any dtype policy.
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"dtype": "float32", **kwargs})
+    A 1 x 1 convolution and a sigmoid: [B, R, h, w, in] -> [B, R, h, w, C]. Given class ids
+    [B, R], computes the mask of that class only: -> [B, R, h, w], which is what training
+    looks at. Ids below 0 read class 0.
 
-    def call(self, inputs: list[Tensor]) -> Tensor:
-        return select_class(*inputs, axis=4)
+    Args:
+        filters: C, background included.
+    """
 
-    def compute_output_shape(self, input_shape: list[tuple]) -> tuple[int | None, ...]:
-        return input_shape[0][:-1]
+    def __init__(self, filters: int, **kwargs: Any) -> None:
+        super().__init__(filters, **{"kernel_size": 1, **kwargs})
+
+    def call(self, inputs: Tensor, class_ids: Tensor | None = None) -> Tensor:
+        logits = super().call(inputs) if class_ids is None else self._own(inputs, class_ids)
+        return ops.sigmoid(ops.cast(logits, "float32"))
+
+    def _own(self, inputs: Tensor, class_ids: Tensor) -> Tensor:
+        batch, rois, height, width, channels = inputs.shape
+        # A product with one-hot rows: the gradient of a gather would be a scatter.
+        ids = ops.maximum(ops.cast(class_ids, "int32"), 0)
+        chosen = ops.one_hot(ops.reshape(ids, (-1,)), self.filters, dtype=inputs.dtype)
+        kernel = ops.matmul(chosen, ops.transpose(self.kernel[0, 0]))
+        bias = ops.matmul(chosen, ops.reshape(self.bias, (-1, 1)))
+        rows = ops.reshape(inputs, (-1, height * width, channels))
+        logits = ops.matmul(rows, kernel[:, :, None]) + bias[:, None]
+        return ops.reshape(logits, (batch, rois, height, width))
+
+    def compute_output_spec(
+        self, inputs: Tensor, class_ids: Tensor | None = None
+    ) -> keras.KerasTensor:
+        shape = (*inputs.shape[:-1], self.filters) if class_ids is None else inputs.shape[:-1]
+        return keras.KerasTensor(shape, dtype="float32")

@@ -88,7 +88,7 @@ class Detections(keras.layers.Layer):
         self.max_instances = max_instances
         self.min_confidence = min_confidence
         self.nms_threshold = nms_threshold
-        self.std_dev = [float(value) for value in std_dev]
+        self.std_dev = tuple(float(value) for value in std_dev)
         self.native = native
 
     def call(self, inputs: list[Tensor]) -> Tensor:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import keras
 from keras import ops
 
+from mrcnn import edge_filters
 from mrcnn.ops import edges
 
 Tensor = Any
@@ -23,7 +22,7 @@ class EdgeAgreementHead(keras.layers.Layer):
     `mrcnn.ops.edges.roi_edge_agreement` for the formula.
 
     Args:
-        filters: a name or names of `mrcnn.ops.edges.FILTERS` or `SHORTHANDS`.
+        filters: a name or names of `mrcnn.edge_filters.FILTERS` or `SHORTHANDS`.
         norm: the exponent p, `"l1"` … `"l5"` or a number of at least 1.
         weight_factor: the paper's alpha.
         smoothing_gt: smooth the ground-truth masks with a 3x3 Gaussian first.
@@ -47,26 +46,28 @@ class EdgeAgreementHead(keras.layers.Layer):
         smoothing_gt: bool = False,
         smoothing_predictions: bool = False,
         weight_entropy: bool | str = False,
-        entropy_divisor: float = edges.ENTROPY_DIVISOR,
+        entropy_divisor: float = edge_filters.ENTROPY_DIVISOR,
         magnitude: bool = False,
         loss_weight: float = 1.0,
         dtype: Any = "float32",  # a loss stays float32 under any mixed-precision policy
         **kwargs: Any,
     ) -> None:
         super().__init__(dtype=dtype, **kwargs)
-        self.filters = edges.resolve_filters(filters)
+        self.filters = edge_filters.resolve_filters(filters)
         self.norm = norm
-        self.weight_factor = _number("weight_factor", weight_factor)
+        self.weight_factor = edge_filters.check_factor("weight_factor", weight_factor)
         self.smoothing_gt = bool(smoothing_gt)
         self.smoothing_predictions = bool(smoothing_predictions)
         self.weight_entropy = weight_entropy
-        self.entropy_divisor = _number("entropy_divisor", entropy_divisor, above_zero=True)
+        self.entropy_divisor = edge_filters.check_factor(
+            "entropy_divisor", entropy_divisor, above_zero=True
+        )
         self.magnitude = bool(magnitude)
-        self.loss_weight = _number("loss_weight", loss_weight)
-        edges.parse_norm(norm)
-        edges.parse_weight_entropy(weight_entropy)
+        self.loss_weight = edge_filters.check_factor("loss_weight", loss_weight)
+        edge_filters.parse_norm(norm)
+        edge_filters.parse_weight_entropy(weight_entropy)
         if self.magnitude:
-            edges.gradient_pairs(self.filters)
+            edge_filters.gradient_pairs(self.filters)
 
     def call(self, inputs: Sequence[Tensor]) -> Tensor:
         """The loss of the positive RoIs; a class id of 0 or less marks padding.
@@ -115,12 +116,3 @@ class EdgeAgreementHead(keras.layers.Layer):
             "entropy_divisor": self.entropy_divisor,
             "magnitude": self.magnitude,
         }
-
-
-def _number(name: str, value: float, above_zero: bool = False) -> float:
-    """A finite factor, checked, as a float."""
-    expected = "a finite number above 0" if above_zero else "a finite number of at least 0"
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < 0 or (above_zero and value == 0):
-        raise ValueError(f"EdgeAgreementHead {name}: expected {expected}; received {value!r}")
-    return float(value)

@@ -1,4 +1,4 @@
-"""Second-stage head that draws one mask a class for each RoI."""
+"""Second-stage head that draws the masks of each RoI."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from keras import layers
 
 from mrcnn.layers.batch_norm import BatchNorm
+from mrcnn.layers.class_masks import ClassMasks
 from mrcnn.layers.per_roi import RoiConv2D, RoiConv2DTranspose
 from mrcnn.layers.roi_align import RoiAlign
 
@@ -23,6 +24,7 @@ def mask_head_graph(
     mask_shape: tuple[int, int] = (28, 28),
     filters: int = 256,
     native: bool = False,
+    class_ids: Tensor | None = None,
 ) -> Tensor:
     """Build the mask head.
 
@@ -37,9 +39,11 @@ def mask_head_graph(
             transposed convolution, `mrcnn_mask_deconv2`.
         filters: channels of the convolutions.
         native: see `mrcnn.ops.crops`.
+        class_ids: [B, R] int, the class of which each RoI's mask is asked for; None: all.
 
     Returns:
-        Mask probabilities [B, R, *mask_shape, C], float32.
+        Mask probabilities [B, R, *mask_shape, C], or [B, R, *mask_shape] given class ids;
+        float32.
     """
     x = RoiAlign((pool_size, pool_size), native=native, name="roi_align_mask")(
         [rois, image_meta, *feature_maps]
@@ -56,7 +60,7 @@ def mask_head_graph(
             f"mask_shape: expected twice or four times the pool size {pool_size}; "
             f"received {tuple(mask_shape)}."
         )
-    return RoiConv2D(num_classes, 1, activation="sigmoid", name="mrcnn_mask", dtype="float32")(x)
+    return ClassMasks(num_classes, name="mrcnn_mask")(x, class_ids=class_ids)
 
 
 def _double(x: Tensor, filters: int, name: str) -> Tensor:

@@ -13,6 +13,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from mrcnn.layers.folded_norm import FoldsNorm
+
 Tensor = Any
 
 
@@ -39,7 +41,7 @@ class _PerRoi:
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class RoiConv2D(_PerRoi, keras.layers.Conv2D):
+class RoiConv2D(_PerRoi, FoldsNorm, keras.layers.Conv2D):
     """2-D convolution of each RoI: [B, R, H, W, in] -> [B, R, H', W', out]."""
 
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:

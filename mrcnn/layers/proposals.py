@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -17,7 +17,17 @@ Tensor = Any
 _WHOLE_IMAGE = np.array([0.0, 0.0, 1.0, 1.0], np.float32)
 
 
-def propose(
+class ProposalSteps(NamedTuple):
+    """What happens to the best anchors, step by step; L is at most `pre_nms_limit`."""
+
+    anchors: Tensor  # [B, L, 4] normalized, by falling score
+    refined: Tensor  # [B, L, 4], moved by their deltas
+    clipped: Tensor  # [B, L, 4], and clipped to the image
+    kept: Tensor  # [B, K] int32, the rows that no better box suppresses
+    found: Tensor  # [B, K] bool, false where fewer than K are kept
+
+
+def proposal_steps(
     scores: Tensor,
     deltas: Tensor,
     anchors: Tensor,
@@ -27,8 +37,8 @@ def propose(
     nms_threshold: float,
     std_dev: Tensor,
     native: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Select proposals.
+) -> ProposalSteps:
+    """Move the best anchors, clip them, and let them suppress each other.
 
     Args:
         scores: [B, A], probability of an object.
@@ -39,21 +49,30 @@ def propose(
         nms_threshold: IoU above which the weaker one is dropped.
         std_dev: [4].
         native: see `mrcnn.ops.nms.nms_sorted`.
-
-    Returns:
-        (proposals [B, K, 4] normalized, zero padded, by falling score;
-        the chosen anchors [B, limit, 4]; the same moved and clipped).
     """
     scores, deltas = ops.stop_gradient(scores), ops.stop_gradient(deltas)
     limit = min(pre_nms_limit, anchors.shape[1])
     index = ops.cast(ops.top_k(scores, limit)[1], "int32")
     chosen = gather_rows(anchors, index)
-    moved = box_ops.decode(chosen, gather_rows(deltas, index) * std_dev)
-    moved = box_ops.clip(moved, ops.convert_to_tensor(_WHOLE_IMAGE))
+    refined = box_ops.decode(chosen, gather_rows(deltas, index) * std_dev)
+    clipped = box_ops.clip(refined, ops.convert_to_tensor(_WHOLE_IMAGE))
     valid = ops.ones((anchors.shape[0], limit), dtype="int32") > 0
-    kept, found = nms_sorted(moved, valid, nms_threshold, proposal_count, native=native)
-    proposals = ops.where(found[..., None], gather_rows(moved, kept), 0.0)
-    return proposals, chosen, moved
+    kept, found = nms_sorted(clipped, valid, nms_threshold, proposal_count, native=native)
+    return ProposalSteps(chosen, refined, clipped, kept, found)
+
+
+def propose(
+    scores: Tensor, deltas: Tensor, anchors: Tensor, **settings: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Select proposals; arguments as `proposal_steps`.
+
+    Returns:
+        (proposals [B, K, 4] normalized, zero padded, by falling score;
+        the chosen anchors [B, L, 4]; the same moved and clipped).
+    """
+    steps = proposal_steps(scores, deltas, anchors, **settings)
+    proposals = ops.where(steps.found[..., None], gather_rows(steps.clipped, steps.kept), 0.0)
+    return proposals, steps.anchors, steps.clipped
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
@@ -76,21 +95,22 @@ class Proposals(keras.layers.Layer):
         self.proposal_count = proposal_count
         self.nms_threshold = nms_threshold
         self.pre_nms_limit = pre_nms_limit
-        self.std_dev = [float(value) for value in std_dev]
+        self.std_dev = tuple(float(value) for value in std_dev)
         self.native = native
 
     def call(self, inputs: list[Tensor]) -> Tensor:
         probabilities, deltas, anchors = inputs
-        return propose(
-            probabilities[..., 1],
-            deltas,
-            anchors,
-            pre_nms_limit=self.pre_nms_limit,
-            proposal_count=self.proposal_count,
-            nms_threshold=self.nms_threshold,
-            std_dev=ops.convert_to_tensor(self.std_dev, dtype="float32"),
-            native=self.native,
-        )[0]
+        return propose(probabilities[..., 1], deltas, anchors, **self._settings())[0]
+
+    def _settings(self) -> dict[str, Any]:
+        """The keywords of `proposal_steps`."""
+        return {
+            "pre_nms_limit": self.pre_nms_limit,
+            "proposal_count": self.proposal_count,
+            "nms_threshold": self.nms_threshold,
+            "std_dev": ops.convert_to_tensor(self.std_dev, dtype="float32"),
+            "native": self.native,
+        }
 
     def compute_output_shape(self, input_shape: list[tuple]) -> tuple[int | None, ...]:
         return (input_shape[0][0], self.proposal_count, 4)

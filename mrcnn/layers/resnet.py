@@ -16,6 +16,7 @@ from typing import Any
 from keras import layers
 
 from mrcnn.layers.batch_norm import BatchNorm
+from mrcnn.layers.folded_norm import FoldingConv2D
 
 Tensor = Any
 
@@ -41,7 +42,7 @@ def resnet_graph(
         [C1, C2, C3, C4, C5]; C5 is None without stage 5.
     """
     x = layers.ZeroPadding2D((3, 3))(input_image)
-    x = layers.Conv2D(64, (7, 7), strides=(2, 2), name="conv1")(x)
+    x = FoldingConv2D(64, (7, 7), strides=(2, 2), name="conv1")(x)
     x = BatchNorm(name="bn_conv1")(x, training=train_bn)
     x = layers.Activation("relu")(x)
     c1 = x = layers.MaxPooling2D((3, 3), strides=(2, 2), padding="same")(x)
@@ -127,19 +128,19 @@ def _bottleneck(
     project: bool,
 ) -> Tensor:
     conv, norm = f"res{stage}{block}_branch", f"bn{stage}{block}_branch"
-    x = layers.Conv2D(filters[0], 1, strides, use_bias=use_bias, name=conv + "2a")(inputs)
+    x = FoldingConv2D(filters[0], 1, strides, use_bias=use_bias, name=conv + "2a")(inputs)
     x = BatchNorm(name=norm + "2a")(x, training=train_bn)
     x = layers.Activation("relu")(x)
-    x = layers.Conv2D(filters[1], kernel_size, padding="same", use_bias=use_bias, name=conv + "2b")(
+    x = FoldingConv2D(filters[1], kernel_size, padding="same", use_bias=use_bias, name=conv + "2b")(
         x
     )
     x = BatchNorm(name=norm + "2b")(x, training=train_bn)
     x = layers.Activation("relu")(x)
-    x = layers.Conv2D(filters[2], 1, use_bias=use_bias, name=conv + "2c")(x)
+    x = FoldingConv2D(filters[2], 1, use_bias=use_bias, name=conv + "2c")(x)
     x = BatchNorm(name=norm + "2c")(x, training=train_bn)
     shortcut = inputs
     if project:
-        shortcut = layers.Conv2D(filters[2], 1, strides, use_bias=use_bias, name=conv + "1")(inputs)
+        shortcut = FoldingConv2D(filters[2], 1, strides, use_bias=use_bias, name=conv + "1")(inputs)
         shortcut = BatchNorm(name=norm + "1")(shortcut, training=train_bn)
     x = layers.Add()([x, shortcut])
     return layers.Activation("relu", name=f"res{stage}{block}_out")(x)
@@ -155,14 +156,14 @@ def basic_block(
 ) -> Tensor:
     """Two 3x3 convolutions; the shortcut is projected where the shape changes."""
     conv, norm = f"res{stage}{block}_branch", f"bn{stage}{block}_branch"
-    x = layers.Conv2D(filters, 3, strides, padding="same", name=conv + "2a")(inputs)
+    x = FoldingConv2D(filters, 3, strides, padding="same", name=conv + "2a")(inputs)
     x = BatchNorm(name=norm + "2a")(x, training=train_bn)
     x = layers.Activation("relu")(x)
-    x = layers.Conv2D(filters, 3, padding="same", name=conv + "2b")(x)
+    x = FoldingConv2D(filters, 3, padding="same", name=conv + "2b")(x)
     x = BatchNorm(name=norm + "2b")(x, training=train_bn)
     shortcut = inputs
     if strides != (1, 1) or inputs.shape[-1] != filters:
-        shortcut = layers.Conv2D(filters, 1, strides, name=conv + "1")(inputs)
+        shortcut = FoldingConv2D(filters, 1, strides, name=conv + "1")(inputs)
         shortcut = BatchNorm(name=norm + "1")(shortcut, training=train_bn)
     x = layers.Add()([x, shortcut])
     return layers.Activation("relu", name=f"res{stage}{block}_out")(x)

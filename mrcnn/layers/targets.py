@@ -33,7 +33,7 @@ class RpnTargets(keras.layers.Layer):
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
         self.count = count
-        self.std_dev = [float(value) for value in std_dev]
+        self.std_dev = tuple(float(value) for value in std_dev)
         self.seed = seed
         self.random = keras.random.SeedGenerator(seed)
 
@@ -87,7 +87,7 @@ class RoiTargets(keras.layers.Layer):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.count = count
         self.positive_ratio = positive_ratio
-        self.std_dev = [float(value) for value in std_dev]
+        self.std_dev = tuple(float(value) for value in std_dev)
         self.mask_shape = tuple(int(side) for side in mask_shape)
         self.mini_masks = mini_masks
         self.native = native
@@ -120,6 +120,7 @@ class RoiTargets(keras.layers.Layer):
             deltas=keras.KerasTensor((batch, self.count, 4), dtype="float32"),
             masks=keras.KerasTensor((batch, slots, *self.mask_shape), dtype="float32"),
             valid=keras.KerasTensor((batch, self.count), dtype="bool"),
+            mask_class_ids=keras.KerasTensor((batch, slots), dtype="int32"),
         )
 
     def get_config(self) -> dict[str, Any]:

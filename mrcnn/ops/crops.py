@@ -105,15 +105,28 @@ def pyramid_roi_align(
     boxes = ops.reshape(rois, (-1, 4))
     image = ops.repeat(ops.arange(batch, dtype="int32"), count)
     feature_maps = [ops.cast(features, "float32") for features in feature_maps]
+    heights = [ops.shape(features)[1] for features in feature_maps]
+    widths = [ops.shape(features)[2] for features in feature_maps]
+    starts, start = [], 0
+    for height, width in zip(heights, widths, strict=True):
+        starts.append(start)
+        start += batch * height * width
     if native:
-        crops = native_kernels.pyramid_crop(feature_maps, boxes, image, level, size)
+
+        @ops.custom_gradient
+        def crop(*maps: Tensor) -> tuple[Tensor, Any]:
+            def gradient(*args: Tensor, upstream: Tensor | None = None) -> list[Tensor]:
+                upstream = args[0] if upstream is None else upstream
+                height, width = _of_level(heights, level), _of_level(widths, level)
+                base = _of_level(starts, level) + image * height * width
+                flat = _scatter(upstream, boxes, base, height, width, size, start)
+                parts = zip(maps, starts, [*starts[1:], start], strict=True)
+                return [ops.reshape(flat[first:last], ops.shape(m)) for m, first, last in parts]
+
+            return native_kernels.pyramid_crop(maps, boxes, image, level, size), gradient
+
+        crops = crop(*feature_maps)
     else:
-        heights = [ops.shape(features)[1] for features in feature_maps]
-        widths = [ops.shape(features)[2] for features in feature_maps]
-        starts, start = [], 0
-        for height, width in zip(heights, widths, strict=True):
-            starts.append(start)
-            start += batch * height * width
         flat = ops.concatenate([ops.reshape(f, (-1, channels)) for f in feature_maps])
         # This reshape makes the gradient of the gathers dense. TensorFlow would sort sparse
         # rows out to the levels by a `tf.where` of dynamic size, for which XLA evaluates the
@@ -158,6 +171,35 @@ def _sample(
     below = read(bottom, left) * (1.0 - along) + read(bottom, right) * along
     inside = row_inside[:, :, None, None] & column_inside[:, None, :, None]
     return ops.where(inside, above * (1.0 - down) + below * down, 0.0)
+
+
+def _scatter(
+    upstream: Tensor,
+    boxes: Tensor,
+    base: Tensor,
+    height: Tensor,
+    width: Tensor,
+    size: tuple[int, int],
+    cells: int,
+) -> Tensor:
+    """The gradient of `_sample`: [N, rows, columns, C] to [cells, C].
+
+    TensorFlow's own adds up in the order in which its threads come, so that two runs of one
+    training would not end with the same weights.
+    """
+    top, bottom, down, row_inside = _taps(boxes[:, 0], boxes[:, 2], height, size[0])
+    left, right, along, column_inside = _taps(boxes[:, 1], boxes[:, 3], width, size[1])
+    inside = ops.cast(row_inside[:, :, None] & column_inside[:, None, :], upstream.dtype)
+    rows = ((top, 1.0 - down), (bottom, down))
+    columns = ((left, 1.0 - along), (right, along))
+    total = 0.0
+    for row, of_row in rows:
+        for column, of_column in columns:
+            weight = of_row[:, :, None] * of_column[:, None, :] * inside
+            index = base[:, None, None] + row[:, :, None] * width[:, None, None] + column[:, None]
+            shares = ops.reshape(upstream * weight[..., None], (-1, upstream.shape[-1]))
+            total = total + ops.segment_sum(shares, ops.reshape(index, (-1,)), num_segments=cells)
+    return total
 
 
 def _taps(

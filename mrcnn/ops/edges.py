@@ -11,144 +11,35 @@ Shape letters: N RoIs, H W, D edge channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from keras import ops
 
+from mrcnn.edge_filters import (
+    ENTROPY_DIVISOR,
+    FILTERS,
+    GAUSSIAN,
+    gradient_pairs,
+    parse_norm,
+    parse_weight_entropy,
+    resolve_filters,
+)
 from mrcnn.ops.indexing import masked_mean
 
 Tensor = Any
 
-# Cross-correlation kernels: they are applied as written, without a flip. An even kernel with
-# SAME padding reaches down and to the right, which is the lower right corner of a 3x3 one.
-SOBEL_X = ((1, 0, -1), (2, 0, -2), (1, 0, -1))  # the paper's S_x: change along x
-SOBEL_Y = ((1, 2, 1), (0, 0, 0), (-1, -2, -1))  # the paper's S_y: change along y
-PREWITT_X = ((1, 0, -1), (1, 0, -1), (1, 0, -1))
-PREWITT_Y = ((1, 1, 1), (0, 0, 0), (-1, -1, -1))
-ROBERTS_X = ((0, 0, 0), (0, 1, 0), (0, 0, -1))  # [[1, 0], [0, -1]]
-ROBERTS_Y = ((0, 0, 0), (0, 0, -1), (0, 1, 0))  # [[0, -1], [1, 0]]
-KAYYALI_SENW = ((6, 0, -6), (0, 0, 0), (-6, 0, 6))
-KAYYALI_NESW = ((-6, 0, 6), (0, 0, 0), (6, 0, -6))  # the negative of the other
-LAPLACE = ((1, 1, 1), (1, -8, 1), (1, 1, 1))  # equation 4, the one of the experiments
-LAPLACE_4 = ((0, 1, 0), (1, -4, 1), (0, 1, 0))  # equation 3
-# exp(-(x² + y²) / 2σ²) with σ = 1.0426, scaled to a sum of 1, in the digits of the published
-# code. This is also a normal distribution of sigma 1 integrated over the areas of the pixels.
-GAUSSIAN = (
-    (0.0778470, 0.1233172, 0.0778470),
-    (0.1233172, 0.1953460, 0.1233172),
-    (0.0778470, 0.1233172, 0.0778470),
-)
-
-FILTERS = {
-    "sobel-x": SOBEL_X,
-    "sobel-y": SOBEL_Y,
-    "prewitt-x": PREWITT_X,
-    "prewitt-y": PREWITT_Y,
-    "roberts-x": ROBERTS_X,
-    "roberts-y": ROBERTS_Y,
-    "kayyali-senw": KAYYALI_SENW,
-    "kayyali-nesw": KAYYALI_NESW,
-    "laplace": LAPLACE,
-    "laplace-4": LAPLACE_4,
-}
-SHORTHANDS = {
-    "sobel": ("sobel-x", "sobel-y"),
-    "prewitt": ("prewitt-x", "prewitt-y"),
-    "roberts": ("roberts-x", "roberts-y"),
-    "kayyali": ("kayyali-senw", "kayyali-nesw"),
-    "sobel+laplace": ("sobel-x", "sobel-y", "laplace"),  # the paper's "S & L"
-}
-# Two derivatives at right angles: only these have a gradient magnitude.
-GRADIENT_PAIRS = (SHORTHANDS["sobel"], SHORTHANDS["prewitt"], SHORTHANDS["roberts"])
-
-NORMS = ("l1", "l2", "l3", "l4", "l5")
-# Responses differ by at most 24 (Kayyali), and 24**10 with its gradient is far inside float32.
-LARGEST_NORM = 10.0
-# What the published code divides by; the paper writes 4.
-ENTROPY_DIVISOR = 16.0
 # exp(20) = 4.9e8 leaves room for the squared gradients that clipping by the global norm sums
 # in float32; one infinity there turns every weight into NaN.
 EXPONENT_LIMIT = 20.0
+# Responses of masks differ by at most 24 (Kayyali), and 24**10 = 6e13 is far inside float32. With a
+# larger p a pixel's |difference|**p grows to this, and passes no gradient beyond it.
+LARGEST_SAFE_NORM = 10.0
+LARGEST_POWER = 1e15
 # Under the root of the magnitude: the slope of sqrt is infinite at 0, where most pixels are.
 MAGNITUDE_EPSILON = 1e-6
 # Inside the logarithms of the cross entropy, as in Keras 2.
 ENTROPY_EPSILON = 1e-7
-
-
-def resolve_filters(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Spell out filter names: `"sobel"` -> `("sobel-x", "sobel-y")`.
-
-    Args:
-        names: one name or a sequence of names, each of FILTERS or SHORTHANDS.
-
-    Returns:
-        Names of FILTERS in the order given.
-
-    Raises:
-        ValueError: no name, an unknown name, or a filter that is named twice (it would
-            weigh double in the mean over the channels).
-    """
-    given = (names,) if isinstance(names, str) else tuple(names)
-    valid = ", ".join([*FILTERS, *SHORTHANDS])
-    if not given:
-        raise ValueError(f"Edge filters: expected at least one name, received none. Valid: {valid}")
-    resolved: list[str] = []
-    for name in given:
-        if not isinstance(name, str) or (name not in FILTERS and name not in SHORTHANDS):
-            raise ValueError(f"Edge filters: {name!r} is unknown. Valid: {valid}")
-        resolved.extend(SHORTHANDS.get(name, (name,)))
-    for name in resolved:
-        if resolved.count(name) > 1:
-            raise ValueError(
-                f"Edge filters: {name!r} is named more than once in {list(given)}; name it once"
-            )
-    return tuple(resolved)
-
-
-def parse_norm(norm: str | float) -> float:
-    """The exponent p of the distance: `"l1"` … `"l5"`, or a number from 1 to LARGEST_NORM."""
-    if isinstance(norm, str) and norm in NORMS:
-        return float(norm[1:])
-    is_number = isinstance(norm, Real) and not isinstance(norm, bool)
-    if is_number and 1.0 <= norm <= LARGEST_NORM:
-        return float(norm)
-    raise ValueError(
-        f"Edge loss norm: expected one of {', '.join(NORMS)}, or a number from 1 to "
-        f"{LARGEST_NORM:g}; received {norm!r}"
-    )
-
-
-def parse_weight_entropy(weight_entropy: bool | str) -> str | None:
-    """How the edge error weights the cross entropy: None, `"product"` or `"exp"`.
-
-    False stands for None, and True for `"exp"`, as in the published code.
-    """
-    if isinstance(weight_entropy, bool):
-        return "exp" if weight_entropy else None
-    if weight_entropy in ("product", "exp"):
-        return weight_entropy
-    raise ValueError(
-        "Edge loss entropy weighting: expected False, True, 'product' or 'exp'; "
-        f"received {weight_entropy!r}"
-    )
-
-
-def gradient_pairs(names: str | Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Positions of the x/y pairs among the resolved `names`: what has a magnitude.
-
-    Raises:
-        ValueError: there is no such pair.
-    """
-    names = resolve_filters(names)
-    pairs = [pair for pair in GRADIENT_PAIRS if set(pair) <= set(names)]
-    if not pairs:
-        raise ValueError(
-            "Edge magnitude: expected both filters of sobel, prewitt or roberts; "
-            f"received {list(names)}"
-        )
-    return tuple((names.index(x), names.index(y)) for x, y in pairs)
 
 
 def edge_kernel(names: str | Sequence[str]) -> np.ndarray:
@@ -197,13 +88,20 @@ def lp_distance(a: Tensor, b: Tensor, p: float) -> Tensor:
     Args:
         a, b: tensors of one shape.
         p: the exponent, at least 1, a Python number.
+
+    Returns:
+        The powers; with p above LARGEST_SAFE_NORM at most LARGEST_POWER.
     """
     difference = a - b
     if p == 2:
         return ops.square(difference)
     # |x| with a slope of 0 at 0: that of `ops.abs` is 1 there on JAX.
     distance = difference * ops.sign(difference)
-    return distance if p == 1 else ops.power(distance, float(p))
+    if p == 1:
+        return distance
+    if p > LARGEST_SAFE_NORM:
+        distance = ops.minimum(distance, LARGEST_POWER ** (1 / p))
+    return ops.power(distance, float(p))
 
 
 def pixel_cross_entropy(predicted: Tensor, target: Tensor) -> Tensor:
@@ -298,4 +196,6 @@ def edge_agreement(predicted: Tensor, target: Tensor, valid: Tensor, **settings:
 def _correlate(masks: Tensor, kernel: np.ndarray) -> Tensor:
     """Masks [N, H, W] with kernel [3, 3, 1, D], stride 1, zero SAME padding -> [N, H, W, D]."""
     images = ops.cast(masks, "float32")[..., None]
+    if images.shape[0] == 0:  # TensorFlow's kernel on some CPUs returns one channel here
+        return ops.zeros((*images.shape[:3], kernel.shape[-1]))
     return ops.conv(images, kernel, strides=1, padding="same", data_format="channels_last")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from mrcnn.config import BOX_ONLY_MASK
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.crops import crop_and_resize
 from mrcnn.ops.indexing import gather_rows, keep_random, true_first
@@ -129,6 +130,7 @@ class DetectionTargets(NamedTuple):
     deltas: Tensor  # [B, R, 4], 0 but for positives
     masks: Tensor  # [B, P, h, w] in {0, 1}, of the first P slots
     valid: Tensor  # [B, R] bool, false for padding
+    mask_class_ids: Tensor  # [B, P] int32; as class_ids, but 0 where the object has no mask
 
 
 def detection_targets(
@@ -155,7 +157,8 @@ def detection_targets(
         proposals: [B, N, 4] normalized, zero padded.
         gt_class_ids: [B, G] int.
         gt_boxes: [B, G, 4] normalized.
-        gt_masks: [B, G, h, w], of the image, or of the box when `mini_masks`.
+        gt_masks: [B, G, h, w], of the image, or of the box when `mini_masks`; values of
+            `BOX_ONLY_MASK` mark an object that has a box but no mask.
         noise: [B, N] in [0, 1), which decides what is drawn.
         count: R.
         positive_ratio: share of positives.
@@ -217,7 +220,10 @@ def detection_targets(
         native=native,
     )
     masks = ops.reshape(ops.round(masks), (batch, slots, *mask_shape))
-    masks = ops.where(head_positive[..., None, None], masks, 0.0)
+    # Callers may send masks as bool, uint8 or float.
+    box_only = ops.any(ops.cast(gt_masks, "float32") >= BOX_ONLY_MASK, axis=(2, 3))
+    has_mask = head_positive & ~ops.take_along_axis(box_only, assigned, axis=1)
+    masks = ops.where(has_mask[..., None, None], masks, 0.0)
 
     rest = count - slots
     return DetectionTargets(
@@ -226,6 +232,7 @@ def detection_targets(
         deltas=ops.pad(deltas, ((0, 0), (0, rest), (0, 0))),
         masks=masks,
         valid=valid,
+        mask_class_ids=ops.where(has_mask, class_ids, 0),
     )
 
 

@@ -1,13 +1,13 @@
 """Backend kernels that are faster than their `keras.ops` twins where XLA is not used.
 
-The one place of the package that calls TensorFlow. None of these kernels can be
-compiled by XLA; `available` says whether a graph may use them. Each has a twin of the
-same name and meaning in `mrcnn.ops`, and a test that the two agree.
+The one place of the package that calls TensorFlow. But for `momentum_step`, none of these
+kernels can be compiled by XLA; `available` says whether a graph may use them. Each has a
+twin of the same meaning, and a test that the two agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -39,6 +39,29 @@ def default_jit_compile(jit_compile: bool | None) -> bool:
 
         return bool(tf.config.list_logical_devices("GPU"))
     return keras.backend.backend() == "jax"
+
+
+def batches_of_shapes(
+    batches: Callable[[], Iterable[dict[str, Any]]], inputs: Sequence[keras.KerasTensor]
+) -> Any:
+    """Batches whose shapes differ where a model's inputs leave them open, for Keras's `fit`.
+
+    TensorFlow alone needs it: Keras takes the shapes of a generator's first two batches for
+    those of all.
+
+    Args:
+        batches: makes an iterator of batches, each a dict of arrays by the inputs' names.
+        inputs: the model's.
+
+    Returns:
+        A `tf.data.Dataset` of (batch,).
+    """
+    import tensorflow as tf
+
+    signature = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs}
+    return tf.data.Dataset.from_generator(
+        lambda: ((batch,) for batch in batches()), output_signature=(signature,)
+    ).prefetch(1)
 
 
 def crop_and_resize(
@@ -120,4 +143,40 @@ def nms_overlaps(
     return (
         tf.ensure_shape(tf.stack(index), (overlaps.shape[0], count)),
         tf.ensure_shape(tf.stack(found), (overlaps.shape[0], count)),
+    )
+
+
+def updates_in_place() -> bool:
+    """Whether `momentum_step` can be used: TensorFlow, on one device."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.distribute.has_strategy()
+
+
+def momentum_step(
+    variable: Any,
+    momentum_of: Any,
+    gradient: Tensor,
+    learning_rate: Tensor,
+    momentum: float,
+) -> None:
+    """Twin of `keras.optimizers.SGD.update_step` with momentum; XLA has this kernel too.
+
+    The first two are variables of Keras or of TensorFlow; Keras's optimizers pass either.
+    """
+    import tensorflow as tf
+
+    def handle(variable: Any) -> Tensor:
+        return (variable.value if isinstance(variable, keras.Variable) else variable).handle
+
+    tf.raw_ops.ResourceApplyKerasMomentum(
+        var=handle(variable),
+        accum=handle(momentum_of),
+        lr=tf.cast(learning_rate, variable.dtype),
+        grad=tf.cast(gradient, variable.dtype),
+        momentum=tf.cast(momentum, variable.dtype),
+        use_locking=False,
+        use_nesterov=False,
     )

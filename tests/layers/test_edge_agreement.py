@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from mrcnn import edge_filters
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.ops import edges
 from tests.support import compiled, gradient
@@ -46,7 +47,7 @@ FULL = {
 def test_the_default_is_the_recommended_setting():
     config = EdgeAgreementHead().get_config()
     assert config["filters"] == ["sobel-x", "sobel-y"]
-    assert edges.parse_norm(config["norm"]) == 2
+    assert edge_filters.parse_norm(config["norm"]) == 2
     assert config["weight_factor"] == config["loss_weight"] == 1
     assert not config["smoothing_gt"] and not config["smoothing_predictions"]
     assert config["weight_entropy"] is False and config["magnitude"] is False
@@ -128,7 +129,7 @@ def test_serialization_round_trip(options):
     assert twin.name == "mrcnn_mask_edge_loss"
     assert twin.get_config() == head.get_config()
     for name, value in options.items():
-        expected = list(edges.resolve_filters(value)) if name == "filters" else value
+        expected = list(edge_filters.resolve_filters(value)) if name == "filters" else value
         assert twin.get_config()[name] == expected
     inputs = [*masks(), CLASS_IDS]
     assert float(twin(inputs)) == float(head(inputs))

@@ -20,9 +20,10 @@ import mrcnn.layers
 from mrcnn import losses
 from mrcnn.layers.anchors import Anchors
 from mrcnn.layers.batch_norm import BatchNorm
-from mrcnn.layers.class_masks import OwnClassMasks
+from mrcnn.layers.class_masks import ClassMasks
 from mrcnn.layers.detections import Detections
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
+from mrcnn.layers.folded_norm import FoldingConv2D
 from mrcnn.layers.molding import MoldImage, NormalizeBoxes
 from mrcnn.layers.per_roi import RoiConv2D, RoiConv2DTranspose
 from mrcnn.layers.proposals import Proposals
@@ -104,10 +105,18 @@ CASES = {
         trainable=2,
         float32=False,
     ),
-    "OwnClassMasks": case(
-        lambda **kw: OwnClassMasks(**kw),
-        *(floats(B, P, 5, 6, C), ids(B, P)),
-        open_axes=[BATCH, BATCH],
+    "FoldingConv2D": case(
+        lambda **kw: FoldingConv2D(3, 3, 2, **kw),
+        floats(B, H, W, 3),
+        open_axes=[BATCH_AND_SIZE],
+        trainable=2,
+        float32=False,
+    ),
+    "ClassMasks": case(
+        lambda **kw: ClassMasks(3, **kw),
+        floats(B, P, 5, 6, 4),
+        open_axes=[BATCH],
+        trainable=2,
     ),
     "Detections": case(
         lambda **kw: Detections(5, 0.1, 0.4, ODD_STD_DEV, **kw),

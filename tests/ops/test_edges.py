@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
+from mrcnn import edge_filters
 from mrcnn.ops import edges
 from tests.support import compiled, gradient
 
@@ -44,7 +45,7 @@ def correlate(mask: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 def naive_maps(masks, names, magnitude=False) -> np.ndarray:
     channels = [
-        [correlate(np.asarray(mask, float), np.array(edges.FILTERS[name])) for mask in masks]
+        [correlate(np.asarray(mask, float), np.array(edge_filters.FILTERS[name])) for mask in masks]
         for name in names
     ]
     if magnitude:
@@ -90,14 +91,14 @@ def loss(predicted, target, valid=None, **options):
 
 
 class TestNames:
-    @pytest.mark.parametrize("name", edges.FILTERS)
+    @pytest.mark.parametrize("name", edge_filters.FILTERS)
     def test_a_filter_is_itself(self, name):
-        assert edges.resolve_filters(name) == (name,)
+        assert edge_filters.resolve_filters(name) == (name,)
 
     def test_shorthands(self):
-        assert edges.resolve_filters("sobel") == ("sobel-x", "sobel-y")
-        assert edges.resolve_filters("sobel+laplace") == ("sobel-x", "sobel-y", "laplace")
-        assert edges.resolve_filters(["laplace-4", "kayyali", "roberts-y"]) == (
+        assert edge_filters.resolve_filters("sobel") == ("sobel-x", "sobel-y")
+        assert edge_filters.resolve_filters("sobel+laplace") == ("sobel-x", "sobel-y", "laplace")
+        assert edge_filters.resolve_filters(["laplace-4", "kayyali", "roberts-y"]) == (
             "laplace-4",
             "kayyali-senw",
             "kayyali-nesw",
@@ -107,37 +108,44 @@ class TestNames:
     @pytest.mark.parametrize("names", ["scharr", ["sobel", "Sobel-x"], [3], [None]])
     def test_an_unknown_name_lists_all_valid_ones(self, names):
         with pytest.raises(ValueError, match="unknown") as error:
-            edges.resolve_filters(names)
-        for name in (*edges.FILTERS, *edges.SHORTHANDS):
+            edge_filters.resolve_filters(names)
+        for name in (*edge_filters.FILTERS, *edge_filters.SHORTHANDS):
             assert name in str(error.value)
 
     @pytest.mark.parametrize("names", [["laplace", "laplace"], ["sobel", "sobel-x"]])
     def test_a_filter_twice_is_refused(self, names):
         with pytest.raises(ValueError, match="more than once"):
-            edges.resolve_filters(names)
+            edge_filters.resolve_filters(names)
 
     @pytest.mark.parametrize("names", [(), []])
     def test_no_filter_is_refused(self, names):
         with pytest.raises(ValueError, match="at least one"):
-            edges.resolve_filters(names)
+            edge_filters.resolve_filters(names)
 
     def test_norms(self):
-        assert [edges.parse_norm(f"l{p}") for p in range(1, 6)] == [1.0, 2.0, 3.0, 4.0, 5.0]
-        assert edges.parse_norm(2) == 2.0
-        assert edges.parse_norm(np.float32(2.5)) == 2.5
+        assert [edge_filters.parse_norm(f"l{p}") for p in range(1, 6)] == [1.0, 2.0, 3.0, 4.0, 5.0]
+        assert edge_filters.parse_norm(2) == edge_filters.parse_norm("2") == 2.0
+        assert edge_filters.parse_norm("2.5") == 2.5
+        assert edge_filters.parse_norm(np.float32(2.5)) == 2.5
 
-    @pytest.mark.parametrize("norm", ["l6", "L2", "2", 0.5, -1, True, None, np.nan, np.inf, 1e3])
+    @pytest.mark.parametrize(
+        "norm", ["l6", "L2", "0", "", 0.5, -1, True, None, np.nan, np.inf, 1e3]
+    )
     def test_another_norm_is_refused(self, norm):
         with pytest.raises(ValueError, match="l1, l2, l3, l4, l5.*number") as error:
-            edges.parse_norm(norm)
+            edge_filters.parse_norm(norm)
         assert repr(norm) in str(error.value)
 
     def test_entropy_weighting(self):
-        assert edges.parse_weight_entropy(False) is None
-        assert edges.parse_weight_entropy(True) == edges.parse_weight_entropy("exp") == "exp"
-        assert edges.parse_weight_entropy("product") == "product"
+        assert edge_filters.parse_weight_entropy(False) is None
+        assert (
+            edge_filters.parse_weight_entropy(True)
+            == edge_filters.parse_weight_entropy("exp")
+            == "exp"
+        )
+        assert edge_filters.parse_weight_entropy("product") == "product"
         with pytest.raises(ValueError, match="'sum'"):
-            edges.parse_weight_entropy("sum")
+            edge_filters.parse_weight_entropy("sum")
 
     @pytest.mark.parametrize("names", [["laplace"], ["kayyali"], ["sobel-x", "prewitt-y"]])
     def test_a_magnitude_needs_a_pair(self, names):
@@ -150,18 +158,20 @@ class TestKernels:
         kernel = edges.edge_kernel(["laplace", "sobel"])
         assert kernel.shape == (3, 3, 1, 3)
         assert kernel.dtype == np.float32
-        np.testing.assert_array_equal(kernel[:, :, 0, 0], edges.LAPLACE)
-        np.testing.assert_array_equal(kernel[:, :, 0, 1], edges.SOBEL_X)
-        np.testing.assert_array_equal(kernel[:, :, 0, 2], edges.SOBEL_Y)
+        np.testing.assert_array_equal(kernel[:, :, 0, 0], edge_filters.LAPLACE)
+        np.testing.assert_array_equal(kernel[:, :, 0, 1], edge_filters.SOBEL_X)
+        np.testing.assert_array_equal(kernel[:, :, 0, 2], edge_filters.SOBEL_Y)
 
-    @pytest.mark.parametrize("name", edges.FILTERS)
+    @pytest.mark.parametrize("name", edge_filters.FILTERS)
     def test_a_flat_mask_has_no_edge(self, name):
-        assert np.sum(edges.FILTERS[name]) == 0
+        assert np.sum(edge_filters.FILTERS[name]) == 0
 
     @pytest.mark.parametrize("name", PAIRS[:2])
     def test_x_and_y_are_transposes(self, name):
-        x, y = edges.SHORTHANDS[name]
-        np.testing.assert_array_equal(np.transpose(edges.FILTERS[x]), edges.FILTERS[y])
+        x, y = edge_filters.SHORTHANDS[name]
+        np.testing.assert_array_equal(
+            np.transpose(edge_filters.FILTERS[x]), edge_filters.FILTERS[y]
+        )
 
     def test_gaussian(self):
         kernel = edges.gaussian_kernel()
@@ -174,11 +184,11 @@ class TestKernels:
 
 
 class TestEdgeMaps:
-    @pytest.mark.parametrize("names", [*edges.FILTERS, *edges.SHORTHANDS])
+    @pytest.mark.parametrize("names", [*edge_filters.FILTERS, *edge_filters.SHORTHANDS])
     def test_like_the_loops(self, names):
         masks = random_masks(1)
         maps = ops.convert_to_numpy(edges.edge_maps(masks, names))
-        expected = naive_maps(masks, edges.resolve_filters(names))
+        expected = naive_maps(masks, edge_filters.resolve_filters(names))
         assert maps.shape == expected.shape
         np.testing.assert_allclose(maps, expected, atol=1e-5)
 
@@ -208,7 +218,7 @@ class TestEdgeMaps:
     def test_magnitude(self, name):
         masks = random_masks(4)
         maps = ops.convert_to_numpy(edges.edge_maps(masks, name, magnitude=True))
-        expected = naive_maps(masks, edges.SHORTHANDS[name], magnitude=True)
+        expected = naive_maps(masks, edge_filters.SHORTHANDS[name], magnitude=True)
         np.testing.assert_allclose(maps, expected, atol=1e-5)
 
     def test_a_magnitude_for_each_pair(self):
@@ -229,7 +239,7 @@ class TestEdgeMaps:
     @few
     def test_a_shifted_mask_has_shifted_edges(self, seed, dy, dx):
         masks = random_masks(seed, (2, 9, 9))
-        names = list(edges.FILTERS)
+        names = list(edge_filters.FILTERS)
         maps = ops.convert_to_numpy(edges.edge_maps(masks, names))
         shifted = np.roll(masks, (dy, dx), axis=(1, 2))
         moved = ops.convert_to_numpy(edges.edge_maps(shifted, names))
@@ -241,7 +251,7 @@ class TestEdgeMaps:
     @few
     def test_a_constant_mask_has_no_edge_inside(self, level):
         masks = np.full((2, 6, 7), level, np.float32)
-        maps = ops.convert_to_numpy(edges.edge_maps(masks, list(edges.FILTERS)))
+        maps = ops.convert_to_numpy(edges.edge_maps(masks, list(edge_filters.FILTERS)))
         np.testing.assert_allclose(maps[:, 1:-1, 1:-1], 0, atol=1e-5)
 
     def test_a_mask_does_not_reach_into_another(self):
@@ -281,6 +291,22 @@ class TestDistance:
         slope = gradient(lambda x: ops.sum(edges.lp_distance(x, b, p)), a, jit)
         expected = p * np.abs(a - b) ** (p - 1) * np.sign(a - b)
         np.testing.assert_allclose(slope, expected, rtol=1e-4)
+
+    @pytest.mark.parametrize("p", [1.0625, 2.7, 10, 12.5, 100])
+    @pytest.mark.parametrize("jit", [False, True])
+    def test_any_exponent_is_finite_for_every_mask(self, p, jit):
+        """The largest responses that two masks can have, and their squared gradient."""
+        predicted = np.zeros((1, 6, 6), np.float32)
+        predicted[:, ::2, ::2] = predicted[:, 1::2, 1::2] = 1
+        options = {"filters": list(edge_filters.FILTERS), "norm": p}
+        assert np.isfinite(float(loss(predicted, 1 - predicted, **options)))
+        slope = gradient(lambda x: loss(x, 1 - predicted, **options), predicted, jit)
+        assert np.isfinite(np.sum(np.square(slope)))
+
+    def test_a_large_exponent_like_numpy(self):
+        a, b = np.float32([0, 1, 2.5, 24]), np.float32([0, 0, 0, 0])
+        found = ops.convert_to_numpy(edges.lp_distance(a, b, 12.5))
+        np.testing.assert_allclose(found, [0, 1, 2.5**12.5, edges.LARGEST_POWER], rtol=1e-4)
 
 
 SETTINGS = [

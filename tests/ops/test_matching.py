@@ -374,6 +374,21 @@ class TestDetectionTargets:
         for key, value in run(*case)["few"]._asdict().items():
             np.testing.assert_array_equal(got[key], value)
 
+    def test_box_only_objects_train_boxes_and_no_masks(self):
+        proposals, class_ids, boxes, masks, noise = roi_images(0)
+        plain = once(proposals, class_ids, boxes, masks, noise)
+        np.testing.assert_array_equal(plain.mask_class_ids, plain.class_ids[:, : int(ROIS * RATIO)])
+        marked = masks.copy()
+        marked[:, 0] = 2  # the first object of each image
+        got = once(proposals, class_ids, boxes, marked, noise)
+        for name in ("rois", "class_ids", "deltas", "valid"):
+            np.testing.assert_array_equal(getattr(got, name), getattr(plain, name))
+        kept, before = np.array(got.mask_class_ids), np.array(plain.mask_class_ids)
+        lost = kept != before
+        assert lost.any() and not kept[lost].any() and kept.any()
+        assert not np.array(got.masks)[lost].any()
+        np.testing.assert_array_equal(np.array(got.masks)[~lost], np.array(plain.masks)[~lost])
+
     @pytest.mark.parametrize("count, ratio, positives, rows", [(200, 0.33, 66, 200), (4, 1, 4, 4)])
     def test_the_share_of_positives(self, count, ratio, positives, rows):
         box = np.array([0.2, 0.2, 0.6, 0.6], np.float32)

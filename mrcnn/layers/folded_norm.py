@@ -1,0 +1,73 @@
+"""Convolutions that take over the frozen normalization behind them.
+
+A BatchNorm with stored statistics is a factor and an offset for each channel, and a
+convolution can do both: its kernel is scaled instead of its output. That spares two passes
+over the output and keeps one copy of it less for the backward pass, which in training is
+what fills the memory. Where the kernel is as large as the output, nothing would be won, and
+the two layers compute one after the other.
+
+Mathematically nothing changes. What a convolution returns does: where it folds, the
+normalized output, which BatchNorm then passes through.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+
+# Fold where the output is so many times larger than the kernel. Scaling a kernel takes about
+# as many passes over it, forward and backward, as normalizing takes over the output.
+MIN_OUTPUT_TO_KERNEL = 2
+
+
+class FoldsNorm:
+    """Mixin for a 2-D convolution with linear activation; see the module."""
+
+    _norm = None
+
+    def fold(self, norm: keras.layers.BatchNormalization) -> None:
+        """Take over a frozen normalization of this layer's output."""
+        self._norm = weakref.ref(norm)  # not a sublayer: the weights belong to `norm`
+
+    def folds(self, output_shape: Sequence[int | None]) -> bool:
+        """Whether an output of this shape comes out normalized."""
+        positions = output_shape[:-1]
+        if self._norm is None or any(side is None for side in positions):
+            return False
+        kernel = math.prod(self.kernel.shape[:-1])
+        return math.prod(positions) >= MIN_OUTPUT_TO_KERNEL * kernel
+
+    def call(self, inputs: Tensor) -> Tensor:
+        if not self.folds(self.compute_output_shape(tuple(inputs.shape))):
+            return super().call(inputs)
+        scale, offset = scale_and_offset(self._norm())
+        if self.use_bias:
+            offset = offset + ops.cast(self.bias, "float32") * scale
+        kernel = ops.cast(self.kernel, "float32") * scale
+        outputs = self.convolution_op(inputs, ops.cast(kernel, inputs.dtype))
+        offset = ops.reshape(ops.cast(offset, outputs.dtype), (1, 1, 1, -1))
+        return ops.add(outputs, offset)  # not "+": Keras makes a bias of it, which TensorFlow fuses
+
+
+def scale_and_offset(norm: keras.layers.BatchNormalization) -> tuple[Tensor, Tensor]:
+    """What a normalization with stored statistics does to each channel: float32 [C] both."""
+    mean, variance = (ops.cast(v, "float32") for v in (norm.moving_mean, norm.moving_variance))
+    scale = ops.rsqrt(variance + norm.epsilon)
+    if norm.scale:
+        scale = scale * ops.cast(norm.gamma, "float32")
+    offset = -mean * scale
+    if norm.center:
+        offset = offset + ops.cast(norm.beta, "float32")
+    return scale, offset
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
+class FoldingConv2D(FoldsNorm, keras.layers.Conv2D):
+    """Keras's convolution; takes over the frozen BatchNorm behind it."""
