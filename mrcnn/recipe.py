@@ -7,8 +7,6 @@ TensorBoard events; `evaluate` adds the metrics and a page of pictures beside th
 from __future__ import annotations
 
 import argparse
-import ast
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,15 +16,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn import checkpoints, downloads, figures, stages, trainer
-from mrcnn.config import BACKBONES, Config
+from mrcnn import checkpoints, downloads, edge_filters, figures, stages, trainer
+from mrcnn.config import BACKBONES, MIXED_PRECISIONS, Config
 from mrcnn.data.boxes import extract_bboxes
+from mrcnn.data.limits import load_json
 from mrcnn.datasets.coco import CocoDataset
+from mrcnn.edge_filters import FILTERS, SHORTHANDS
 from mrcnn.evaluation import coco as coco_evaluation
-from mrcnn.ops import edges
+from mrcnn.settings import DERIVED_SETTINGS, is_setting, parse_setting
 
 SETTINGS_FILE = "config.json"
-DERIVED_SETTINGS = ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE", "POSITIVE_ROIS_PER_IMAGE")
 COCO_WEIGHTS = "mask_rcnn_coco.h5"
 COCO_CLASSES = 81
 # Layers whose shapes hang on the number of classes.
@@ -53,8 +52,27 @@ def add_settings_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, help="of weights, batches and target sampling")
     group.add_argument("--workers", type=int, metavar="N", help="of the loader")
     group.add_argument(
+        "--mixed-precision", choices=MIXED_PRECISIONS, help="compute in this, keep float32 weights"
+    )
+    group.add_argument(
+        "--checkpoint-steps", type=int, metavar="N", help="write the exact state every N steps"
+    )
+    group.add_argument(
+        "--checkpoint-minutes", type=float, metavar="M", help="and every M minutes (default 10)"
+    )
+    group.add_argument(
+        "--checkpoints-kept", type=int, metavar="K", help="newest states beside the best (2)"
+    )
+    group.add_argument(
+        "--checkpoint-disk-budget", type=float, metavar="GB", help="for the states of a run"
+    )
+    group.add_argument(
+        "--checkpoint-metric", metavar="NAME", help="of the best state (default val_loss)"
+    )
+    group.add_argument(
         "--set",
         nargs="+",
+        action="extend",
         default=[],
         metavar="NAME=VALUE",
         help="any other setting of mrcnn.config.Config, such as TRAIN_BN=None",
@@ -64,13 +82,24 @@ def add_settings_options(parser: argparse.ArgumentParser) -> None:
         "--edge-loss-filters",
         nargs="+",
         metavar="FILTER",
-        help=f"off when not given; of {', '.join([*edges.FILTERS, *edges.SHORTHANDS])}",
+        help=f"off when not given; of {', '.join([*FILTERS, *SHORTHANDS])}",
     )
     group.add_argument("--edge-loss-norm", metavar="P", help="l1 … l5, or a number (default l2)")
     group.add_argument("--edge-loss-weight-factor", type=float, metavar="ALPHA")
     group.add_argument("--edge-loss-smoothing-groundtruth", action="store_true")
     group.add_argument("--edge-loss-smoothing-predictions", action="store_true")
-    group.add_argument("--edge-loss-weight-entropy", action="store_true")
+    group.add_argument(
+        "--edge-loss-weight-entropy",
+        nargs="?",
+        const="exp",
+        choices=("exp", "product"),
+        help="weight the mask cross entropy by the edge error",
+    )
+    group.add_argument("--edge-loss-entropy-divisor", type=float, metavar="D", help="of exp")
+    group.add_argument("--edge-loss-magnitude", action="store_true")
+    group.add_argument(
+        "--uncertainty-weighting", action="store_true", help="learn the weights of the losses"
+    )
 
 
 def add_schedule_options(parser: argparse.ArgumentParser, default: str) -> None:
@@ -106,39 +135,33 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
         "TRAIN_ROIS_PER_IMAGE": args.rois,
         "SEED": args.seed,
         "LOADER_WORKERS": args.workers,
+        "MIXED_PRECISION": args.mixed_precision,
+        "CHECKPOINT_STEPS": args.checkpoint_steps,
+        "CHECKPOINT_MINUTES": args.checkpoint_minutes,
+        "CHECKPOINTS_KEPT": args.checkpoints_kept,
+        "CHECKPOINT_DISK_BUDGET": args.checkpoint_disk_budget,
+        "CHECKPOINT_METRIC": args.checkpoint_metric,
         "STEPS_PER_EPOCH": getattr(args, "steps_per_epoch", None),
         "VALIDATION_STEPS": getattr(args, "validation_steps", None),
         "EDGE_LOSS_WEIGHT_FACTOR": args.edge_loss_weight_factor,
         "EDGE_LOSS_SMOOTHING_GT": args.edge_loss_smoothing_groundtruth or None,
         "EDGE_LOSS_SMOOTHING_PREDICTIONS": args.edge_loss_smoothing_predictions or None,
-        "EDGE_LOSS_WEIGHT_ENTROPY": args.edge_loss_weight_entropy or None,
+        "EDGE_LOSS_WEIGHT_ENTROPY": args.edge_loss_weight_entropy,
+        "EDGE_LOSS_ENTROPY_DIVISOR": args.edge_loss_entropy_divisor,
+        "EDGE_LOSS_MAGNITUDE": args.edge_loss_magnitude or None,
+        "UNCERTAINTY_WEIGHTING": args.uncertainty_weighting or None,
     }
     if args.image_size is not None:
         given |= {"IMAGE_MIN_DIM": args.image_size, "IMAGE_MAX_DIM": args.image_size}
     if args.mask_size is not None:
         given["MASK_SHAPE"] = (args.mask_size, args.mask_size)
     if args.edge_loss_filters is not None:
-        given["EDGE_LOSS_FILTERS"] = edges.resolve_filters(args.edge_loss_filters)
+        given["EDGE_LOSS_FILTERS"] = edge_filters.resolve_filters(args.edge_loss_filters)
     if args.edge_loss_norm is not None:
-        edges.parse_norm(args.edge_loss_norm)
+        edge_filters.parse_norm(args.edge_loss_norm)
         given["EDGE_LOSS_NORM"] = args.edge_loss_norm
     given = {name: value for name, value in given.items() if value is not None}
-    return given | dict(_parse_setting(text) for text in args.set)
-
-
-def _parse_setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--set: expected NAME=VALUE; received {text!r}.")
-    if not hasattr(Config, name) or name in DERIVED_SETTINGS or not name.isupper():
-        known = [known for known in vars(Config) if known.isupper()]
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"--set: {name!r} is no setting of mrcnn.config.Config.{hint}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value  # a plain word, such as pad64
+    return given | dict(parse_setting(text) for text in args.set)
 
 
 def stages_of(args: argparse.Namespace) -> list[stages.Stage]:
@@ -172,7 +195,8 @@ def save_settings(config: Config, folder: str | Path) -> Path:
         for name, value in config.to_dict().items()
         if name not in DERIVED_SETTINGS and not callable(value)
     }
-    path.write_text(json.dumps(settings, indent=1, default=str), encoding="utf-8")
+    with checkpoints.atomic_path(path) as temporary:
+        Path(temporary).write_text(json.dumps(settings, indent=1, default=str), encoding="utf-8")
     return path
 
 
@@ -182,21 +206,21 @@ def load_settings(weights: str | Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        return {name: value for name, value in settings.items() if hasattr(Config, name)}
-    except (json.JSONDecodeError, AttributeError) as error:
+        settings = load_json(path)
+        # Settings alone: a file must not put a value in the place of a method.
+        return {name: value for name, value in settings.items() if is_setting(name)}
+    except (ValueError, AttributeError) as error:
         raise ValueError(f"{path}: expected the settings of a run as JSON; {error}.") from error
 
 
 def inference_settings(config: Config) -> dict[str, Any]:
     """What differs when a configuration made for training detects instead.
 
-    One image at a time, every detection counts (COCO's metrics look at all scores), and
-    whole images where training takes random windows.
+    As many images at a time as one GPU trains on, every detection counts (COCO's metrics look
+    at all scores), and whole images where training takes random windows.
     """
     settings: dict[str, Any] = {
         "GPU_COUNT": 1,
-        "IMAGES_PER_GPU": 1,
         "DETECTION_MIN_CONFIDENCE": 0,
     }
     if config.IMAGE_RESIZE_MODE == "crop":
@@ -231,42 +255,72 @@ def weights_path(name: str, logs: str | Path, config: Config) -> str:
     return str(name)
 
 
-def load_start_weights(model: Any, name: str) -> None:
+def load_start_weights(model: Any, name: str, exclude: Sequence[str] = ()) -> None:
     """Load the weights that a run starts from.
 
     Args:
         model: a `mrcnn.model.MaskRCNN`.
-        name: "none" for Glorot initialisation, or as for `weights_path`. Of "coco", the
-            layers that hang on the classes are left out when the classes differ.
+        name: "none" for Glorot initialisation; "last" to go on with the newest run at its exact
+            step (`MaskRCNN.resume`); or as for `weights_path`. Of "coco", the layers that hang on
+            the classes are left out when the classes differ.
+        exclude: layers that keep their random start, groups or regular expressions as in
+            `mrcnn.stages.layer_regex`.
+
+    Raises:
+        ValueError: an expression of `exclude` names no layer.
     """
     kind = str(name).lower()
     if kind == "none":
         return
+    if kind == "last":
+        model.resume()
+        return
     others = kind == "coco" and model.config.NUM_CLASSES != COCO_CLASSES
     path = weights_path(name, model.model_dir, model.config)
-    model.load_weights(path, by_name=True, exclude=CLASS_LAYERS if others else ())
+    left_out = [
+        layer.name
+        for pattern in exclude
+        for layer in stages.matching_layers(model.keras_model, pattern)
+    ]
+    left_out += CLASS_LAYERS if others else ()
+    model.load_weights(path, by_name=True, exclude=left_out)
 
 
 def describe(config: Config, chosen: Sequence[stages.Stage] = ()) -> str:
     """The few settings that a user wants to see before a run starts."""
     height, width, channels = config.IMAGE_SHAPE
+    shapes = config.INPUT_SHAPES or [(height, width)]
+    sizes = ", ".join(f"{height}x{width}x{channels}" for height, width in shapes)
     lines = [
         f"backend {keras.backend.backend()}, backbone {config.BACKBONE}, "
         f"{config.NUM_CLASSES - 1} classes",
-        f"images {height}x{width}x{channels} ({config.IMAGE_RESIZE_MODE}), "
+        f"images {sizes} ({config.IMAGE_RESIZE_MODE}), "
         f"batch {config.BATCH_SIZE}, masks {config.MASK_SHAPE[0]}x{config.MASK_SHAPE[1]}",
     ]
-    if len(config.EDGE_LOSS_FILTERS):
-        filters = ", ".join(config.EDGE_LOSS_FILTERS)
-        lines.append(
-            f"edge agreement: {filters}; {config.EDGE_LOSS_NORM}, "
-            f"factor {config.EDGE_LOSS_WEIGHT_FACTOR}"
-        )
+    lines.append(f"edge agreement: {_describe_edge_loss(config)}")
+    if config.UNCERTAINTY_WEIGHTING:
+        lines.append("the weight of each loss is learned")
     lines += [
         f"stage {number}: layers {stage.layers}, {stage.steps} steps at {stage.learning_rate:g}"
         for number, stage in enumerate(chosen, start=1)
     ]
     return "\n".join(lines)
+
+
+def _describe_edge_loss(config: Config) -> str:
+    """The filters and every setting that is not the default; "off" without filters."""
+    changed = [
+        f"{name}={getattr(config, name)}"
+        for name in vars(Config)
+        if name.startswith("EDGE_LOSS_") and name != "EDGE_LOSS_FILTERS"
+        if getattr(config, name) != getattr(Config, name)
+    ]
+    if len(config.EDGE_LOSS_FILTERS):
+        filters = ", ".join(edge_filters.resolve_filters(config.EDGE_LOSS_FILTERS))
+        power = f"{config.EDGE_LOSS_NORM}, factor {config.EDGE_LOSS_WEIGHT_FACTOR}"
+        shown = ("EDGE_LOSS_NORM=", "EDGE_LOSS_WEIGHT_FACTOR=")
+        return "; ".join([filters, power, *(s for s in changed if not s.startswith(shown))])
+    return f"off; no effect has {', '.join(changed)}" if changed else "off"
 
 
 def report_losses(
@@ -276,7 +330,8 @@ def report_losses(
     log = Path(log_dir, trainer.LOSSES_FILE)
     if not log.is_file():
         return None
-    return figures.plot_losses(log, path or log.with_name("losses.png"), stages=ends)
+    path = path or log.with_name("losses.png")
+    return figures.plot_losses(log, path, stages=ends, epoch_offset=1)
 
 
 def evaluate(
@@ -303,7 +358,7 @@ def evaluate(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     metrics, _, timing = coco_evaluation.evaluate_model(
-        model.detect, dataset, ground_truth, limit=limit, batch_size=model.config.BATCH_SIZE
+        model.detector, dataset, ground_truth, limit=limit
     )
     print(coco_evaluation.format_table(metrics))
     print(

@@ -1,0 +1,234 @@
+"""Tables of a comparison: means, spreads, and paired differences with a confidence interval.
+
+Runs of one seed share their initial weights and batches, so that their differences vary less
+than the runs do: the differences are taken seed by seed.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+# {arm: {seed: {metric: value}}}; NaN where a metric is undefined
+Results = Mapping[str, Mapping[int, Mapping[str, float]]]
+
+
+class Summary(NamedTuple):
+    """A metric over the seeds of an arm: `deviation` is NaN for a single seed."""
+
+    mean: float
+    deviation: float
+    count: int
+
+
+class Difference(NamedTuple):
+    """A metric's mean difference from the baseline; `low` and `high` bound it."""
+
+    mean: float
+    low: float
+    high: float
+    relative: float  # of the mean, in parts of the baseline's mean over the same seeds
+    count: int
+
+
+class Table(NamedTuple):
+    """One table in the form of the paper's: a row an arm, a column a metric."""
+
+    kind: str
+    content: str  # "mean" or "difference"
+    columns: tuple[str, ...]
+    rows: dict[str, list[str]]  # by arm
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Mean and standard deviation (of the sample) of the finite values."""
+    known = np.array([value for value in values if np.isfinite(value)], float)
+    if not len(known):
+        return Summary(np.nan, np.nan, 0)
+    deviation = float(known.std(ddof=1)) if len(known) > 1 else np.nan
+    return Summary(float(known.mean()), deviation, len(known))
+
+
+def paired_difference(
+    arm: Mapping[int, float], baseline: Mapping[int, float], confidence: float = CONFIDENCE
+) -> Difference:
+    """The difference of two arms over the seeds that both have.
+
+    The interval is Student's t for the mean of the seeds' differences; with one seed there
+    is none (NaN).
+    """
+    seeds = [
+        seed
+        for seed in arm
+        if seed in baseline and np.isfinite(arm[seed]) and np.isfinite(baseline[seed])
+    ]
+    if not seeds:
+        return Difference(np.nan, np.nan, np.nan, np.nan, 0)
+    differences = np.array([arm[seed] - baseline[seed] for seed in seeds])
+    mean = float(differences.mean())
+    half = np.nan
+    if len(seeds) > 1:
+        spread = differences.std(ddof=1) / np.sqrt(len(seeds))
+        half = float(stats.t.ppf((1 + confidence) / 2, len(seeds) - 1) * spread)
+    reference = float(np.mean([baseline[seed] for seed in seeds]))
+    relative = mean / reference if reference else np.nan
+    return Difference(mean, mean - half, mean + half, relative, len(seeds))
+
+
+def of_metric(results: Results, arm: str, metric: str) -> dict[int, float]:
+    """A metric's value for each seed of an arm."""
+    return {seed: metrics.get(metric, np.nan) for seed, metrics in results[arm].items()}
+
+
+def tables(
+    results: Results, baseline: str, kinds: Mapping[str, Sequence[str]], scale: float = 100.0
+) -> list[Table]:
+    """For each kind of metric, the arms' means, and their differences from the baseline's.
+
+    Args:
+        results: finished runs.
+        baseline: the arm that the others are compared with.
+        kinds: name of each pair of tables -> its metrics, named as in `results`, such as
+            `segm/AP`; the part after the slash heads a column.
+        scale: factor of the numbers; the paper's tables are in percent.
+    """
+    found = []
+    for kind, metrics in kinds.items():
+        columns = tuple(metric.split("/")[-1] for metric in metrics)
+        values = {arm: [of_metric(results, arm, metric) for metric in metrics] for arm in results}
+        rows = {
+            arm: [_mean(summarize(list(value.values())), scale) for value in values[arm]]
+            for arm in results
+        }
+        found.append(Table(kind, "mean", columns, rows))
+        if baseline in results and len(results) > 1:
+            rows = {
+                arm: [
+                    _change(paired_difference(value, reference), scale)
+                    for value, reference in zip(values[arm], values[baseline], strict=True)
+                ]
+                for arm in results
+                if arm != baseline
+            }
+            found.append(Table(kind, "difference", columns, rows))
+    return found
+
+
+def format_tables(found: Sequence[Table], results: Results, baseline: str) -> str:
+    """`tables` as Markdown, a heading for each kind."""
+    parts = []
+    for table in found:
+        if table.content == "mean":
+            parts.append(f"### {table.kind}\n")
+        else:
+            parts.append(
+                f"Difference from {baseline}, seed by seed, with its {CONFIDENCE:.0%} confidence "
+                f"interval and the relative change:\n"
+            )
+        rows = [[arm, str(len(results[arm])), *cells] for arm, cells in table.rows.items()]
+        parts += [_markdown(["", "runs", *table.columns], rows), ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def conclude(results: Results, baseline: str, metric: str, title: str, scale: float = 100.0) -> str:
+    """A sentence on a metric: which arms differ from the baseline, and which can't be told from it.
+
+    An arm differs when the confidence interval of its difference leaves out 0.
+    """
+    parts = []
+    for arm in results:
+        if arm == baseline or baseline not in results:
+            continue
+        difference = paired_difference(
+            of_metric(results, arm, metric), of_metric(results, baseline, metric)
+        )
+        if difference.count < 2:
+            verdict = "one seed tells nothing" if difference.count else "no seed in common"
+        elif difference.low > 0:
+            verdict = "better"
+        elif difference.high < 0:
+            verdict = "worse"
+        else:
+            verdict = "no difference can be told"
+        parts.append(f"{arm} {_change(difference, scale)}: {verdict}")
+    return f"{title} against {baseline}: {'; '.join(parts)}." if parts else ""
+
+
+def write_tables(path: str | Path, found: Sequence[Table], results: Results) -> Path:
+    """CSV of `tables`: the cells as the Markdown shows them, a row an arm."""
+    path = Path(path)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        columns = list(dict.fromkeys(column for table in found for column in table.columns))
+        writer.writerow(["table", "content", "arm", "runs", *columns])
+        for table in found:
+            for arm, cells in table.rows.items():
+                known = dict(zip(table.columns, cells, strict=True))
+                values = [known.get(column, "") for column in columns]
+                writer.writerow([table.kind, table.content, arm, len(results[arm]), *values])
+    return path
+
+
+def write_runs(path: str | Path, results: Results) -> Path:
+    """CSV: a row a run, a column a metric."""
+    path = Path(path)
+    metrics = _metrics(results)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["arm", "seed", *metrics])
+        for arm, runs in results.items():
+            for seed, values in runs.items():
+                writer.writerow([arm, seed, *(repr(float(values.get(m, "nan"))) for m in metrics)])
+    return path
+
+
+def write_summary(path: str | Path, results: Results, baseline: str) -> Path:
+    """CSV: a row an arm and metric, with its mean, spread and difference from the baseline."""
+    path = Path(path)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["arm", "metric", "runs", "mean", "standard_deviation"]
+            + ["difference", "low", "high", "relative"]
+        )
+        for arm in results:
+            for metric in _metrics(results):
+                values = of_metric(results, arm, metric)
+                summary = summarize(list(values.values()))
+                row = [arm, metric, summary.count, summary.mean, summary.deviation]
+                if baseline in results:
+                    row += paired_difference(values, of_metric(results, baseline, metric))[:4]
+                writer.writerow(row)
+    return path
+
+
+def _metrics(results: Results) -> list[str]:
+    """Every metric there is, in the order of the first run that has it."""
+    return list(dict.fromkeys(m for runs in results.values() for run in runs.values() for m in run))
+
+
+def _mean(summary: Summary, scale: float) -> str:
+    if not summary.count:
+        return "-"
+    text = f"{scale * summary.mean:.1f}"
+    return text if np.isnan(summary.deviation) else f"{text} ± {scale * summary.deviation:.1f}"
+
+
+def _change(difference: Difference, scale: float) -> str:
+    if not difference.count:
+        return "-"
+    text = f"{scale * difference.mean:+.1f}"
+    if not np.isnan(difference.low):
+        text += f" [{scale * difference.low:+.1f}, {scale * difference.high:+.1f}]"
+    return text if np.isnan(difference.relative) else f"{text} ({difference.relative:+.1%})"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

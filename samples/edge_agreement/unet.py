@@ -1,0 +1,379 @@
+"""The edge agreement loss on a U-Net: the same training with it and without it, side by side.
+
+    python samples/edge_agreement/unet.py --dataset /path/to/nuclei --steps 400 --seeds 0 1 2
+
+The data set is a folder in COCO's layout (`train/`, `val/`, `annotations/instances_train.json`
+…). The target is the union of an image's instances: a pixel belongs to an object or to none.
+
+For each seed the U-Net is trained twice, from the same weights and on the same batches: with the
+cross entropy alone, and with `EdgeAgreementLoss` added to it. The output folder gets `unet.csv`
+(IoU and Boundary IoU on the validation images, by epoch) and `unet.png` (image, truth, and what
+each of the two made of it). Differences between seeds can be larger than those between the two
+losses, so judge by several seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DEFAULT_OUTPUT = ROOT / "logs" / "unet"
+TRAININGS = ("cross entropy", "with edge agreement")
+FIELDS = ("seed", "training", "epoch", "step", "loss", "iou", "boundary_iou")
+# A boundary is two pixels wide in windows of 128: with the usual 0.02 of the diagonal it would
+# be half of a nucleus.
+BOUNDARY_RATIO = 0.01
+LEVELS = 3  # of the U-Net, each at half the size of the one above
+GROUPS = 4  # of channels that are normalized together
+# A mask's pixels on the page of pictures: what was found, missed, and found too much.
+FOUND, MISSED, EXTRA = (255, 255, 255), (70, 130, 255), (255, 140, 0)
+
+Pair = tuple[np.ndarray, np.ndarray]  # image uint8 [H, W, 3], target bool [H, W]
+Row = dict[str, Any]  # a line of the CSV
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dataset", required=True, help="folder of the data set")
+    parser.add_argument("--year", help="in the names of its files and folders, if there is one")
+    parser.add_argument("--limit", type=_positive, help="use so many images of each subset")
+    parser.add_argument("--steps", type=_positive, default=400, help="of each training (400)")
+    parser.add_argument("--steps-per-epoch", type=_positive, default=20, metavar="N")
+    parser.add_argument("--image-size", type=_positive, default=128, help="of the windows (128)")
+    parser.add_argument("--batch-size", type=_positive, default=4, metavar="WINDOWS")
+    parser.add_argument("--width", type=_positive, default=16, help="channels of the first level")
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED")
+    parser.add_argument("--edge-loss-filters", nargs="+", default=["sobel"], metavar="FILTER")
+    parser.add_argument("--edge-loss-norm", default="l2", metavar="P")
+    parser.add_argument("--edge-loss-weight-factor", type=float, default=1.0, metavar="ALPHA")
+    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="folder of the results")
+    args = parser.parse_args(argv)
+    try:
+        _run(args)
+    except (OSError, ValueError) as error:
+        print(f"unet.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    from mrcnn.edge_loss import EdgeAgreementLoss
+
+    edge_loss = EdgeAgreementLoss(
+        filters=args.edge_loss_filters,
+        norm=args.edge_loss_norm,
+        weight_factor=args.edge_loss_weight_factor,
+        from_logits=True,
+    )
+    _check(args)
+    train_pairs = load_pairs(args.dataset, "train", args.year, args.limit)
+    val_pairs = load_pairs(args.dataset, "val", args.year, args.limit)
+    # One window of each image, the same for all seeds.
+    random = np.random.default_rng(0)
+    windows = [cut_window(*pair, args.image_size, random) for pair in val_pairs]
+    print(
+        f"{len(train_pairs)} training images, {len(windows)} validation windows of "
+        f"{args.image_size} x {args.image_size} pixels."
+    )
+    rows: list[Row] = []
+    shown: list[np.ndarray] = []  # the predictions of the first seed's two trainings
+    for seed in args.seeds:
+        weights = None
+        for training in TRAININGS:
+            model = build_unet(args.image_size, args.width, seed)
+            if weights is None:
+                weights = model.get_weights()
+            model.set_weights(weights)
+            chosen = edge_loss if training == TRAININGS[1] else None
+            compile_model(model, segmentation_loss(chosen), args.learning_rate)
+            history, predicted = train(model, train_pairs, windows, args, seed, training)
+            rows += history
+            if seed == args.seeds[0]:
+                shown.append(predicted)
+    args.output.mkdir(parents=True, exist_ok=True)
+    table = args.output / "unet.csv"
+    with open(table, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+    print(report(rows))
+    print(f"Metrics: {table}")
+    print(f"Pictures: {draw_page(windows, shown, args.output / 'unet.png')}")
+
+
+def _check(args: argparse.Namespace) -> None:
+    multiple = 2 ** (LEVELS - 1)
+    if args.image_size % multiple:
+        raise ValueError(
+            f"--image-size: expected a multiple of {multiple}, because the U-Net halves it "
+            f"{LEVELS - 1} times; received {args.image_size}."
+        )
+    if args.width % GROUPS:
+        raise ValueError(f"--width: expected a multiple of {GROUPS}; received {args.width}.")
+    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
+        raise ValueError(f"--seeds: expected different numbers from 0 up; received {args.seeds}.")
+
+
+# --- Data --------------------------------------------------------------------------------
+
+
+def load_pairs(
+    folder: str | Path, subset: str, year: str | None = None, limit: int | None = None
+) -> list[Pair]:
+    """Read the images of a subset, each with the union of its instance masks.
+
+    Crowds count as objects here: their pixels belong to some object.
+    """
+    from tqdm import tqdm
+
+    from mrcnn.datasets.coco import CocoDataset
+
+    dataset = CocoDataset()
+    dataset.load_coco(folder, subset, year)
+    dataset.prepare()
+    if not dataset.num_images:
+        raise ValueError(f"{folder}: expected images in the subset {subset!r}; there are none.")
+    return [
+        (dataset.load_image(image_id), dataset.load_mask(image_id)[0].any(axis=2))
+        for image_id in tqdm(dataset.image_ids[:limit], desc=f"Read {subset}", unit="image")
+    ]
+
+
+def cut_window(
+    image: np.ndarray, target: np.ndarray, size: int, random: np.random.Generator
+) -> Pair:
+    """Cut a random square window [size, size] out of a pair; small images get zeros around."""
+    missing = [max(size - side, 0) for side in target.shape]
+    if any(missing):
+        padding = [(side // 2, side - side // 2) for side in missing]
+        image, target = np.pad(image, [*padding, (0, 0)]), np.pad(target, padding)
+    y, x = (int(random.integers(side - size + 1)) for side in target.shape)
+    return image[y : y + size, x : x + size], target[y : y + size, x : x + size]
+
+
+def make_batch(
+    pairs: Sequence[Pair], size: int, batch_size: int, seed: int, step: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The batch of a step, a function of (seed, step) alone: windows at random, half flipped.
+
+    Returns:
+        images uint8 [B, size, size, 3] and targets float32 {0, 1} [B, size, size, 1].
+    """
+    random = np.random.default_rng([seed, step])
+    images, targets = [], []
+    for index in random.integers(len(pairs), size=batch_size):
+        image, target = cut_window(*pairs[index], size, random)
+        direction = -1 if random.random() < 0.5 else 1
+        images.append(image[:, ::direction])
+        targets.append(target[:, ::direction, None])
+    return np.stack(images), np.stack(targets).astype(np.float32)
+
+
+# --- The network and its training --------------------------------------------------------
+
+
+def build_unet(image_size: int, width: int, seed: int) -> Any:
+    """A small U-Net (Ronneberger et al. 2015): images [B, H, W, 3] -> logits [B, H, W, 1]."""
+    import keras
+    from keras import layers
+
+    def block(x: Any, channels: int) -> Any:
+        for _ in range(2):
+            x = layers.Conv2D(channels, 3, padding="same", use_bias=False)(x)
+            # Batches are small and mix kinds of microscopes: no statistics of the batch.
+            x = layers.Activation("relu")(layers.GroupNormalization(GROUPS)(x))
+        return x
+
+    keras.utils.set_random_seed(seed)
+    images = keras.Input((image_size, image_size, 3))
+    x = layers.Rescaling(1 / 127.5, offset=-1)(images)
+    skipped = []
+    for level in range(LEVELS - 1):
+        skipped.append(block(x, width * 2**level))
+        x = layers.MaxPooling2D()(skipped[-1])
+    x = block(x, width * 2 ** (LEVELS - 1))
+    for level in reversed(range(LEVELS - 1)):
+        x = layers.UpSampling2D(interpolation="bilinear")(x)
+        x = block(layers.Concatenate()([skipped[level], x]), width * 2**level)
+    return keras.Model(images, layers.Conv2D(1, 1)(x))
+
+
+def segmentation_loss(edge_loss: Any = None) -> Callable[[Any, Any], Any]:
+    """The cross entropy of logits, and the edge agreement added to it: [B], one an image."""
+    import keras
+    from keras import ops
+
+    def loss(y_true: Any, y_pred: Any) -> Any:
+        entropy = keras.losses.binary_crossentropy(y_true, y_pred, from_logits=True)
+        total = ops.mean(entropy, axis=(1, 2))
+        return total if edge_loss is None else total + edge_loss.call(y_true, y_pred)
+
+    return loss
+
+
+def compile_model(model: Any, loss: Callable[[Any, Any], Any], learning_rate: float) -> None:
+    """Compile with Adam; by XLA where that is faster."""
+    import keras
+
+    from mrcnn.ops.native_kernels import default_jit_compile
+
+    model.compile(keras.optimizers.Adam(learning_rate), loss, jit_compile=default_jit_compile(None))
+
+
+def train(
+    model: Any,
+    pairs: Sequence[Pair],
+    windows: Sequence[Pair],
+    args: argparse.Namespace,
+    seed: int,
+    training: str,
+) -> tuple[list[Row], np.ndarray]:
+    """Train and evaluate after each epoch.
+
+    Returns:
+        A line of the CSV for each epoch, and the last predictions of the validation
+        windows, bool [N, size, size].
+    """
+    from tqdm import tqdm
+
+    rows: list[Row] = []
+    losses: list[float] = []
+    predicted = np.zeros(0, bool)
+    with tqdm(total=args.steps, desc=f"Seed {seed}, {training}", unit="step") as bar:
+        for step in range(1, args.steps + 1):
+            batch = make_batch(pairs, args.image_size, args.batch_size, seed, step)
+            # train_on_batch gives the mean since the last reset; this is the batch's own.
+            model.reset_metrics()
+            losses.append(float(model.train_on_batch(*batch)))
+            bar.update()
+            if step % args.steps_per_epoch and step < args.steps:
+                continue
+            predicted = predict(model, windows, args.batch_size)
+            row = {
+                **{"seed": seed, "training": training, "epoch": len(rows) + 1, "step": step},
+                "loss": float(np.mean(losses)),
+                **measure([target for _, target in windows], predicted),
+            }
+            bar.set_postfix(iou=f"{row['iou']:.3f}", boundary=f"{row['boundary_iou']:.3f}")
+            rows.append(row)
+            losses = []
+    return rows, predicted
+
+
+def predict(model: Any, windows: Sequence[Pair], batch_size: int) -> np.ndarray:
+    """The objects' pixels, those more likely than not: bool [N, size, size]."""
+    found = []
+    for first in range(0, len(windows), batch_size):
+        images = [image for image, _ in windows[first : first + batch_size]]
+        count = len(images)
+        images += images[-1:] * (batch_size - count)  # one shape, so one compilation
+        logits = np.asarray(model.predict_on_batch(np.stack(images)))
+        found.append(logits[:count, :, :, 0] > 0)
+    return np.concatenate(found)
+
+
+def measure(targets: Sequence[np.ndarray], predicted: Sequence[np.ndarray]) -> dict[str, float]:
+    """IoU and Boundary IoU over the pixels of all windows together; 0 where there is no object."""
+    from mrcnn.evaluation.boundary import boundary_distance, mask_boundary
+
+    distance = boundary_distance(*targets[0].shape, BOUNDARY_RATIO)
+    edges = [
+        np.stack([mask_boundary(mask, distance) for mask in masks])
+        for masks in (targets, predicted)
+    ]
+    return {"iou": iou(np.stack(targets), np.stack(predicted)), "boundary_iou": iou(*edges)}
+
+
+def iou(target: np.ndarray, predicted: np.ndarray) -> float:
+    """Intersection over union of two bool arrays; 0 when both are empty."""
+    union = np.count_nonzero(target | predicted)
+    return np.count_nonzero(target & predicted) / union if union else 0.0
+
+
+# --- Results -----------------------------------------------------------------------------
+
+
+def report(rows: Sequence[Row]) -> str:
+    """The metrics after the last step, as mean and range over the seeds."""
+    lines = [f"{'after the last step':<22}{'IoU':>28}{'Boundary IoU':>28}"]
+    last = max(row["step"] for row in rows)
+    for training in TRAININGS:
+        line = f"{training:<22}"
+        for field in ("iou", "boundary_iou"):
+            values = [r[field] for r in rows if r["training"] == training and r["step"] == last]
+            text = f"{np.mean(values):.4f}"
+            if len(values) > 1:
+                text += f" ({min(values):.4f} to {max(values):.4f})"
+            line += f"{text:>28}"
+        lines.append(line)
+    seeds = len({row["seed"] for row in rows})
+    lines.append(
+        "One seed says little: give several." if seeds == 1 else f"Mean and range of {seeds} seeds."
+    )
+    return "\n".join(lines)
+
+
+def draw_page(
+    windows: Sequence[Pair], predictions: Sequence[np.ndarray], path: Path, count: int = 4
+) -> Path:
+    """Save a PNG with a row for each of `count` windows: image, truth, and each prediction.
+
+    Args:
+        windows: images and their targets.
+        predictions: of each training, bool [N, size, size].
+        path: the PNG.
+        count: windows to draw, spread over those that hold objects.
+    """
+    from matplotlib.figure import Figure
+
+    with_objects = [i for i, (_, target) in enumerate(windows) if target.any()]
+    chosen = with_objects[:: max(1, len(with_objects) // count)][:count]
+    chosen = chosen or list(range(min(count, len(windows))))
+    titles = ("image", "truth", *TRAININGS)
+    figure = Figure(figsize=(2.5 * len(titles), 2.7 * len(chosen) + 0.5), dpi=120)
+    axes = figure.subplots(len(chosen), len(titles), squeeze=False)
+    for line, index in zip(axes, chosen, strict=True):
+        image, target = windows[index]
+        masks = [target, *(predicted[index] for predicted in predictions)]
+        pictures = [image, *(color_errors(target, mask) for mask in masks)]
+        scores = ["", "", *(f"IoU {iou(target, mask):.3f}" for mask in masks[1:])]
+        for ax, picture, score in zip(line, pictures, scores, strict=True):
+            ax.imshow(picture, interpolation="nearest")
+            ax.set_axis_off()
+            ax.set_title(score, fontsize=8, pad=3)
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title("\n".join(filter(None, [title, ax.get_title()])), fontsize=9, pad=3)
+    figure.text(0.5, 0.005, "white: found · blue: missed · orange: too much", ha="center", size=8)
+    figure.tight_layout(rect=(0, 0.02, 1, 1), pad=0.4)
+    figure.savefig(path)
+    return path
+
+
+def color_errors(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """A picture uint8 [H, W, 3] of a mask that shows where it differs from its target."""
+    picture = np.zeros((*target.shape, 3), np.uint8)
+    picture[target & predicted] = FOUND
+    picture[target & ~predicted] = MISSED
+    picture[~target & predicted] = EXTRA
+    return picture
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0; received {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

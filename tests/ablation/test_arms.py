@@ -1,0 +1,38 @@
+"""Every arm is a valid setting, and every grid compares with a baseline."""
+
+from __future__ import annotations
+
+import pytest
+
+from mrcnn import recipe
+from mrcnn.ablation.arms import ARMS, BASELINE, GRIDS, choose
+from mrcnn.config import Config
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_an_arm_is_a_valid_configuration_of_settings_that_exist(name):
+    assert all(hasattr(Config, setting) for setting in ARMS[name])
+    recipe.configure(Config, ARMS[name])
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_grid_begins_with_the_baseline(name):
+    assert not ARMS[GRIDS[name][0]].get("EDGE_LOSS_FILTERS")
+    assert GRIDS[name][0] == BASELINE or name == "masks-56"
+    assert list(choose(GRIDS[name])) == list(GRIDS[name])
+
+
+def test_no_two_arms_are_the_same():
+    settings = [repr(sorted(arm.items())) for arm in ARMS.values()]
+    assert len(set(settings)) == len(settings)
+
+
+def test_an_unknown_arm_comes_with_its_neighbors():
+    with pytest.raises(ValueError, match=r"'sobel-L2' is unknown.*sobel-l2"):
+        choose(["sobel-L2"])
+
+
+def test_own_arms_and_repetitions():
+    assert choose(["mine"], {"mine": {"POOL_SIZE": 5}}) == {"mine": {"POOL_SIZE": 5}}
+    with pytest.raises(ValueError, match="more than once"):
+        choose(["baseline", "baseline"])

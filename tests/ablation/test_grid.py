@@ -1,0 +1,139 @@
+"""A grid from start to report: resumed, extended, and honest about failures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from mrcnn import cli, recipe
+from mrcnn.ablation import grid as grids
+from mrcnn.ablation.run import ORPHAN_STATUS, WITH_PARENT
+from mrcnn.datasets.shapes import write_shapes
+from mrcnn.stages import Stage
+
+TINY = [
+    *("--backbone", "resnet10", "--image-size", "64", "--batch-size", "2", "--rois", "8"),
+    *("--steps", "2", "--steps-per-epoch", "1", "--validation-steps", "1", "--limit", "2"),
+    *("--learning-rate", "0.0001", "--workers", "1"),
+    *("--set", "TOP_DOWN_PYRAMID_SIZE=16", "MASK_CONV_FILTERS=8", "RPN_CONV_FILTERS=16"),
+    *("FPN_CLASSIF_FC_LAYERS_SIZE=16", "PRE_NMS_LIMIT=50", "POST_NMS_ROIS_TRAINING=20"),
+    *("POST_NMS_ROIS_INFERENCE=10", "RPN_TRAIN_ANCHORS_PER_IMAGE=4096"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes")
+    write_shapes(folder, 4, 2, (64, 64))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """The folder of a grid of two arms and one seed."""
+    output = tmp_path_factory.mktemp("grid")
+    arms = ["--arms", "baseline", "sobel-l2", "--seeds", "3"]
+    assert cli.main(["ablate", str(data), "--output", str(output), *arms, *TINY]) == 0
+    return output
+
+
+def first_losses(output, arm):
+    with (output / arm / "seed-3" / "losses.csv").open() as file:
+        return next(csv.DictReader(file))
+
+
+def test_every_run_leaves_its_results(finished):
+    for arm in ("baseline", "sobel-l2"):
+        folder = finished / arm / "seed-3"
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert {"segm/AP", "bbox/AP", "boundary/AP", "seconds/train"} <= metrics.keys()
+        assert (folder / "detections.png").stat().st_size > 1000
+        assert (folder / "weights.h5").is_file() and not (folder / "logs").exists()
+        assert recipe.load_settings(folder / "weights.h5")["TOP_DOWN_PYRAMID_SIZE"] == 16
+    report = (finished / "report.md").read_text()
+    assert "2 of 2 runs" in report and "| sobel-l2 |" in report and "Boundary AP" in report
+    assert "one seed tells nothing" in report and "CPU hours" in report
+    for name in ("tables.csv", "runs.csv", "summary.csv", "losses.png", "losses_validation.png"):
+        assert (finished / name).stat().st_size > 100
+
+
+def test_the_arms_of_a_seed_start_from_the_same_weights_and_batches(finished):
+    losses = [first_losses(finished, arm) for arm in ("baseline", "sobel-l2")]
+    # The losses of the first step come from the initial weights and the first batch alone.
+    for name in ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_mask_loss"):
+        assert float(losses[0][name]) == pytest.approx(float(losses[1][name]), rel=1e-4)
+        assert float(losses[0][name]) > 0 or name.startswith("mrcnn")
+    assert "mrcnn_mask_edge_loss" in losses[1] and "mrcnn_mask_edge_loss" not in losses[0]
+
+
+def test_the_trained_weights_differ_from_the_initial_ones(finished):
+    with (
+        h5py.File(finished / "initial" / "seed-3.h5") as initial,
+        h5py.File(finished / "baseline" / "seed-3" / "weights.h5") as trained,
+    ):
+        name = "rpn_model/rpn_conv_shared/kernel:0"
+        assert np.any(initial[name][()] != trained[name][()])
+
+
+def test_finished_runs_are_kept_and_a_failed_run_is_named(finished, data, tmp_path, capfd):
+    output = tmp_path / "grid"
+    shutil.copytree(finished, output)
+    kept = (output / "sobel-l2" / "seed-3" / "metrics.json").stat().st_mtime_ns
+    # The run of the baseline was cut short, and its start weights are damaged now.
+    (output / "baseline" / "seed-3" / "metrics.json").unlink()
+    (output / "initial" / "seed-3.h5").write_bytes(b"no weights")
+    arms = ["--arms", "baseline", "sobel-l2", "--seeds", "3"]
+    assert cli.main(["ablate", str(data), "--output", str(output), *arms, *TINY]) == 1
+    said = "".join(capfd.readouterr())
+    assert "baseline, seed 3: ended with status" in said and "seed-3.h5" in said
+    assert "1 of 2 runs failed" in said
+    assert (output / "sobel-l2" / "seed-3" / "metrics.json").stat().st_mtime_ns == kept
+    assert "1 of 2 runs" in (output / "report.md").read_text()
+
+
+def test_a_run_ends_with_the_grid_that_started_it(tmp_path):
+    """A killed grid closes the pipe; its runs must not write on beside those of the next one."""
+    command = [sys.executable, "-m", "mrcnn.ablation.run", str(tmp_path), WITH_PARENT]
+    process = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=120)
+    assert process.returncode == ORPHAN_STATUS
+
+
+def test_the_first_run_of_a_seed_makes_the_weights_of_its_other_arms(tmp_path):
+    waiting = [("sobel", 0), ("laplace", 0), ("baseline", 1), ("sobel", 1)]
+    assert grids._next(tmp_path, waiting, [("baseline", 0)]) == ("baseline", 1)
+    assert grids._next(tmp_path, waiting[:2], [("baseline", 0)]) is None
+    assert grids._next(tmp_path, waiting, []) == ("sobel", 0)
+    (tmp_path / "initial").mkdir()
+    (tmp_path / "initial" / "seed-0.h5").touch()
+    assert grids._next(tmp_path, waiting, [("baseline", 0)]) == ("sobel", 0)
+
+
+def test_a_folder_with_another_grid_is_refused(finished):
+    grid = grids.load(finished)
+    grid.stages = [Stage("all", 0.5, 7)]
+    with pytest.raises(ValueError, match="other values of stages"):
+        grids.run(grid, finished)
+    grid = grids.load(finished)
+    grid.arms["sobel-l2"] = {"EDGE_LOSS_FILTERS": ["laplace"]}
+    with pytest.raises(ValueError, match=r"arms\.sobel-l2"):
+        grids.run(grid, finished)
+
+
+def test_a_wrong_setting_is_found_before_anything_runs(data, tmp_path, capsys):
+    arm = ["--arm", "odd", "EDGE_LOSS_NORM=l9"]
+    output = str(tmp_path / "grid")
+    assert cli.main(["ablate", str(data), "--output", output, *arm, *TINY]) == 2
+    assert "EDGE_LOSS_NORM" in capsys.readouterr().err and not (tmp_path / "grid").exists()
+
+
+def test_layers_are_left_out_of_start_weights_only(data, tmp_path, capsys):
+    options = ["--output", str(tmp_path / "grid"), "--exclude", "mrcnn_mask.*", *TINY]
+    assert cli.main(["ablate", str(data), *options]) == 2
+    assert "--exclude" in capsys.readouterr().err and not (tmp_path / "grid").exists()
