@@ -14,7 +14,7 @@ import io
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from pycocotools import mask as mask_api
@@ -23,13 +23,37 @@ from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.run_lengths import Rle, encode_in_boxes
+from mrcnn.data.sample import describe_image
 from mrcnn.datasets.coco import coco_api, read_coco_json
 from mrcnn.datasets.segmentation import annotation_to_rle
+from mrcnn.evaluation.pipeline import Loaded, Pipeline
 
 Result = dict[str, Any]
 Metrics = dict[str, dict[str, float]]  # {"segm": {"AP": 0.32, ...}, "bbox": {...}}
 GroundTruth = str | os.PathLike[str] | COCO
 Detect = Callable[[list[np.ndarray]], Sequence[Mapping[str, np.ndarray]]]
+
+
+@runtime_checkable
+class StepwiseDetector(Protocol):
+    """A detector whose steps can overlap, such as `mrcnn.detector.Detector`."""
+
+    @property
+    def batch_size(self) -> int:
+        """The most images that `detect_batch` takes."""
+
+    def prepare(self, image: np.ndarray) -> Loaded:
+        """Resize an image for the network, in any thread."""
+
+    def detect_batch(self, batch: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
+        """Run the network on prepared images of one shape.
+
+        Returns:
+            A dict for each with rois, class_ids and scores, the mask probabilities within the
+            boxes as box_masks [N, h, w], and image_shape.
+        """
+
 
 # In the order of COCOeval's `stats`. S, M and L are objects of less than 32² pixels, of less
 # than 96², and larger ones; AR1, AR10 and AR100 the recall with so many detections an image.
@@ -48,6 +72,7 @@ def coco_results(
     scores: np.ndarray,
     masks: np.ndarray | None = None,
     category_ids: Mapping[int, int] | None = None,
+    rles: Sequence[Rle] | None = None,
 ) -> list[Result]:
     """Convert an image's detections to COCO's result format.
 
@@ -56,9 +81,11 @@ def coco_results(
         rois: [N, 4] pixel boxes (y1, x1, y2, x2).
         class_ids: [N].
         scores: [N].
-        masks: [H, W, N], nonzero is inside; None gives results without segmentation.
+        masks: [H, W, N], nonzero is inside; None gives results without segmentation, unless
+            there are `rles`.
         category_ids: category id in the ground truth of each class id; detections of classes
             it does not name are left out. None: the class ids are category ids.
+        rles: N masks as compressed run lengths, instead of `masks`.
 
     Raises:
         ValueError: the arrays are not of the same N.
@@ -66,6 +93,8 @@ def coco_results(
     lengths = {"rois": len(rois), "class_ids": len(class_ids), "scores": len(scores)}
     if masks is not None:
         lengths["masks"] = masks.shape[-1]
+    if rles is not None:
+        lengths["rles"] = len(rles)
     if len(set(lengths.values())) > 1:
         raise ValueError(
             f"Image {image_id}: expected as many rois, class_ids, scores and masks; received "
@@ -82,9 +111,11 @@ def coco_results(
             "bbox": [x1, y1, x2 - x1, y2 - y1],
             "score": float(scores[index]),
         }
+        rle = None if rles is None else rles[index]
         if masks is not None:
             # One at a time: all of a large image's masks in another layout may not fit.
             rle = mask_api.encode(np.asfortranarray(masks[..., index] != 0, np.uint8))
+        if rle is not None:
             result["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode()}
         results.append(result)
     return results
@@ -127,46 +158,64 @@ def evaluate_results(
             f"image_ids, results: expected ids of the ground truth's {len(known)} images; received "
             f"{len(unknown)} others, such as {unknown[0]!r}. Are they of another subset?"
         )
-    truth = coco_api({**content, "annotations": _complete_annotations(content)})
+    truth = coco_api({**content, "annotations": complete_annotations(content)})
     return {iou_type: _evaluate(truth, results, iou_type, sorted(chosen)) for iou_type in iou_types}
 
 
 def evaluate_model(
-    detect: Detect,
+    detect: Detect | StepwiseDetector,
     dataset: Dataset,
     coco_ground_truth: GroundTruth,
     image_ids: Iterable[int] | None = None,
     limit: int = 0,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     progress: bool = True,
+    workers: int | None = None,
 ) -> tuple[Metrics, list[Result], dict[str, float]]:
     """Detect on the images of a data set and compute the COCO metrics.
 
+    Images are read ahead and results encoded behind the network by threads (see
+    `mrcnn.evaluation.pipeline`). With a detector, masks are never as large as the image.
+
     Args:
-        detect: maps a list of `batch_size` images, uint8 [H, W, 3], to a list of dicts with
-            rois [N, 4], class_ids [N], scores [N] and masks [H, W, N]. The last batch is
-            filled up with its last image, so that all batches have the same size.
+        detect: a detector, such as `MaskRCNN.detector`; or a function that maps a list of
+            `batch_size` images, uint8 [H, W, 3], to a list of dicts with rois [N, 4],
+            class_ids [N], scores [N] and masks [H, W, N]. A function's last batch is filled up
+            with its last image, so that all batches have the same size.
         dataset: prepared; its sources' class ids are the category ids of the ground truth.
             Detections of classes from another source than the image's are left out: the
-            ground truth does not know them.
+            ground truth does not know them. Its `load_image` is called in several threads.
         coco_ground_truth: as in `evaluate_results`.
         image_ids: internal ids of the data set; None: all.
         limit: use the first so many of them; 0: all.
-        batch_size: images a call of `detect`.
+        batch_size: images a call of a function `detect`; None: 1. A detector has its own.
         progress: show a progress bar.
+        workers: threads that read and encode; None: by the number of cores. With 0, reading,
+            detecting and encoding take turns.
 
     Returns:
-        The metrics on these images, the results, and the timing: `images`, `seconds` in all,
-        `detect_seconds` within `detect` and `first_batch_seconds` of them, the first batch
-        being the one that compiles.
+        The metrics on these images, the results in the order of the images, and the timing:
+        `images`, `seconds` in all, `detect_seconds` within `detect` and `first_batch_seconds`
+        of them, the first batch being the one that compiles.
 
     Raises:
-        ValueError: an image stands twice in the ids, or `detect` gives too few dicts.
+        ValueError: an image stands twice in the ids, `detect` gives too few dicts, or an image
+            cannot be read (`mrcnn.evaluation.pipeline.ImageError`, which names it).
     """
-    if batch_size < 1 or limit < 0:
+    behind = None
+    if isinstance(detect, StepwiseDetector):
+        if batch_size not in (None, detect.batch_size):
+            raise ValueError(
+                f"batch_size: expected {detect.batch_size}, the detector's own, or None; received "
+                f"{batch_size}. Set IMAGES_PER_GPU."
+            )
+    else:
+        detect = _Function(detect, 1 if batch_size is None else batch_size)
+        behind = detect.batch_size  # its masks are as large as the images
+    if detect.batch_size < 1 or limit < 0:
         raise ValueError(
             f"expected batch_size of at least 1 and limit of at least 0; received "
-            f"{batch_size} and {limit}."
+            f"{detect.batch_size} and {limit}."
         )
     chosen = list(dataset.image_ids if image_ids is None else image_ids)
     chosen = chosen[:limit] if limit else chosen
@@ -177,33 +226,30 @@ def evaluate_model(
             f"image_ids: expected each image once; the image {twice!r} of the ground truth stands "
             f"several times in the data set. Load one subset of it."
         )
-    results: list[Result] = []
     batch_seconds = []
+
+    def run(batch: list[Any]) -> Sequence[Mapping[str, Any]]:
+        batch_started = time.perf_counter()
+        found = detect.detect_batch(batch)
+        batch_seconds.append(time.perf_counter() - batch_started)
+        return found
+
+    pipeline = Pipeline(
+        load=lambda image_id: detect.prepare(dataset.load_image(image_id)),
+        detect=run,
+        finish=lambda image_id, found: _encode(dataset, image_id, found),
+        batch_size=detect.batch_size,
+        describe=lambda image_id: describe_image(dataset, image_id),
+        behind=behind,
+        workers=workers,
+    )
+    results: list[Result] = []
     started = time.perf_counter()
-    with tqdm(total=len(chosen), desc="Evaluate", unit="image", disable=not progress) as bar:
-        for first in range(0, len(chosen), batch_size):
-            batch = chosen[first : first + batch_size]
-            images = [dataset.load_image(image_id) for image_id in batch]
-            images += images[-1:] * (batch_size - len(images))
-            batch_started = time.perf_counter()
-            detections = detect(images)
-            batch_seconds.append(time.perf_counter() - batch_started)
-            if len(detections) < len(batch):
-                raise ValueError(
-                    f"detect: expected a dict for each of the {len(images)} images; received "
-                    f"{len(detections)}."
-                )
-            for image_id, found in zip(batch, detections, strict=False):
-                info = dataset.image_info[image_id]
-                results += coco_results(
-                    info["id"],
-                    found["rois"],
-                    found["class_ids"],
-                    found["scores"],
-                    found["masks"],
-                    _category_ids(dataset, info["source"]),
-                )
-            bar.update(len(batch))
+    images = pipeline(chosen)
+    for encoded in tqdm(
+        images, total=len(chosen), desc="Evaluate", unit="image", disable=not progress
+    ):
+        results += encoded
     metrics = evaluate_results(coco_ground_truth, results, image_ids=source_ids)
     timing = {
         "images": len(chosen),
@@ -212,6 +258,39 @@ def evaluate_model(
         "first_batch_seconds": batch_seconds[0] if batch_seconds else 0.0,
     }
     return metrics, results, timing
+
+
+class _Image(NamedTuple):
+    """An image for a function that detects: it takes images of all shapes together."""
+
+    image: np.ndarray
+    shape: None = None
+
+
+class _Function:
+    """A function that detects, in steps. Its batches are full: the last image fills them up."""
+
+    def __init__(self, function: Detect, batch_size: int) -> None:
+        self.function = function
+        self.batch_size = batch_size
+
+    def prepare(self, image: np.ndarray) -> _Image:
+        return _Image(image)
+
+    def detect_batch(self, batch: Sequence[_Image]) -> Sequence[Mapping[str, Any]]:
+        images = [image for image, _ in batch]
+        return self.function(images + images[-1:] * (self.batch_size - len(images)))
+
+
+def _encode(dataset: Dataset, image_id: int, found: Mapping[str, Any]) -> list[Result]:
+    """The results of an image, from masks as large as the image or as their boxes."""
+    info = dataset.image_info[image_id]
+    category_ids = _category_ids(dataset, info["source"])
+    detections = (info["id"], found["rois"], found["class_ids"], found["scores"])
+    if "box_masks" in found:
+        rles = encode_in_boxes(found["box_masks"], found["rois"], found["image_shape"])
+        return coco_results(*detections, category_ids=category_ids, rles=rles)
+    return coco_results(*detections, found["masks"], category_ids)
 
 
 def write_csv(path: str | os.PathLike[str], metrics: Metrics) -> None:
@@ -225,10 +304,10 @@ def write_csv(path: str | os.PathLike[str], metrics: Metrics) -> None:
 
 def format_table(metrics: Metrics) -> str:
     """A table for the terminal, a line for each kind of IoU; a dash where a metric is undefined."""
-    lines = ["      " + "".join(f"{name:>7}" for name in METRIC_NAMES)]
+    lines = [" " * 9 + "".join(f"{name:>7}" for name in METRIC_NAMES)]
     for iou_type, values in metrics.items():
         numbers = ("-" if v == UNDEFINED else f"{v:.3f}" for v in map(values.get, METRIC_NAMES))
-        lines.append(f"{iou_type:<6}" + "".join(f"{number:>7}" for number in numbers))
+        lines.append(f"{iou_type:<9}" + "".join(f"{number:>7}" for number in numbers))
     return "\n".join(lines)
 
 
@@ -237,7 +316,7 @@ def _evaluate(
 ) -> dict[str, float]:
     if iou_type not in IOU_TYPES:
         raise ValueError(f"iou_types: expected some of {IOU_TYPES}; received {iou_type!r}.")
-    to_annotation = _segm_annotation if iou_type == "segm" else _bbox_annotation
+    to_annotation = segm_annotation if iou_type == "segm" else _bbox_annotation
     annotations = [to_annotation(result, index) for index, result in enumerate(results, start=1)]
     detections = coco_api({**truth.dataset, "annotations": annotations})
     evaluator = COCOeval(truth, detections, iou_type)
@@ -249,7 +328,7 @@ def _evaluate(
     return dict(zip(METRIC_NAMES, map(float, evaluator.stats), strict=True))
 
 
-def _segm_annotation(result: Result, index: int) -> dict[str, Any]:
+def segm_annotation(result: Result, index: int) -> dict[str, Any]:
     _require(result, "segmentation", index)
     # Not together with the box: its area would be taken for the mask's.
     return {
@@ -282,7 +361,7 @@ def _require(result: Result, field: str, index: int) -> None:
         )
 
 
-def _complete_annotations(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+def complete_annotations(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Copies, because the evaluator writes into them, with all the fields that it reads."""
     sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
     annotations = []
