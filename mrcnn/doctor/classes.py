@@ -1,0 +1,119 @@
+"""Classes: how many objects each has, and whether training and validation mean the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from mrcnn.doctor.entries import Subset
+from mrcnn.doctor.findings import Finding, Kind, note, report, stops_at_step, warning
+
+EMPTY = warning(
+    *("class-empty", "category", "", "objects of {name!r}", "none"),
+    "learns the class as something that never occurs",
+)
+RARE = note(
+    *("class-rare", "category", "", "at least {few} objects of {name!r}", "{count}"),
+    "sees them as often as their images come",
+)
+IMBALANCE = warning(
+    *("class-imbalance", "subset", "categories"),
+    "at most {most} times as many objects of one class as of another",
+    "{ratio:.0f} times: {large} {large_name!r}, {small} {small_name!r}",
+    "does not balance classes",
+)
+VALIDATION_ONLY = warning(
+    *("class-validation-only", "category", "", "objects of {name!r} in {train}"),
+    "none, but {count} in {val}",
+    "cannot learn it: its AP is 0",
+)
+COUNTS_DIFFER = stops_at_step(
+    *("classes-count", "subset", "categories", "{expected_count} classes, as {train} has"),
+    "{received_count}",
+    "the first validation is such a step",
+)
+NAMES_DIFFER = warning(
+    *("classes-differ", "subset", "categories", "the classes of {train}: {expected_names}"),
+    "{received_names}",
+    "counts classes by the order of their ids, and takes one for another",
+)
+
+KINDS: tuple[Kind, ...] = (EMPTY, RARE, IMBALANCE, VALIDATION_ONLY, COUNTS_DIFFER, NAMES_DIFFER)
+
+FEW = 10
+MOST = 100
+
+
+def count(subset: Subset) -> dict[Any, int]:
+    """How many annotations, crowds left out, each category has."""
+    counts = Counter(
+        annotation["category_id"]
+        for annotations in subset.annotations.values()
+        for annotation in annotations
+        if not annotation.get("iscrowd")
+    )
+    return {id: counts[id] for id in sorted(subset.categories)}
+
+
+def check_balance(subset: Subset) -> Iterator[Finding]:
+    """Classes without objects, with few, and with many times as many as others."""
+    counts = count(subset)
+    if not any(counts.values()):
+        return  # another finding says that there is nothing
+    for id, number in counts.items():
+        values = {"name": subset.categories[id], "few": FEW, "count": number}
+        if number == 0:
+            yield report(EMPTY, subset.name, subset.file, id, **values)
+        elif number < FEW:
+            yield report(RARE, subset.name, subset.file, id, **values)
+    there = {id: number for id, number in counts.items() if number}
+    large, small = max(there, key=there.get), min(there, key=there.get)
+    if there[large] > MOST * there[small]:
+        yield report(
+            *(IMBALANCE, subset.name, subset.file),
+            most=MOST,
+            ratio=there[large] / there[small],
+            large=there[large],
+            large_name=subset.categories[large],
+            small=there[small],
+            small_name=subset.categories[small],
+        )
+
+
+def check_same(train: Subset, val: Subset) -> Iterator[Finding]:
+    """Whether the classes of two subsets are the same, and learned ones are validated."""
+    expected, received = train.categories, val.categories
+    if len(expected) != len(received):
+        yield report(
+            *(COUNTS_DIFFER, val.name, val.file),
+            train=train.name,
+            expected_count=len(expected),
+            received_count=len(received),
+        )
+        return
+    ours = [expected[id] for id in sorted(expected)]
+    theirs = [received[id] for id in sorted(received)]
+    if ours != theirs:
+        first = next(
+            i for i, pair in enumerate(zip(ours, theirs, strict=True)) if len(set(pair)) > 1
+        )
+        yield report(
+            *(NAMES_DIFFER, val.name, val.file),
+            train=train.name,
+            expected_names=f"{ours[first]!r} at place {first + 1}",
+            received_names=f"{theirs[first]!r}",
+        )
+        return
+    learned, asked = count(train), count(val)
+    if not any(learned.values()):
+        return  # another finding says that there is nothing
+    for (id, seen), (val_id, number) in zip(learned.items(), asked.items(), strict=True):
+        if number and not seen:
+            yield report(
+                *(VALIDATION_ONLY, val.name, val.file, val_id),
+                name=expected[id],
+                train=train.name,
+                val=val.name,
+                count=number,
+            )

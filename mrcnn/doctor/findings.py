@@ -1,0 +1,129 @@
+"""What a check reports: a kind of fault, where it was found, and what training does about it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+SEVERITIES = (ERROR, WARNING, NOTE)
+# When training meets it: before the first step, where it stops, or when the image's turn comes.
+AT_START, AT_STEP = "start", "step"
+_STOPS = {
+    AT_START: "stops before the first step",
+    AT_STEP: "puts another image in its place; stops when LOADER_MAX_BAD_SHARE are such",
+    None: "",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of fault.
+
+    Attributes:
+        name: short, with dashes.
+        severity: ERROR: training stops, or cannot use the image. WARNING: it goes on, but
+            something is lost, or is other than one would think. NOTE: good to know.
+        stops: AT_START or AT_STEP for an error, else None.
+        subject: what the id of a finding belongs to: "image", "annotation", …
+        field: of the json; "" when it is not about a field.
+        expected, received: templates of the message; `report` fills in their {names}.
+        training: what training does, a verb first; a template too.
+        fix: what `--fix` does; "" when it leaves that as it is.
+    """
+
+    name: str
+    severity: str
+    stops: str | None
+    subject: str
+    field: str
+    expected: str
+    received: str
+    training: str = ""
+    fix: str = ""
+
+    @property
+    def effect(self) -> str:
+        """What training does, in a sentence."""
+        return "; ".join(part for part in (_STOPS[self.stops], self.training) if part)
+
+
+def stops_at_start(name: str, *texts: str, fix: str = "") -> Kind:
+    """An error that training meets before the first step; `texts`: from `subject` on."""
+    return Kind(name, ERROR, AT_START, *texts, fix=fix)
+
+
+def stops_at_step(name: str, *texts: str, fix: str = "") -> Kind:
+    """An error that training meets when the image's turn comes."""
+    return Kind(name, ERROR, AT_STEP, *texts, fix=fix)
+
+
+def warning(name: str, *texts: str, fix: str = "") -> Kind:
+    """A fault that training goes on with."""
+    return Kind(name, WARNING, None, *texts, fix=fix)
+
+
+def note(name: str, *texts: str, fix: str = "") -> Kind:
+    """What is good to know."""
+    return Kind(name, NOTE, None, *texts, fix=fix)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault at one place.
+
+    Attributes:
+        kind: name of the `Kind`.
+        severity, subject, field: of the kind.
+        subset: of the data set, such as "train2017".
+        file: the json or image file.
+        id: of the image, annotation, category …; None where there is none.
+        expected, received: what should be there and what is.
+        training: what training does.
+    """
+
+    kind: str
+    severity: str
+    subset: str
+    file: str
+    subject: str
+    id: Any
+    field: str
+    expected: str
+    received: str
+    training: str
+
+    @property
+    def message(self) -> str:
+        """The finding in one sentence, without what training does."""
+        where = self.subject if self.id is None else f"{self.subject} {self.id}"
+        field = f", field {self.field!r}" if self.field else ""
+        return f"{self.file}: {where}{field}: expected {self.expected}; received {self.received}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, for JSON."""
+        return {**asdict(self), "message": self.message}
+
+
+def report(kind: Kind, subset: str, file: Any, id: Any = None, **values: Any) -> Finding:
+    """Make a finding.
+
+    Args:
+        kind: what was found.
+        subset: of the data set.
+        file: where.
+        id: of the subject.
+        **values: fill the templates of the kind.
+    """
+    return Finding(
+        kind=kind.name,
+        severity=kind.severity,
+        subset=subset,
+        file=str(file),
+        subject=kind.subject,
+        id=id,
+        field=kind.field,
+        expected=kind.expected.format(**values),
+        received=kind.received.format(**values),
+        training=kind.effect.format(**values),
+    )

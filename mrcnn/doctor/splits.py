@@ -1,0 +1,141 @@
+"""The same picture twice: within a subset, and in training and validation."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from mrcnn.doctor.entries import Subset
+from mrcnn.doctor.findings import Finding, Kind, note, report, warning
+from mrcnn.doctor.pictures import THUMBNAIL, Picture
+
+LEAK = warning(
+    *("split-leak", "image", "", "a picture that is not in {other}"),
+    "the pixels of its image {other_id}",
+    "validates on what it has learned by heart: the scores are too good",
+)
+NEAR_LEAK = warning(
+    *("split-near-leak", "image", "", "a picture unlike those of {other}"),
+    "one that resembles its image {other_id} (correlation {correlation:.3f})",
+    "may validate on what it has learned by heart",
+)
+TWICE = note(
+    *("picture-twice", "image", "", "each picture once", "the pixels of image {other_id}"),
+    "draws it twice as often as the others",
+)
+
+KINDS: tuple[Kind, ...] = (LEAK, NEAR_LEAK, TWICE)
+
+# Correlation of two small grey pictures. Of 20 photographs and 20 microscope pictures, those saved
+# again at half the size, JPEG quality 30 or another brightness stay above it; the most alike of
+# different ones have 0.76. A crop is as a rule below.
+NEAR = 0.97
+# Below this deviation of its grey values a picture is as good as flat, and like any other.
+FLAT = 4.0
+BLOCK = 4096
+
+Pictures = list[tuple[dict[str, Any], Picture]]  # of the entries of a subset's images
+
+
+def check_within(subset: Subset, pictures: Pictures) -> Iterator[Finding]:
+    """The same pixels in two files of a subset."""
+    first: dict[bytes, dict[str, Any]] = {}
+    for image, picture in pictures:
+        if picture.digest is None:
+            continue
+        other = first.setdefault(picture.digest, image)
+        # One file in two entries is another finding.
+        if other is not image and subset.path(other) != subset.path(image):
+            path = subset.path(image)
+            yield report(TWICE, subset.name, path, image["id"], other_id=other["id"])
+
+
+def check_between(
+    train: Subset, train_pictures: Pictures, val: Subset, val_pictures: Pictures
+) -> Iterator[Finding]:
+    """Pictures of the validation that are, or resemble, pictures of the training."""
+    learned = {
+        picture.digest: image for image, picture in train_pictures if picture.digest is not None
+    }
+    rest: Pictures = []
+    for image, picture in val_pictures:
+        other = learned.get(picture.digest)
+        if other is None:
+            rest.append((image, picture))
+        else:
+            yield _of(LEAK, val, image, train, other)
+    yield from _near(train, train_pictures, val, rest)
+
+
+def check_files(train: Subset, val: Subset, images: Sequence[dict[str, Any]]) -> Iterator[Finding]:
+    """Which of some validation images have the bytes of a training file; reads few files."""
+    by_size: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for image in train.images:
+        by_size[os.stat(train.path(image)).st_size].append(image)
+    digests: dict[Any, bytes] = {}
+    for image in images:
+        candidates = by_size.get(os.stat(val.path(image)).st_size, ())
+        if not candidates:
+            continue
+        digest = _file_digest(val.path(image))
+        for other in candidates:
+            path = train.path(other)
+            if path not in digests:
+                digests[path] = _file_digest(path)
+            if digests[path] == digest:
+                yield _of(LEAK, val, image, train, other)
+                break
+
+
+def _of(
+    kind: Kind, val: Subset, image: dict[str, Any], train: Subset, other: dict[str, Any], **values
+) -> Finding:
+    path = val.path(image)
+    return report(
+        kind, val.name, path, image["id"], other=train.name, other_id=other["id"], **values
+    )
+
+
+def _near(
+    train: Subset, train_pictures: Pictures, val: Subset, val_pictures: Pictures
+) -> Iterator[Finding]:
+    train_images, known = _normalized(train_pictures)
+    val_images, asked = _normalized(val_pictures)
+    for first in range(0, len(asked), BLOCK):
+        part = asked[first : first + BLOCK]
+        best, index = np.full(len(part), -1.0), np.zeros(len(part), int)
+        for start in range(0, len(known), BLOCK):
+            alike = part @ known[start : start + BLOCK].T
+            better = alike.max(axis=1) > best
+            index[better] = start + alike.argmax(axis=1)[better]
+            best = np.maximum(best, alike.max(axis=1))
+        for k in np.flatnonzero(best >= NEAR):
+            yield _of(
+                NEAR_LEAK,
+                *(val, val_images[first + k], train, train_images[index[k]]),
+                correlation=float(best[k]),
+            )
+
+
+def _normalized(pictures: Pictures) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """The entries of pictures that are not flat, and float32 [N, P], of mean 0 and length 1."""
+    images, rows = [], []
+    for image, picture in pictures:
+        if picture.thumbnail is None:
+            continue
+        values = picture.thumbnail.astype(np.float32).ravel()
+        if values.std() >= FLAT:
+            images.append(image)
+            values -= values.mean()
+            rows.append(values / np.linalg.norm(values))
+    return images, np.array(rows, np.float32).reshape(len(images), THUMBNAIL**2)
+
+
+def _file_digest(path: str | os.PathLike[str]) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()

@@ -1,0 +1,146 @@
+"""What is mended: a copy that trains, in which nothing mendable is left, with all of it counted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mrcnn.doctor import fixes
+from mrcnn.doctor.examine import examine
+from mrcnn.doctor.kinds import KINDS
+from tests.doctor.damaged import CASES, damaged
+from tests.doctor.sound import Data, DoctorConfig, rle, sound
+from tests.doctor.test_examine import config_of, training_stops
+
+# Damage after which there is nothing left to train on.
+HOPELESS = ("json-cut-off", "json-without-categories", "folder-missing", "no-images")
+# What no json can mend: the settings are to be changed.
+OF_SETTINGS = ("image-too-large", "validation-has-another-class")
+MENDABLE = {kind.name for kind in KINDS if kind.fix}
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def mend(data: Data, out: Path, name: str = "") -> Counter[str]:
+    """Mend; returns what was done to the training."""
+    case = CASES.get(name)
+    config = config_of(case.settings) if case else DoctorConfig()
+    box_only = bool(case and case.box_only)
+    examination = examine(data.folder, config, box_only=box_only, jobs=1, progress=False)
+    return fixes.fix(examination, out, box_only)["train"]
+
+
+def annotations(out: Path) -> list[dict]:
+    content = json.loads((out / "annotations" / "instances_train.json").read_text())
+    return content["annotations"]
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in HOPELESS])
+def test_the_copy_trains_and_has_nothing_more_to_mend(tmp_path, name):
+    case = CASES[name]
+    data = damaged(name, tmp_path / "data")
+    before = files(data.folder)
+    done = mend(data, tmp_path / "out", name)
+    assert files(data.folder) == before  # never in place
+    options = {"box_only": case.box_only, "jobs": 1, "progress": False}
+    examination = examine(tmp_path / "out", config_of(case.settings), **options)
+    assert not {finding.kind for finding in examination.findings} & MENDABLE
+    if name not in OF_SETTINGS:
+        assert not examination.stops_training
+        assert training_stops(tmp_path / "out", case.settings, case.box_only) is None
+    assert bool(done) == bool(set(case.kinds) & MENDABLE)
+
+
+def test_of_a_sound_data_set_nothing_is_changed(tmp_path):
+    data = sound(tmp_path / "data")
+    data.write()
+    assert not mend(data, tmp_path / "out")
+    for subset in ("train", "val"):
+        name = f"annotations/instances_{subset}.json"
+        copy, original = (json.loads((tmp_path / d / name).read_text()) for d in ("out", "data"))
+        assert copy == original
+        assert (tmp_path / "out" / subset).resolve() == data.folder / subset
+
+
+@pytest.mark.parametrize("name", HOPELESS)
+def test_what_cannot_be_mended_is_refused_and_nothing_is_written(tmp_path, name):
+    data = damaged(name, tmp_path / "data")
+    expected = "an image that can be kept" if name == "no-images" else "a readable json"
+    with pytest.raises(ValueError, match=rf"instances_train\.json: expected {expected}"):
+        mend(data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    data = sound(tmp_path / "data")
+    data.write()
+    with pytest.raises(ValueError, match="expected a new or an empty folder"):
+        mend(data, data.folder)
+
+
+def test_a_polygon_is_clipped_and_its_box_and_area_follow(tmp_path):
+    data = sound(tmp_path / "data")
+    data.object(3)["segmentation"] = [[50, 2, 74, 2, 74, 14, 50, 14]]  # 10 of 24 pixels outside
+    data.object(3).update(bbox=[50, 2, 24, 12], area=24 * 12)
+    data.write()
+    done = mend(data, tmp_path / "out")
+    mended = annotations(tmp_path / "out")[3]
+    assert max(mended["segmentation"][0][0::2]) == 64
+    assert mended["bbox"] == [50, 2, 14, 12] and mended["area"] == 14 * 12
+    assert done == {
+        "polygons clipped to the image": 1,
+        "boxes computed from the mask": 1,
+        "areas computed from the mask": 1,
+    }
+
+
+def test_of_several_polygons_the_bad_ones_go(tmp_path):
+    data = sound(tmp_path / "data")
+    good = data.object()["segmentation"][0]
+    data.object()["segmentation"] = [[1, 2, 3, 4], good, [5, 5, 6, 6, 7, 7]]
+    data.write()
+    done = mend(data, tmp_path / "out")
+    assert annotations(tmp_path / "out")[0]["segmentation"] == [good]
+    assert sum(done.values()) == 2
+
+
+def test_ids_are_given_anew_and_none_is_taken_twice(tmp_path):
+    data = sound(tmp_path / "data")
+    data.object(4)["id"] = data.object(5)["id"] = 2
+    del data.object(6)["id"]
+    data.write()
+    done = mend(data, tmp_path / "out")
+    ids = [annotation["id"] for annotation in annotations(tmp_path / "out")]
+    assert len(set(ids)) == len(ids) == 20 and ids[:4] == [1, 2, 3, 4]
+    assert done == {"annotations given a new id": 3}
+
+
+def test_a_size_is_corrected_only_where_the_annotations_fit_the_file(tmp_path):
+    data = damaged("size-wrong", tmp_path / "right")
+    assert mend(data, tmp_path / "out1") == {"sizes of images taken from the file": 1}
+    # A scaled copy: the polygons lie in the file, but in the wrong place.
+    data = damaged("size-of-a-thumbnail", tmp_path / "scaled")
+    done = mend(data, tmp_path / "out2")
+    assert done["images left out whose annotations may be of another size"] == 1
+    assert done["annotations left out of images that are unknown or left out"] == 10
+    # Run lengths say of which size they are.
+    data = damaged("size-of-a-thumbnail", tmp_path / "run-lengths")
+    mask = np.zeros((96, 128))
+    mask[4:28, 4:28] = 1
+    data.train["annotations"][:10] = [{**data.object(), "segmentation": rle(mask)}]
+    data.write()
+    done = mend(data, tmp_path / "out3")
+    assert done["sizes of images taken from the file"] == 1
+    assert len(annotations(tmp_path / "out3")) == 11
+
+
+def test_what_was_done_is_said(tmp_path):
+    text = fixes.describe({"train": Counter({"boxes computed from the mask": 3}), "val": Counter()})
+    assert text == "     3  train: boxes computed from the mask"
+    assert fixes.describe({"train": Counter()}) == "nothing to mend"
