@@ -2,7 +2,8 @@
 
 A run writes into ``MODEL_DIR/<name><YYYYMMDDTHHMM>/``, or, when it has a run name, into
 ``MODEL_DIR/<name>_<run>_<YYYYMMDDTHHMM>/``; its weights after an epoch are
-``mask_rcnn_<name>_<epoch:04d>.h5``. `<name>` is the lower-cased `Config.NAME`.
+``mask_rcnn_<name>_<epoch:04d>.h5``. `<name>` is the lower-cased `Config.NAME`. The exact states of
+training (`mrcnn.states`) lie beside them as ``step_<step:08d>.state``.
 Paths are returned as `str`, as scripts that join them expect.
 """
 
@@ -11,13 +12,14 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 DATE_FORMAT = "%Y%m%dT%H%M"
 # Epochs are counted from 1 and written with four digits, or more when they need them.
 _CHECKPOINT_FILE = re.compile(r"mask_rcnn_.+_(?P<epoch>\d{4,})\.h5")
+_STATE_FILE = re.compile(r"step_(?P<step>\d{8,})\.state")
 _DATED_FOLDER = re.compile(r"(?P<prefix>.+?)(?P<date>\d{8}T\d{4})")
 _SEPARATORS = re.compile(r"[/\\]+")  # a path may come from another system
 
@@ -84,6 +86,63 @@ def find_last(model_dir: str | os.PathLike[str], name: str, run_name: str | None
     Raises:
         FileNotFoundError: if there is none; the message tells what was looked for, and where.
     """
+    folder, epochs = _newest_folder(model_dir, name, run_name, epochs_in)
+    return os.path.join(folder, epochs[max(epochs)])
+
+
+def find_last_run(model_dir: str | os.PathLike[str], name: str, run_name: str | None = None) -> str:
+    """Return the newest log folder of a configuration that holds a checkpoint or a state.
+
+    Raises:
+        FileNotFoundError: if there is none; the message tells what was looked for, and where.
+    """
+    folder, _ = _newest_folder(
+        model_dir, name, run_name, lambda folder: states_in(folder) or epochs_in(folder)
+    )
+    return folder
+
+
+def state_path(log_dir: str | os.PathLike[str], step: int) -> str:
+    """Return the state file of a step (the number of steps done) in a log folder."""
+    return os.path.join(os.fspath(log_dir), f"step_{step:08d}.state")
+
+
+def states_in(log_dir: str | os.PathLike[str]) -> dict[int, str]:
+    """Return the names of the state files in a log folder by their steps; {} without a folder."""
+    return _numbered(log_dir, _STATE_FILE)
+
+
+def epochs_in(log_dir: str | os.PathLike[str]) -> dict[int, str]:
+    """Return the names of the weights files in a log folder by their epochs."""
+    return _numbered(log_dir, _CHECKPOINT_FILE)
+
+
+def remove_unfinished(log_dir: str | os.PathLike[str]) -> list[str]:
+    """Remove what `atomic_path` leaves in a log folder when the process is killed in a write.
+
+    Only for a folder that no other process writes to. Returns the names of the files.
+    """
+    unfinished = sorted(Path(log_dir).glob("*.part"))
+    for path in unfinished:
+        path.unlink()
+    return [path.name for path in unfinished]
+
+
+def _numbered(folder: str | os.PathLike[str], pattern: re.Pattern[str]) -> dict[int, str]:
+    """File names by the number that is the pattern's only group."""
+    if not os.path.isdir(folder):
+        return {}
+    found = (pattern.fullmatch(name) for name in os.listdir(folder))
+    return {int(match[1]): match.string for match in found if match}
+
+
+def _newest_folder(
+    model_dir: str | os.PathLike[str],
+    name: str,
+    run_name: str | None,
+    files_in: Callable[[str], dict[int, str]],
+) -> tuple[str, dict[int, str]]:
+    """The newest log folder in which `files_in` finds files, and these."""
     root, prefix = Path(model_dir), _folder_prefix(name, run_name)
     wanted = f"{prefix}<YYYYMMDDTHHMM>/mask_rcnn_*_<epoch>.h5"
     if not root.is_dir():
@@ -91,13 +150,8 @@ def find_last(model_dir: str | os.PathLike[str], name: str, run_name: str | None
     folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
     own = [folder for folder in folders if _belongs(folder, prefix)]
     for folder in reversed(own):
-        checkpoints = {
-            int(match["epoch"]): entry.name
-            for entry in (root / folder).iterdir()
-            if (match := _CHECKPOINT_FILE.fullmatch(entry.name))
-        }
-        if checkpoints:
-            return str(root / folder / checkpoints[max(checkpoints)])
+        if files := files_in(str(root / folder)):
+            return str(root / folder), files
     seen = f"{len(own)} such folders hold no checkpoint" if own else "no such folder"
     others = ", ".join(folder for folder in folders[-3:] if folder not in own)
     raise FileNotFoundError(

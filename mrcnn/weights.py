@@ -4,6 +4,9 @@ The file's attribute `layer_names` lists the layers; each has a group with the a
 `weight_names`, which lists its datasets in order, such as ``conv1/kernel:0``. A model inside the
 model (`rpn_model`) is one group that holds the weights of its layers. Layers without weights have
 an empty list. Older forks and Keras 2 can read what `save_weights` writes.
+
+A file may be anybody's: see `mrcnn.hdf5` for what is refused. Shapes are compared before any
+data are read, so that a file takes no more memory than the model.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +22,9 @@ import h5py
 import keras
 import numpy as np
 
+from mrcnn import hdf5
 from mrcnn.checkpoints import atomic_path
+from mrcnn.data.limits import Folder, load_json
 from mrcnn.stages import weighted_layers
 
 # Kernels are stored height, width, in, out on every backend of Keras 3, which is what a Keras 2
@@ -31,8 +37,11 @@ ATTRIBUTE_LIMIT = 64512  # bytes
 IGNORED_LAYERS = ("anchors",)
 
 Shapes = tuple[tuple[int, ...], ...]
-# Per layer of a file: the name and value of each of its weights, in order.
-StoredWeights = dict[str, list[tuple[str, np.ndarray]]]
+# Per layer of a file: the name and the unread values of each of its weights, in order.
+StoredWeights = dict[str, list[tuple[str, h5py.Dataset]]]
+# What a file of Keras 3 may declare for a byte of the model: the optimizer's state is in it too.
+MAX_KERAS3_RATIO = 8
+KERAS3_FLOOR_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -100,16 +109,21 @@ def load_weights(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        WeightsError: a `ValueError`: if the file is damaged or of another format, if no layer
-            matches, if shapes differ, or if `by_name` is False and layers are left over.
+        WeightsError: a `ValueError`: if the file is damaged, of another format or refused, if no
+            layer matches, if shapes differ, or if `by_name` is False and layers are left over.
     """
     path = os.fspath(path)
     exclude = [exclude] if isinstance(exclude, str) else list(exclude or ())
-    stored = _read(path)
+    with _open(path) as file:
+        with _reading(path):
+            stored = _stored_layers(file, path)
+        if stored is not None:
+            pairs, report = _match(model, stored, exclude, path)
+            _check(model, stored, report, by_name)
+            with _reading(path):
+                values = [(variable, dataset[()]) for variable, dataset in pairs]
     if stored is None:
         return _load_keras3(model, path, exclude)
-    values, report = _match(model, stored, exclude, path)
-    _check(model, stored, report, by_name)
     for variable, value in values:
         variable.assign(value)
     return report
@@ -149,64 +163,70 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> str:
 # --- Reading ---------------------------------------------------------------------------------
 
 
-def _read(path: str) -> StoredWeights | None:
-    """Return every layer of a file with its weights, or None for a file of Keras 3's layout."""
+@contextmanager
+def _open(path: str) -> Iterator[h5py.File]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"Weights file {path}: no such file.")
     if zipfile.is_zipfile(path):
         raise WeightsError(
             f"{path}: expected weights in HDF5 (.h5), received a zip archive such as Keras 3's "
-            "'.keras'. Open it with keras.saving.load_model and save its weights as .h5."
+            "'.keras', which can hold code. Whoever made it can load it and save its weights as "
+            ".h5."
         )
     if not h5py.is_hdf5(path):
         raise WeightsError(
             f"{path}: expected an HDF5 file (.h5), received something else, {os.stat(path).st_size}"
             " bytes long. If it was downloaded, delete it and download it again."
         )
+    with _reading(path):
+        file = h5py.File(path, "r")
+    with file:
+        yield file
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Turn what h5py raises into `WeightsError`s."""
     try:
-        with h5py.File(path, "r") as file:
-            return _read_layers(file, path)
+        yield
     except WeightsError:
         raise
+    except hdf5.UnsafeFileError as error:
+        raise WeightsError(
+            f"{path}: refused, because {error}. Weights are plain numbers inside their file: get "
+            "it anew, from somebody you trust."
+        ) from error
     except (OSError, KeyError, RuntimeError, TypeError, ValueError, MemoryError) as error:
         raise WeightsError(
             f"{path}: the HDF5 file is damaged or truncated ({error}). Copy or download it again."
         ) from error
 
 
-def _read_layers(file: h5py.File, path: str) -> StoredWeights | None:
-    root = file
-    if not _has_names(root, "layer_names") and "model_weights" in root:  # a whole saved model
-        root = root["model_weights"]
-    if not _has_names(root, "layer_names"):
+def _stored_layers(file: h5py.File, path: str) -> StoredWeights | None:
+    """Every layer of a file with its weights, or None for a file of Keras 3's layout."""
+    root, layers = file, hdf5.names(file, "layer_names")
+    if layers is None and "model_weights" in root:  # a whole saved model
+        root = hdf5.subgroup(file, "model_weights")
+        layers = hdf5.names(root, "layer_names")
+    if layers is None:
         if "layers" in root or "_layer_checkpoint_dependencies" in root:
             return None
         raise WeightsError(
             f"{path}: this HDF5 file holds no Keras weights: expected the attribute "
             f"'layer_names', found {_first(list(root.attrs)) or 'no attribute'}."
         )
-    return {
-        layer: [(name, root[layer][name][()]) for name in _read_names(root[layer], "weight_names")]
-        for layer in _read_names(root, "layer_names")
-    }
+    return {layer: _stored_weights(hdf5.subgroup(root, layer)) for layer in layers}
 
 
-def _has_names(group: h5py.Group, attribute: str) -> bool:
-    return attribute in group.attrs or f"{attribute}0" in group.attrs
-
-
-def _read_names(group: h5py.Group, attribute: str) -> list[str]:
-    """Read a list of names, which Keras splits into numbered attributes when it is long."""
-    if not _has_names(group, attribute):
-        raise KeyError(f"{group.name} lacks the attribute {attribute!r}")
-    if attribute in group.attrs:
-        chunks = [group.attrs[attribute]]
-    else:
-        chunks = []
-        while f"{attribute}{len(chunks)}" in group.attrs:
-            chunks.append(group.attrs[f"{attribute}{len(chunks)}"])
-    names = [name for chunk in chunks for name in chunk]
-    return [name.decode("utf8") if isinstance(name, bytes) else str(name) for name in names]
+def _stored_weights(group: h5py.Group) -> list[tuple[str, h5py.Dataset]]:
+    names = hdf5.names(group, "weight_names")
+    if names is None:
+        raise KeyError(f"{group.name} lacks the attribute 'weight_names'")
+    weights = [(name, hdf5.child(group, name)) for name in names]
+    for name, weight in weights:
+        if not isinstance(weight, h5py.Dataset):
+            raise KeyError(f"{group.name}/{name} is no array")
+    return weights
 
 
 def _load_keras3(model: keras.Model, path: str, exclude: list[str]) -> WeightsReport:
@@ -215,8 +235,60 @@ def _load_keras3(model: keras.Model, path: str, exclude: list[str]) -> WeightsRe
             f"{path}: this file has the layout of Keras 3, which Keras loads only whole and "
             "under a name that ends in '.weights.h5'. Rename it, and leave `exclude` empty."
         )
-    model.load_weights(path)
+    with keras3_loading(model, path):
+        model.load_weights(path)
     return WeightsReport(path, tuple(layer.name for layer, _ in weighted_layers(model)))
+
+
+@contextmanager
+def keras3_loading(model: keras.Model, path: str) -> Iterator[None]:
+    """Let Keras's own loader read a file that was looked through; on an error undo its work.
+
+    Raises:
+        WeightsError: the file is refused, or Keras raised an error of any kind.
+    """
+    check_keras3_file(model, path)
+    before = model.get_weights()
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:
+        model.set_weights(before)
+        reason = " ".join(str(error).split())[:400]
+        raise WeightsError(f"{path}: Keras cannot load it into this model: {reason}") from error
+
+
+def check_keras3_file(model: keras.Model, path: str) -> None:
+    """Look through a file of Keras 3's layout, which Keras's own loader will read.
+
+    Args:
+        model: that is to load it.
+        path: of the `.weights.h5` file, or of the `.weights.json` that lists several.
+
+    Raises:
+        WeightsError: it holds what weights do not, or much more than the model.
+    """
+    size = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
+    for part in _shards(path) if path.endswith(".json") else [path]:
+        with _open(part) as file, _reading(part):
+            hdf5.check_tree(file, KERAS3_FLOOR_BYTES + MAX_KERAS3_RATIO * size)
+
+
+def _shards(path: str) -> list[str]:
+    """The files that a `.weights.json` lists; they lie beside it."""
+    try:
+        parts = load_json(path)["weight_map"].values()
+        names = {name for part in parts for name in ([part] if isinstance(part, str) else part)}
+        found = [Folder(os.path.dirname(path) or ".").find(name) for name in names]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise WeightsError(
+            f"{path}: expected the 'weight_map' of Keras's sharded weights, with the names of "
+            f"files beside it; {error}."
+        ) from error
+    if None in found:
+        raise WeightsError(f"{path}: one of the files {sorted(names)} that it lists is missing.")
+    return found
 
 
 # --- Matching --------------------------------------------------------------------------------
@@ -224,7 +296,7 @@ def _load_keras3(model: keras.Model, path: str, exclude: list[str]) -> WeightsRe
 
 def _match(
     model: keras.Model, stored: StoredWeights, exclude: list[str], path: str
-) -> tuple[list[tuple[keras.Variable, np.ndarray]], WeightsReport]:
+) -> tuple[list[tuple[keras.Variable, h5py.Dataset]], WeightsReport]:
     """Pair the variables of the model with the arrays of the file, and report."""
     layers: dict[str, keras.Layer] = {}
     inner_models: dict[str, list[keras.Layer]] = {}
@@ -237,7 +309,7 @@ def _match(
     excluded = {name for name in exclude if name in layers}
     excluded |= {leaf.name for name in exclude for leaf in inner_models.get(name, ())}
 
-    values: list[tuple[keras.Variable, np.ndarray]] = []
+    values: list[tuple[keras.Variable, h5py.Dataset]] = []
     loaded: list[str] = []
     skipped: list[str] = []
     mismatched: list[tuple[str, Shapes, Shapes]] = []
@@ -274,10 +346,10 @@ def _match(
 
 def _units(
     group: str,
-    weights: list[tuple[str, np.ndarray]],
+    weights: list[tuple[str, h5py.Dataset]],
     layers: dict[str, keras.Layer],
     inner_models: dict[str, list[keras.Layer]],
-) -> Iterator[tuple[str, list[keras.Variable], list[np.ndarray]]]:
+) -> Iterator[tuple[str, list[keras.Variable], list[h5py.Dataset]]]:
     """Split a group of the file into layers: (name, variables of the model or [], arrays)."""
     arrays = [array for _, array in weights]
     if group in layers:
@@ -298,9 +370,9 @@ def _units(
         yield name, layers[name].weights if name in layers else [], own_arrays
 
 
-def _by_layer(group: str, weights: list[tuple[str, np.ndarray]]) -> dict[str, list[np.ndarray]]:
+def _by_layer(group: str, weights: list[tuple[str, h5py.Dataset]]) -> dict[str, list[h5py.Dataset]]:
     """Sort a group's arrays by the layer in their names: "rpn_class_raw/kernel:0"."""
-    by_layer: dict[str, list[np.ndarray]] = {}
+    by_layer: dict[str, list[h5py.Dataset]] = {}
     for name, array in weights:
         layer = name.split("/")[-2] if "/" in name else group
         by_layer.setdefault(layer, []).append(array)
@@ -379,7 +451,7 @@ def _is_model(layer: keras.Layer) -> bool:
     return hasattr(layer, "layers")
 
 
-def _shapes(values: Iterable[keras.Variable | np.ndarray]) -> Shapes:
+def _shapes(values: Iterable[keras.Variable | h5py.Dataset]) -> Shapes:
     return tuple(tuple(value.shape) for value in values)
 
 

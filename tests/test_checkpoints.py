@@ -13,9 +13,14 @@ from hypothesis import strategies as st
 from mrcnn.checkpoints import (
     atomic_path,
     checkpoint_path,
+    epochs_in,
     find_last,
+    find_last_run,
     new_log_dir,
     parse_checkpoint_path,
+    remove_unfinished,
+    state_path,
+    states_in,
 )
 
 NOW = datetime.datetime(2019, 3, 4, 5, 6, 7)
@@ -160,6 +165,27 @@ def test_find_last_tells_what_it_looked_for(tmp_path):
         find_last(tmp_path, "shapes")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         find_last(tmp_path / "nowhere", "shapes")
+
+
+def test_the_newest_run_may_hold_states_only(tmp_path):
+    make_checkpoint(tmp_path, "shapes20190304T0506", epoch=7)
+    run = tmp_path / "shapes20190305T0000"
+    assert find_last_run(tmp_path, "shapes") == str(tmp_path / "shapes20190304T0506")
+    run.mkdir()
+    Path(state_path(run, 12)).touch()
+    Path(state_path(run, 123_456_789)).touch()
+    (run / "step_00000013.state.77.part").touch()
+    (run / "step_00000014.state.unused").touch()
+    assert find_last_run(tmp_path, "shapes") == str(run)
+    assert states_in(run) == {
+        12: "step_00000012.state",
+        123_456_789: "step_123456789.state",
+    }
+    assert epochs_in(run) == {} and states_in(tmp_path / "nowhere") == {}
+    # What evaluates or is older than states asks for weights.
+    assert find_last(tmp_path, "shapes").endswith("0007.h5")
+    assert remove_unfinished(run) == ["step_00000013.state.77.part"]
+    assert len(list(run.iterdir())) == 3
 
 
 def test_atomic_path_replaces_on_success_only(tmp_path):
