@@ -66,8 +66,8 @@ def blend_mask(image: np.ndarray, mask: np.ndarray, color: Color, alpha: float =
     """Mix a color into the pixels of a mask, in place.
 
     Args:
-        image: [H, W, 1, 3 or 4], values in [0, 255]. One channel takes the color's mean;
-            a fourth channel (alpha) stays as it is.
+        image: [H, W] or [H, W, 1, 3 or 4], values in [0, 255]. One channel takes the color's
+            mean; a fourth channel (alpha) stays as it is.
         mask: [H, W], bool or 0 and 1.
         color: RGB in [0, 1].
         alpha: share of the color in [0, 1].
@@ -82,12 +82,12 @@ def blend_mask(image: np.ndarray, mask: np.ndarray, color: Color, alpha: float =
             f"received a mask of the shape {inside.shape}."
         )
     paint = 255 * np.asarray(color[:3], dtype=np.float64)
-    if image.shape[2] == 1:
+    pixels = image[:, :, np.newaxis] if image.ndim == 2 else image  # a view
+    if pixels.shape[2] == 1:
         paint = paint.mean(keepdims=True)
     channels = slice(0, len(paint))
-    image[inside, channels] = (image[inside, channels] * (1 - alpha) + paint * alpha).astype(
-        image.dtype
-    )
+    mixed = pixels[inside, channels] * (1 - alpha) + paint * alpha
+    pixels[inside, channels] = mixed.astype(image.dtype)
     return image
 
 
@@ -106,7 +106,10 @@ def mask_outlines(mask: np.ndarray) -> list[np.ndarray]:
 def class_name(class_id: int, class_names: Sequence[str]) -> str:
     """The name of a class; crowds (negative ids) and ids without a name are said to be so."""
     index = abs(int(class_id))
-    name = str(class_names[index]) if index < len(class_names) else f"class {index}"
+    try:
+        name = str(class_names[index])
+    except (IndexError, KeyError):
+        name = f"class {index}"
     return f"{name} (crowd)" if class_id < 0 else name
 
 
@@ -153,6 +156,7 @@ def draw_instances(
     given |= {"colors": colors, "captions": captions}
     counts = {name: len(values) for name, values in given.items() if values is not None}
     if masks is not None:
+        masks = np.asarray(masks)
         counts["masks"] = masks.shape[-1]
     if len(set(counts.values())) > 1:
         received = ", ".join(f"{count} {name}" for name, count in counts.items())

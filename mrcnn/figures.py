@@ -137,6 +137,7 @@ def plot_losses(
     history: str | PathLike[str] | Mapping[str, Sequence[float]],
     path: str | PathLike[str],
     stages: Sequence[float] = (),
+    epoch_offset: int = 0,
 ) -> Path:
     """Save a PNG of the loss curves: one panel for the total and one for each component.
 
@@ -147,6 +148,8 @@ def plot_losses(
             stands there twice (a resumed run), its last row counts. Gaps (empty, NaN) are allowed.
         path: the PNG; missing folders are made.
         stages: the last epoch of each training stage, drawn as vertical lines.
+        epoch_offset: added to the column `epoch`; 1 for a log of Keras's `CSVLogger`, which
+            counts from 0 where weights files and `stages` count from 1.
 
     Returns:
         `path`.
@@ -156,6 +159,7 @@ def plot_losses(
     """
     source = "The history" if isinstance(history, Mapping) else f"The log {history}"
     table = _clean_table(history if isinstance(history, Mapping) else _read_csv(history))
+    table["epoch"] = table["epoch"] + epoch_offset
     names = {name.removeprefix("val_") for name in table if name.endswith("loss")}
     if not names or not len(table["epoch"]):
         raise ValueError(

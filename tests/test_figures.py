@@ -348,6 +348,15 @@ class TestPlotLosses:
         (ax,) = self.panels(monkeypatch, log, "x")
         assert ax.lines[0].get_xydata().tolist() == [[0, 3], [1, 2.5], [2, 1]]
 
+    def test_epochs_of_keras_are_counted_as_weights_files_are(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log = tmp_path / "log.csv"
+        log.write_text("epoch,loss\n0,3\n1,2\n")
+        (ax,) = self.panels(monkeypatch, log, "x", stages=[1, 2], epoch_offset=1)
+        assert [line.get_xdata()[0] for line in ax.lines[1:]] == [1, 2]
+        assert ax.lines[0].get_xdata().tolist() == [1, 2]
+
     def test_loss_without_a_finite_value(self, tmp_path: Path) -> None:
         assert figures.plot_losses({"loss": [np.nan, np.inf]}, tmp_path / "x.png").exists()
 

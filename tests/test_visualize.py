@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcnn import visualize
+from mrcnn import plots, visualize
+from mrcnn.data.images import read_image
 
 NAMES = ["BG", "square", "disk"]
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -104,6 +107,12 @@ class TestApplyMask:
         assert (visualize.apply_mask(grey, full, RED, alpha=1) == 85).all()
         assert (visualize.apply_mask(rgba, full, RED, alpha=1) == [255, 0, 0, 200]).all()
 
+    def test_flat_image(self) -> None:
+        flat = np.zeros((2, 3), np.uint8)
+        half = np.array([[1, 0, 0], [0, 0, 1]])
+        assert visualize.apply_mask(flat, half, RED, alpha=1) is flat
+        np.testing.assert_array_equal(flat, 85 * half)
+
     def test_mask_of_another_size(self) -> None:
         with pytest.raises(ValueError, match=r"\(40, 50\).*\(40, 49\)"):
             visualize.apply_mask(IMAGE.copy(), MASKS[:, :-1, 0], RED)
@@ -176,6 +185,35 @@ class TestDisplayInstances:
         ax = visualize.display_instances(image, *INSTANCES, show_mask=False)
         np.testing.assert_array_equal(picture_of(ax), IMAGE)
 
+    @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
+    def test_masks_of_any_type(self, dtype: type) -> None:
+        ax = visualize.display_instances(IMAGE, BOXES, MASKS.astype(dtype), CLASS_IDS, NAMES)
+        changed = np.any(picture_of(ax) != IMAGE, axis=2)
+        np.testing.assert_array_equal(changed, MASKS.any(axis=2))
+
+    def test_empty_mask_of_a_box(self) -> None:
+        ax = visualize.display_instances(IMAGE, BOXES, np.zeros_like(MASKS), CLASS_IDS, NAMES)
+        np.testing.assert_array_equal(picture_of(ax), IMAGE)
+        assert len(ax.patches) == 2
+
+    @pytest.mark.parametrize(
+        "names",
+        [NAMES[:2], [*NAMES, "more", "names"], {0: "BG", 1: "square"}, np.array(NAMES)],
+        ids=["shorter", "longer", "dict", "array"],
+    )
+    def test_class_names_of_any_kind(self, names: Any) -> None:
+        ax = visualize.display_instances(IMAGE, BOXES, MASKS, CLASS_IDS, names)
+        assert captions_of(ax) == ["disk" if len(names) > 2 else "class 2", "square"]
+
+    def test_saved_picture_shows_the_image_and_its_instances(self, tmp_path: Path) -> None:
+        ax = visualize.display_instances(IMAGE, *INSTANCES, figsize=(4, 3.9), colors=[RED, BLUE])
+        ax.figure.savefig(tmp_path / "figure.png", dpi=50)
+        pixels = read_image(tmp_path / "figure.png").reshape(-1, 3).tolist()
+        for color in ([100, 100, 100], [177, 50, 50], [50, 50, 177]):
+            assert pixels.count(color) > 100
+        # No margins: most of the figure is the picture.
+        assert pixels.count([255, 255, 255]) < 0.25 * len(pixels)
+
     def test_counts_must_agree(self) -> None:
         with pytest.raises(ValueError, match="2 boxes, 2 class_ids, 2 colors, 1 masks"):
             visualize.display_instances(IMAGE, BOXES, MASKS[:, :, :1], CLASS_IDS, NAMES)
@@ -196,8 +234,8 @@ class TestDisplayDifferences:
         # A shift by one of 18 rows leaves 17 of 19 in common; of 20 rows, 19 of 21.
         assert captions_of(ax) == ["0.60 / 0.90", "0.90 / 0.89"]
         edges = [patch.get_edgecolor()[:3] for patch in ax.patches]
-        assert edges.count(visualize.GROUND_TRUTH_COLOR) == 2
-        assert edges.count(visualize.PREDICTION_COLOR) == 2
+        assert edges.count(plots.GROUND_TRUTH_COLOR) == 2
+        assert edges.count(plots.PREDICTION_COLOR) == 2
         assert not shows
 
     def test_any_order_equal_scores_and_padding(self) -> None:
@@ -243,6 +281,14 @@ class TestDrawRois:
         changed = np.any(picture_of(ax) != 100, axis=2)
         np.testing.assert_array_equal(changed, MASKS.any(axis=2))
 
+    def test_rois_that_leave_the_image(self) -> None:
+        rois = np.array([[-5, -5, 20, 20], [30, 40, 60, 80]])
+        ones = np.ones((2, 7, 7))
+        ax = visualize.draw_rois(IMAGE, rois, rois, ones, CLASS_IDS, NAMES)
+        changed = np.any(picture_of(ax) != 100, axis=2)
+        assert changed[:20, :20].all() and changed[30:, 40:].all()
+        assert changed.sum() == 20 * 20 + 10 * 10
+
     def test_limit_and_none(self) -> None:
         rois = np.repeat(BOXES, 10, axis=0)
         ids = np.zeros(20, int)
@@ -264,7 +310,7 @@ class TestDrawBoxes:
         boxes = np.concatenate([BOXES, BOXES[:1]])
         ax = visualize.draw_boxes(IMAGE, boxes, visibilities=[0, 1, 2])
         faint, normal, bold = ax.patches
-        assert faint.get_edgecolor()[:3] == visualize.GREY
+        assert faint.get_edgecolor()[:3] == plots.GREY
         assert faint.get_alpha() < normal.get_alpha() <= bold.get_alpha()
         assert bold.get_linewidth() > normal.get_linewidth()
 
@@ -367,6 +413,19 @@ class TestTables:
         if in_notebook:
             assert shown[0].startswith("<table><tr><td>NAME</td>")
 
+    def test_weight_stats_of_a_network(self, tmp_path: Path, capsys: Any) -> None:
+        from mrcnn.model import MaskRCNN
+        from tests.tiny import tiny_config
+
+        model = MaskRCNN("inference", tiny_config(), tmp_path)
+        for network in (model, model.keras_model):
+            visualize.display_weight_stats(network)
+            lines = capsys.readouterr().out.splitlines()
+            names = [line.split()[0] for line in lines]
+            for name in ("conv1/kernel", "rpn_conv_shared/kernel", "mrcnn_mask/bias"):
+                assert names.count(name) == 1
+            assert not any(plots.OVERFLOW in line or plots.DEAD_WEIGHT in line for line in lines)
+
     def test_weight_stats(self, capsys: pytest.CaptureFixture[str]) -> None:
         arrays = {
             "conv/kernel": np.array([[-1.0, 2.0]]),
@@ -380,13 +439,13 @@ class TestTables:
             get_weights=lambda: list(arrays.values()),
         )
         for model in (
-            SimpleNamespace(get_trainable_layers=lambda: [layer]),
+            SimpleNamespace(keras_model=SimpleNamespace(layers=[layer])),
             SimpleNamespace(layers=[layer]),
         ):
             visualize.display_weight_stats(model)
             header, kernel, bias, dead, wild, nan = capsys.readouterr().out.splitlines()
             assert header.split()[0] == "WEIGHT"
             assert kernel.split() == ["conv/kernel", "(1,", "2)", "-1.0000", "+2.0000", "+1.5000"]
-            assert visualize.DEAD_WEIGHT in dead and visualize.DEAD_WEIGHT not in bias
-            assert visualize.OVERFLOW in wild and visualize.OVERFLOW in nan
-            assert visualize.OVERFLOW not in kernel
+            assert plots.DEAD_WEIGHT in dead and plots.DEAD_WEIGHT not in bias
+            assert plots.OVERFLOW in wild and plots.OVERFLOW in nan
+            assert plots.OVERFLOW not in kernel

@@ -1,0 +1,69 @@
+"""The recipes of the paper's experiments: what they hand to `mrcnn ablate`."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from mrcnn.ablation import grid as grids
+from mrcnn.ablation.arms import ARMS, GRIDS
+from tests.conftest import REPOSITORY
+
+FILE = REPOSITORY / "samples" / "edge_agreement" / "ablation.py"
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Runs the script; the grid is taken down in place of being trained."""
+    spec = importlib.util.spec_from_file_location("sample_ablation", FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    seen = {"reports": []}
+
+    def run(grid, output, jobs):
+        seen.update(grid=grid, output=output, jobs=jobs)
+        return []
+
+    def report(grid, output, command, folder=None):
+        seen["reports"].append((list(grid.arms), folder and folder.name))
+
+    monkeypatch.setattr(grids, "run", run)
+    monkeypatch.setattr(grids, "report", report)
+
+    def call(*arguments: str):
+        assert module.main(list(arguments)) == 0
+        return seen
+
+    return call
+
+
+def test_the_papers_experiments_share_their_runs(start):
+    seen = start("paper", "coco", "--year", "2017", "--output", "o", "--jobs", "2")
+    grid = seen["grid"]
+    tried = {arm for name in GRIDS for arm in GRIDS[name]}
+    assert set(grid.arms) == tried and len(grid.runs) == 3 * len(tried)
+    assert {arm: dict(ARMS[arm]) for arm in tried} == grid.arms
+    assert sum(stage.steps for stage in grid.stages) == 160_000 and grid.model == "imagenet"
+    assert (grid.dataset, grid.year, seen["jobs"]) == ("coco", "2017", 2)
+    whole, *parts = seen["reports"]
+    assert whole == (list(grid.arms), None)
+    assert parts[0] == (list(GRIDS["filters"]), "filters") and len(parts) == 7
+
+
+def test_later_options_win(start):
+    grid = start("paper", "c", "--output", "o", "--grid", "short", "--schedule", "paper-320k")
+    assert list(grid["grid"].arms) == list(GRIDS["short"]) and len(grid["reports"]) == 1
+    assert sum(stage.steps for stage in grid["grid"].stages) == 320_000
+
+
+def test_a_setting_beside_those_of_the_recipe(start):
+    grid = start("small", "nuclei", "--output", "o", "--set", "MAX_GT_INSTANCES=8")["grid"]
+    assert grid.settings["MAX_GT_INSTANCES"] == 8 and grid.settings["OPTIMIZER"] == "adam"
+    assert grid.steps == 440
+
+
+def test_cityscapes_have_finer_boundaries(start):
+    grid = start("cityscapes", "streets", "--output", "o")["grid"]
+    assert grid.dilation_ratio == 0.005 and grid.settings["IMAGES_PER_GPU"] == 4
+    assert "sobel-l2-56" in grid.arms
