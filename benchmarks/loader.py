@@ -1,13 +1,21 @@
 """Images per second of the training loader, and of other engines doing the same work.
 
+    python -m benchmarks.loader --dataset DIR --image-size 1024 --engine caller
     python -m benchmarks.loader --dataset DIR --image-size 1024 --engine threads --engine tfdata
+    python -m benchmarks.loader --dataset DIR --image-size 1024 --step-seconds 0.1
 
 DIR is in COCO's layout; without it, synthetic shapes are written to a temporary folder. Every
 engine makes the batches of `mrcnn.data.loader.Loader` for the same positions, so that only the
 way of running ahead differs. Rounds take turns between the engines, so that a busy machine
-slows all of them alike; compare the engines of one run. One JSON line for each engine says
-the images per second of each round after the first batch, their median and best, the median of
-the seconds until that first batch, and whether the images came in the loader's order.
+slows all of them alike; compare the engines of one run.
+
+The first JSON line is the floor: CPU milliseconds to decode an image, and to decode and resize
+it. Then one line for each engine says the images per second of each round after the first batch,
+their median and best, the same per second of CPU time (all threads of this process; on a busy
+machine the number to compare, and null where other processes work), the median of the seconds
+until that first batch, and whether the images came in the loader's order. With `--step-seconds`
+the consumer sleeps for so long after each batch, as it does while a device computes a step;
+then `waited_ms` is how long it waited for a batch after the first, mean and worst.
 """
 
 from __future__ import annotations
@@ -19,16 +27,21 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mrcnn.config import Config
 from mrcnn.data.augment import HorizontalFlip
+from mrcnn.data.images import resize_image
 from mrcnn.data.loader import Batch, Loader, stack_samples
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.shapes import write_shapes
+from mrcnn.host_memory import keep_freed_memory
 
 SYNTHETIC_IMAGES = 64
+MAX_FLOOR_IMAGES = 64
 NAMES = (
     "input_image",
     "input_image_meta",
@@ -36,6 +49,9 @@ NAMES = (
     "input_gt_boxes",
     "input_gt_masks",
 )
+
+# Engines whose work other processes do: their CPU time is not this process's.
+IN_PROCESSES = ("processes", "pydataset-processes", "grain-processes")
 
 # An engine takes a loader, and gives its batches from step 0 on, without end.
 Engine = Callable[[Loader], Iterator[Batch]]
@@ -172,16 +188,53 @@ class _Parts:
         return stack_samples(samples, self.items.config.MAX_GT_INSTANCES)
 
 
-def measure(engine: Engine, loader: Loader, steps: int) -> tuple[float, float, list[int]]:
-    """Return images per second after the first batch, seconds until it, and the image ids."""
+@dataclass(frozen=True)
+class Round:
+    """What one round of an engine took, after the first batch unless said otherwise."""
+
+    images: int
+    seconds: float  # the consumer's steps not counted
+    cpu_seconds: float
+    first_seconds: float  # until the first batch
+    waits: list[float]  # seconds for each batch
+    image_ids: list[int]
+
+
+def measure(engine: Engine, loader: Loader, steps: int, step_seconds: float = 0) -> Round:
+    """Take `steps` batches from an engine, and sleep for `step_seconds` after each."""
     start = time.perf_counter()
     with contextlib.closing(engine(loader)) as batches:
         image_ids = [next(batches)["input_image_meta"][:, 0]]
-        first = time.perf_counter()
-        image_ids += [next(batches)["input_image_meta"][:, 0] for _ in range(steps)]
-        seconds = time.perf_counter() - first
+        first_seconds, cpu_start = time.perf_counter() - start, time.process_time()
+        waits = []
+        for _ in range(steps):
+            time.sleep(step_seconds)
+            asked = time.perf_counter()
+            image_ids.append(next(batches)["input_image_meta"][:, 0])
+            waits.append(time.perf_counter() - asked)
+        cpu_seconds = time.process_time() - cpu_start
+    ids = np.concatenate(image_ids).astype(int).tolist()
     images = steps * loader._batch_size
-    return images / seconds, first - start, np.concatenate(image_ids).astype(int).tolist()
+    return Round(images, sum(waits), cpu_seconds, first_seconds, waits, ids)
+
+
+def measure_floor(dataset: CocoDataset, config: Config, rounds: int) -> dict[str, float]:
+    """CPU milliseconds an image to decode it, and to decode and resize it; the best round."""
+    decode, resize = [], []
+    image_ids = dataset.image_ids[:MAX_FLOOR_IMAGES]
+    for _ in range(rounds):
+        start = time.thread_time()
+        images = [dataset.load_image(image_id) for image_id in image_ids]
+        middle = time.thread_time()
+        for image in images:
+            resize_image(image, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM)
+        decode.append(middle - start)
+        resize.append(time.thread_time() - middle)
+    scale = 1000 / len(image_ids)
+    return {
+        "decode_cpu_ms": round(min(decode) * scale, 2),
+        "decode_and_resize_cpu_ms": round((min(decode) + min(resize)) * scale, 2),
+    }
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -195,11 +248,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--prefetch", type=int, default=4, help="batches")
     parser.add_argument("--steps", type=int, default=30, help="batches measured in a round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--step-seconds", type=float, default=0, help="of the consumer")
+    parser.add_argument("--cache", help="LOADER_CACHE: 'ram' or a folder; filled before measuring")
     return parser.parse_args()
 
 
 def main() -> None:
     arguments = parse_arguments()
+    keep_freed_memory()  # as training does
     dataset = CocoDataset()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.dataset is None:
@@ -213,8 +269,11 @@ def main() -> None:
             NUM_CLASSES = dataset.num_classes
             IMAGE_MIN_DIM = IMAGE_MAX_DIM = arguments.image_size
             LOADER_PREFETCH = arguments.prefetch
+            LOADER_CACHE = arguments.cache
 
         config = BenchmarkConfig()
+
+        print(json.dumps(measure_floor(dataset, config, arguments.rounds)), flush=True)
 
         def make_loader() -> Loader:
             return Loader(
@@ -223,26 +282,58 @@ def main() -> None:
                 workers=arguments.workers,
             )
 
-        expected = measure(ENGINES["caller"], make_loader(), arguments.steps)[2]  # and warm up
+        warm = make_loader()
+        expected = measure(ENGINES["caller"], warm, arguments.steps).image_ids
         engines = arguments.engine or ["threads", "processes", "pydataset-threads", "tfdata"]
-        results: dict[str, list] = {engine: [] for engine in engines}
+        results: dict[str, list[Round]] = {engine: [] for engine in engines}
         for _ in range(arguments.rounds):
             for engine in engines:
-                results[engine].append(measure(ENGINES[engine], make_loader(), arguments.steps))
+                loader = make_loader()
+                if arguments.cache == "ram":  # it is each loader's own
+                    loader._items = warm._items
+                results[engine].append(
+                    measure(ENGINES[engine], loader, arguments.steps, arguments.step_seconds)
+                )
         for engine, rounds in results.items():
-            rates, waits, orders = zip(*rounds, strict=True)
-            line = {
-                "engine": engine,
-                "workers": make_loader()._workers,
-                "image_size": arguments.image_size,
-                "batch_size": arguments.batch_size,
-                "images_per_second": round(statistics.median(rates), 2),
-                "best": round(max(rates), 2),
-                "rounds": [round(rate, 2) for rate in rates],
-                "first_batch_seconds": round(statistics.median(waits), 3),
-                "same_order": all(order == expected for order in orders),
-            }
-            print(json.dumps(line), flush=True)
+            print(json.dumps(summarize(engine, rounds, make_loader(), expected, arguments)))
+
+
+def summarize(
+    engine: str,
+    rounds: list[Round],
+    loader: Loader,
+    expected: list[int],
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """The JSON line of an engine."""
+    rates = [r.images / r.seconds for r in rounds]
+    cpu_rates = [r.images / r.cpu_seconds for r in rounds]
+    waits = [1000 * wait for r in rounds for wait in r.waits]
+    line = {
+        "engine": engine,
+        "workers": 0 if engine == "caller" else loader._workers,
+        "image_size": arguments.image_size,
+        "batch_size": arguments.batch_size,
+        "cache": arguments.cache,
+        "images_per_second": round(statistics.median(rates), 2),
+        "best": round(max(rates), 2),
+        "rounds": [round(rate, 2) for rate in rates],
+        "images_per_cpu_second": round(statistics.median(cpu_rates), 2),
+        "best_per_cpu_second": round(max(cpu_rates), 2),
+        "first_batch_seconds": round(statistics.median(r.first_seconds for r in rounds), 3),
+        "same_order": all(r.image_ids == expected for r in rounds),
+    }
+    if engine in IN_PROCESSES:
+        line |= {"images_per_cpu_second": None, "best_per_cpu_second": None}
+    if arguments.step_seconds:  # the rates are those of the waiting alone, and say nothing
+        for name in ("images_per_second", "best", "rounds"):
+            del line[name]
+        line["step_seconds"] = arguments.step_seconds
+        line["waited_ms"] = {
+            "mean": round(statistics.mean(waits), 2),
+            "worst": round(max(waits), 2),
+        }
+    return line
 
 
 if __name__ == "__main__":

@@ -1,0 +1,160 @@
+"""What a network must compute at least, and how fast this machine computes.
+
+The limit of a step is its useful floating-point work over the throughput of a large
+convolution, measured in the same process: a step at 1.0 would spend all its time in
+convolutions as fast as the best. Everything else (normalization, box mathematics,
+non-maximum suppression, crops, the optimizer) counts as zero work and so as loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import resource
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.backend import compute_output_spec
+
+from mrcnn.layers.class_masks import ClassMasks
+from mrcnn.layers.per_roi import RoiConv2D
+from mrcnn.network import TrainingModel
+
+# The convolution that sets the pace: 3 x 3, 256 to 256 channels, as in the mask head.
+PROBE_SHAPE = (8, 64, 64, 256)
+PROBE_REPEATS = 8
+
+
+def forward_operations(model: keras.Model) -> int:
+    """Floating-point operations of one forward pass: two for each multiply-add.
+
+    Counts convolutions and matrix products, which are all but a thousandth of the work.
+    """
+    return sum(count for count, _ in _operations(model))
+
+
+def step_operations(model: TrainingModel) -> int:
+    """Floating-point operations of one training step on what is trainable now.
+
+    A learning layer works three times: forward, the gradient of its input, and the gradient
+    of its weights. Where nothing before a layer learns, its input needs no gradient; a frozen
+    layer after learning ones passes the gradient on.
+    """
+    learning = {id(variable) for variable in model.trainable_variables}
+    total, learned_before = 0, False
+    for count, kernel in _operations(model):
+        learns = id(kernel) in learning
+        total += count * (1 + learns + learned_before)
+        learned_before |= learns
+    return total
+
+
+def _operations(model: keras.Model) -> list[tuple[int, Any]]:
+    """(operations, kernel variable) of each convolution and product, in the order of the graph."""
+    found: list[tuple[int, Any]] = []
+
+    def by_output(layer: keras.Layer, inputs: Any, outputs: Any) -> int:
+        return 2 * math.prod(outputs.shape) * math.prod(layer.kernel.shape[:-1])
+
+    def by_input(layer: keras.Layer, inputs: Any, outputs: Any) -> int:
+        return 2 * math.prod(inputs.shape[:-1]) * math.prod(layer.kernel.shape)
+
+    counted = (
+        (keras.layers.Conv2D, "convolution_op", by_output),
+        (RoiConv2D, "convolution_op", by_output),
+        (ClassMasks, "_own", by_output),
+        (keras.layers.Dense, "call", by_output),
+        (keras.layers.Conv2DTranspose, "call", by_input),
+    )
+    with contextlib.ExitStack() as stack:
+        for kind, method, count in counted:
+            stack.enter_context(_counted(kind, method, count, found))
+        inputs = [keras.KerasTensor(x.shape, dtype=x.dtype, name=x.name) for x in model.inputs]
+        given = {x.name: x for x in inputs} if isinstance(model.input, dict) else inputs
+        compute_output_spec(model, given)
+    return found
+
+
+@contextlib.contextmanager
+def _counted(
+    kind: type[keras.Layer],
+    method: str,
+    count: Callable[[keras.Layer, Any, Any], int],
+    found: list[tuple[int, Any]],
+) -> Iterator[None]:
+    """Let a method of the layers of a kind tell what it computes while a model is traced."""
+    own = method in vars(kind)
+    original = getattr(kind, method)
+
+    def counting(layer: keras.Layer, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        before = len(found)
+        outputs = original(layer, inputs, *args, **kwargs)
+        if len(found) == before:  # not counted by the method that it called
+            found.append((count(layer, inputs, outputs), layer.kernel))
+        return outputs
+
+    setattr(kind, method, counting)
+    try:
+        yield
+    finally:
+        if own:
+            setattr(kind, method, original)
+        else:
+            delattr(kind, method)
+
+
+class Probe:
+    """Measures the throughput of the pace-setting convolution, again and again.
+
+    Args:
+        dtype: that the network computes in.
+    """
+
+    def __init__(self, dtype: str = "float32") -> None:
+        random = np.random.default_rng(0)
+        images = keras.ops.cast(random.standard_normal(PROBE_SHAPE, np.float32), dtype)
+        channels = PROBE_SHAPE[-1]
+        kernel = keras.ops.cast(
+            random.standard_normal((3, 3, channels, channels), np.float32), dtype
+        )
+        convolve = _compiled(lambda x: keras.ops.conv(x, kernel, padding="same"))
+        self._run = lambda: _wait(convolve(images))
+        self.operations = 2 * math.prod(PROBE_SHAPE) * 9 * channels
+        self._run()  # compiles
+
+    def __call__(self) -> float:
+        """Floating-point operations a second: the best of some repeats."""
+        return self.operations / min(timed(self._run) for _ in range(PROBE_REPEATS))
+
+
+def timed(function: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def peak_memory() -> float:
+    """GB of this process at its largest; on an accelerator this is the host's part only."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def _compiled(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function)
+    return function
+
+
+def _wait(result: Any) -> Any:
+    if hasattr(result, "block_until_ready"):
+        return result.block_until_ready()
+    return result.numpy() if keras.backend.backend() == "tensorflow" else result
