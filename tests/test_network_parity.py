@@ -56,23 +56,35 @@ def agree(actual: np.ndarray, expected: np.ndarray, tolerance: float) -> np.ndar
     return (np.abs(actual - expected) <= tolerance).reshape(len(expected), -1).all(axis=1)
 
 
-def border_roi_differs(expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) -> bool:
-    """Whether a RoI on the border was classified differently, so that other RoIs may win."""
+def border_rois_that_differ(expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) -> int:
+    """How many RoIs on the border were classified differently."""
     same = agree(actual["mrcnn_class"][0], expected["mrcnn_class"][0], 1e-4)
-    return bool((~same & on_border(expected["rois"][0])).any())
+    return int((~same & on_border(expected["rois"][0])).sum())
 
 
-def final_cases(case: Case) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """(expected, actual) of the images whose final results must be the ancestor's.
+def common_detections(
+    expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the ancestor's detections and of ours that are the same, in the ancestor's order.
 
-    On TensorFlow, all. Elsewhere the sums of convolutions round otherwise, and a border RoI
-    can become a detection that the ancestor has not.
+    All are, in the same order, but for what border RoIs change: each that was classified
+    differently can add one detection, which takes another's place, or lose one. How many there
+    are depends on the processor's instructions, on any backend.
     """
-    pairs = list(zip(case.expected, case.actual, strict=True))
-    if BACKEND != "tensorflow":
-        pairs = [pair for pair in pairs if not border_roi_differs(*pair)]
-        assert len(pairs) >= IMAGES // 2
-    return pairs
+    theirs, ours = expected["detections"][0], actual["detections"][0]
+    same = (np.abs(theirs[:, None, :4] - ours[None, :, :4]) <= 1e-5).all(axis=-1)
+    same &= theirs[:, None, 4] == ours[None, :, 4]
+    same &= np.abs(theirs[:, None, 5] - ours[None, :, 5]) <= 1e-4
+    differing = border_rois_that_differ(expected, actual)
+    if not differing:
+        assert same.diagonal().all()
+        return np.arange(len(theirs)), np.arange(len(ours))
+    rows, columns = np.nonzero(same & (theirs[:, None, 4] > 0))
+    assert len(set(rows)) == len(rows) and len(set(columns)) == len(columns)
+    assert (np.diff(columns) > 0).all()
+    assert (theirs[:, 4] > 0).sum() - len(rows) <= differing
+    assert (ours[:, 4] > 0).sum() - len(columns) <= differing
+    return rows, columns
 
 
 # --- Inference ------------------------------------------------------------------------------
@@ -146,38 +158,40 @@ def test_the_box_heads_answers_are_the_ancestors(case: Case):
 
 
 def test_the_detections_are_the_ancestors(case: Case):
-    for expected, actual in final_cases(case):
-        boxes, class_ids, scores = np.split(actual["detections"][0], [4, 5], axis=1)
-        expected_rows = expected["detections"][0]
-        np.testing.assert_allclose(boxes, expected_rows[:, :4], atol=1e-5, rtol=0)
-        np.testing.assert_array_equal(class_ids[:, 0], expected_rows[:, 4])
-        np.testing.assert_allclose(scores[:, 0], expected_rows[:, 5], atol=1e-4, rtol=0)
-        same = agree(actual["mrcnn_mask"][0], expected["mrcnn_mask"][0], 1e-4)
-        assert (same | on_border(expected_rows[:, :4])).all()
+    for expected, actual in zip(case.expected, case.actual, strict=True):
+        theirs, ours = common_detections(expected, actual)
+        boxes = expected["detections"][0][theirs, :4]
+        same = agree(actual["mrcnn_mask"][0][ours], expected["mrcnn_mask"][0][theirs], 1e-4)
+        assert (same | on_border(boxes)).all()
 
 
-def assert_same_masks(masks: np.ndarray, expected: dict[str, np.ndarray]) -> None:
-    """Compare masks [H, W, N] in the order of the fixture."""
+def assert_same_masks(
+    masks: np.ndarray, expected: dict[str, np.ndarray], rows: np.ndarray | slice = slice(None)
+) -> None:
+    """Compare masks [H, W, N] with the rows of the fixture."""
     shape = tuple(expected["res0_masks_shape"])
-    assert masks.shape == shape and masks.dtype == bool
     bits = np.unpackbits(expected["res0_masks_packed"], count=int(np.prod(shape)))
-    assert (masks != bits.reshape(shape).astype(bool)).mean() <= MASK_BITS_THAT_DIFFER
+    theirs = bits.reshape(shape).astype(bool)[..., rows]
+    assert masks.shape == theirs.shape and masks.dtype == bool
+    assert (masks != theirs).mean() <= MASK_BITS_THAT_DIFFER
 
 
 def test_the_results_are_the_ancestors(case: Case):
-    for expected, actual in final_cases(case):
+    for expected, actual in zip(case.expected, case.actual, strict=True):
+        theirs, ours = common_detections(expected, actual)
         boxes, class_ids, scores, masks = case.model.unmold_detections(
-            actual["detections"][0],
-            actual["mrcnn_mask"][0],
+            actual["detections"][0][ours],
+            actual["mrcnn_mask"][0][ours],
             expected["image0"].shape,
             expected["molded_images"].shape[1:],
             expected["windows"][0],
         )
+        theirs = theirs[: len(expected["res0_rois"])]  # rows of zeros are no results
         assert len(boxes) > 0
-        np.testing.assert_array_equal(boxes, expected["res0_rois"])
-        np.testing.assert_array_equal(class_ids, expected["res0_class_ids"])
-        np.testing.assert_allclose(scores, expected["res0_scores"], atol=1e-4, rtol=0)
-        assert_same_masks(masks, expected)
+        np.testing.assert_array_equal(boxes, expected["res0_rois"][theirs])
+        np.testing.assert_array_equal(class_ids, expected["res0_class_ids"][theirs])
+        np.testing.assert_allclose(scores, expected["res0_scores"][theirs], atol=1e-4, rtol=0)
+        assert_same_masks(masks, expected, theirs)
 
 
 def test_detect_finds_what_the_ancestor_finds(case: Case):
@@ -188,7 +202,7 @@ def test_detect_finds_what_the_ancestor_finds(case: Case):
     config = case.model.config
     unchanged = 0
     results = case.model.detect([expected["image0"] for expected in case.expected])
-    for expected, result in zip(case.expected, results, strict=True):
+    for expected, actual, result in zip(case.expected, case.actual, results, strict=True):
         resized, _ = resize_to_input(expected["image0"], config)
         ancestors = unmold_image(expected["molded_images"][0], config)
         same_image = np.array_equal(resized, ancestors)
@@ -197,16 +211,19 @@ def test_detect_finds_what_the_ancestor_finds(case: Case):
         # neighbours of almost equal scores change places: compare by class and box.
         boxes = np.column_stack([expected["res0_class_ids"], expected["res0_rois"]])
         found = np.column_stack([result["class_ids"], result["rois"]])
-        order = np.arange(len(boxes))
-        if not same_image:
-            match = (boxes[:, None] == found[None]).all(axis=-1)
-            assert len(boxes) == len(found) and (match.sum(axis=1) == 1).all()
-            order = match.argmax(axis=1)
-        np.testing.assert_array_equal(found[order], boxes)
-        tolerance = 1e-4 if same_image else 1e-3
-        scores = result["scores"][order]
-        np.testing.assert_allclose(scores, expected["res0_scores"], atol=tolerance, rtol=0)
-        assert_same_masks(result["masks"][..., order], expected)
+        theirs, ours = np.nonzero((boxes[:, None] == found[None]).all(axis=-1))
+        assert len(set(theirs)) == len(theirs) and len(set(ours)) == len(ours)
+        spare = border_rois_that_differ(expected, actual)
+        assert max(len(boxes), len(found)) - len(theirs) <= spare
+        if same_image:
+            assert (np.diff(ours) > 0).all()
+        np.testing.assert_allclose(
+            result["scores"][ours],
+            expected["res0_scores"][theirs],
+            atol=1e-4 if same_image else 1e-3,
+            rtol=0,
+        )
+        assert_same_masks(result["masks"][..., ours], expected, theirs)
     assert unchanged >= 1
 
 
