@@ -9,9 +9,12 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	$(BIN)/mrcnn demo --output demo_output
 
+# A process a core; the tests of a file share what they build.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/ops tests/layers tests/test_losses.py tests/test_network.py tests/test_network_parity.py
+	$(PYTEST)
+	KERAS_BACKEND=jax $(PYTEST) tests/ops tests/layers tests/test_losses.py tests/test_network.py tests/test_network_parity.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

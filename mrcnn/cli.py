@@ -1,4 +1,4 @@
-"""The command `mrcnn`: train and evaluate on data in COCO's layout, and a demo.
+"""The command `mrcnn`: check, train, evaluate and compare on data in COCO's layout, and a demo.
 
 Heavy modules are imported where they are used, so that `mrcnn --help` is quick and the
 loader's worker processes stay small.
@@ -12,20 +12,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mrcnn import __version__
+from mrcnn import __version__, check_command, edge_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit status: 0, or 2 for input that cannot be used."""
+    """Run a command.
+
+    Returns:
+        The exit status: 0; 1 when a run of several failed, or a check found an error; 2 for
+        input that cannot be used, or a loss that is not finite; 130 after Ctrl-C.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser(arguments[:1])
     args = parser.parse_args(arguments)
     try:
-        args.run(args)
-    except (OSError, ValueError) as error:
+        return args.run(args) or 0
+    except (OSError, ValueError, FloatingPointError) as error:
         print(f"mrcnn: {error}", file=sys.stderr)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        return 130
 
 
 def _parser(command: Sequence[str]) -> argparse.ArgumentParser:
@@ -42,11 +48,18 @@ def _parser(command: Sequence[str]) -> argparse.ArgumentParser:
     train.add_argument("--train-subset", default="train", metavar="SUBSET")
     train.add_argument("--val-subset", default="val", metavar="SUBSET")
     train.add_argument(
+        "--box-only",
+        action="store_true",
+        help="accept annotations without a segmentation: they train boxes and classes",
+    )
+    train.add_argument(
         "--model", default="none", help="none, imagenet, coco, last, or a weights file"
     )
     train.add_argument(
         "--augment", nargs="*", default=["flip"], choices=("flip", "updown", "rotate")
     )
+
+    train.add_argument("--no-check", action="store_true", help="do not look at the data set first")
 
     evaluate = commands.add_parser("evaluate", help="evaluate weights with pycocotools")
     evaluate.set_defaults(run=_evaluate)
@@ -61,6 +74,23 @@ def _parser(command: Sequence[str]) -> argparse.ArgumentParser:
     demo.add_argument("--output", default="demo_output", help="folder of everything it writes")
     demo.add_argument("--steps", type=int, default=None, help="training steps")
 
+    ablate = commands.add_parser(
+        "ablate", help="compare settings: arms x seeds, with tables and figures"
+    )
+    ablate.set_defaults(run=_ablate)
+    ablate.add_argument("dataset", help="folder with annotations/instances_SUBSET[YEAR].json")
+    ablate.add_argument("--train-subset", default="train", metavar="SUBSET")
+    ablate.add_argument("--val-subset", default="val", metavar="SUBSET")
+    ablate.add_argument("--model", default="none", help="start weights: none, imagenet, or a file")
+    ablate.add_argument("--year", default="", help="in the data set's file names")
+
+    replay = commands.add_parser("replay", help="compute the step again whose loss was not finite")
+    replay.set_defaults(run=_replay)
+    replay.add_argument("file", help="the replay file that training wrote")
+
+    edge_command.add_parser(commands)
+    check_command.add_parser(commands)
+
     for command_parser in (train, evaluate):
         command_parser.add_argument("--year", default="", help="in the data set's file names")
         command_parser.add_argument("--logs", default="logs", help="folder of the log folders")
@@ -70,22 +100,31 @@ def _parser(command: Sequence[str]) -> argparse.ArgumentParser:
         recipe.add_settings_options(train)
         recipe.add_settings_options(evaluate)
         recipe.add_schedule_options(train, default="scratch")
+    if command and command[0] == "ablate":
+        from mrcnn import recipe
+        from mrcnn.ablation import command as ablation
+
+        ablation.add_options(ablate)
+        recipe.add_settings_options(ablate)
+        recipe.add_schedule_options(ablate, default="scratch")
     return parser
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mrcnn import commands
+    from mrcnn import commands, recipe
     from mrcnn.data import augment
 
-    train_set, _ = _load(args.dataset, args.train_subset, args.year)
-    val_set, _ = _load(args.dataset, args.val_subset, args.year)
+    base = _config(args.name or Path(args.dataset).resolve().name)
+    if not args.no_check:
+        check_command.before_training(args, recipe.configure(base, recipe.settings_of(args)))
+    train_set, _ = _load(args.dataset, args.train_subset, args.year, args.box_only)
+    val_set, _ = _load(args.dataset, args.val_subset, args.year, args.box_only)
     transforms = {
         "flip": augment.HorizontalFlip,
         "updown": augment.VerticalFlip,
         "rotate": augment.RandomRotate90,
     }
     augmentation = augment.Sequential([transforms[name]() for name in args.augment])
-    base = _config(args.name or Path(args.dataset).resolve().name)
     commands.train(base, args, train_set, val_set, augmentation=augmentation)
 
 
@@ -97,11 +136,23 @@ def _evaluate(args: argparse.Namespace) -> None:
     commands.evaluate(_config("evaluation"), args, args.model, dataset, truth, subset)
 
 
-def _load(folder: str, subset: str, year: str) -> tuple[Any, Any]:
+def _ablate(args: argparse.Namespace) -> int:
+    from mrcnn.ablation import command
+
+    return 1 if command.run(args) else 0
+
+
+def _replay(args: argparse.Namespace) -> None:
+    from mrcnn.replay import replay
+
+    replay(args.file)
+
+
+def _load(folder: str, subset: str, year: str, box_only: bool = False) -> tuple[Any, Any]:
     from mrcnn.datasets.coco import CocoDataset
 
     dataset = CocoDataset()
-    truth = dataset.load_coco(folder, subset, year=year, return_coco=True)
+    truth = dataset.load_coco(folder, subset, year=year, return_coco=True, box_only=box_only)
     dataset.prepare()
     return dataset, truth
 

@@ -10,12 +10,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import keras
-
-from mrcnn import recipe, stages
+from mrcnn import checkpoints, recipe, stages
 from mrcnn.config import Config
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.model import MaskRCNN
+from mrcnn.random_seed import set_random_seed
 
 
 def train(
@@ -38,18 +37,24 @@ def train(
         The last weights file.
     """
     settings = {"NUM_CLASSES": train_set.num_classes, **recipe.settings_of(args)}
+    if str(args.model).lower() == "last":  # with its settings, where no option changes them
+        run_name = settings.get("RUN_NAME", base.RUN_NAME)
+        run = checkpoints.find_last_run(args.logs, base.NAME, run_name)
+        settings = recipe.load_settings(Path(run, recipe.SETTINGS_FILE)) | settings
     config = recipe.configure(base, settings)
     chosen = recipe.stages_of(args)
     for name, dataset in (("training", train_set), ("validation", val_set)):
         print(f"{name} data: {dataset.summary()}")
     print(recipe.describe(config, chosen))
 
-    keras.utils.set_random_seed(config.SEED)
+    set_random_seed(config.SEED)
     model = MaskRCNN("training", config, args.logs)
     recipe.load_start_weights(model, args.model)
     print(f"Settings: {recipe.save_settings(config, model.log_dir)}")
     # The last stage alone is trained on top of what the weights have seen.
-    start = model.epoch if args.training_mode == "fine" else 0
+    start = 0
+    if args.training_mode == "fine":
+        start = model.epoch if model.schedule_start is None else model.schedule_start
     model.train_stages(train_set, val_set, chosen, start=start, **options)
     ends = stages.epochs(chosen, config.STEPS_PER_EPOCH, start)
     print(f"Loss curves: {recipe.report_losses(model.log_dir, ends)}")

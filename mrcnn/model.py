@@ -1,7 +1,7 @@
 """Matterport's `mrcnn.model`: the network under the names that scripts know.
 
 A door: each concept lives in its own room (`mrcnn.network`, `mrcnn.trainer`,
-`mrcnn.weights`, `mrcnn.data`); this file only lets people in.
+`mrcnn.weights`, `mrcnn.inspection`, `mrcnn.data`); this file only lets people in.
 """
 
 from __future__ import annotations
@@ -9,48 +9,123 @@ from __future__ import annotations
 import datetime
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from mrcnn import checkpoints, downloads, network, trainer
+from mrcnn import (
+    checkpoints,
+    downloads,
+    inspection,
+    network,
+    run_identity,
+    states,
+    trainer,
+    training_state,
+)
 from mrcnn.config import Config
 from mrcnn.data import molding
 from mrcnn.data.boxes import norm_boxes
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.generator import DataGenerator, data_generator, load_image_gt
 from mrcnn.data.molding import (
     compose_image_meta,
     mold_image,
     parse_image_meta,
     unmold_image,
 )
+from mrcnn.data.targets import (
+    build_detection_targets,
+    build_rpn_targets,
+    generate_random_rois,
+)
+from mrcnn.detector import Detector
+from mrcnn.graph_api import (
+    apply_box_deltas_graph,
+    batch_pack_graph,
+    build_fpn_mask_graph,
+    clip_boxes_graph,
+    compute_backbone_shapes,
+    denorm_boxes_graph,
+    detection_targets_graph,
+    fpn_classifier_graph,
+    log2_graph,
+    mrcnn_bbox_loss_graph,
+    mrcnn_class_loss_graph,
+    mrcnn_mask_edge_loss_graph,
+    mrcnn_mask_loss_graph,
+    norm_boxes_graph,
+    overlaps_graph,
+    parse_image_meta_graph,
+    refine_detections_graph,
+    rpn_bbox_loss_graph,
+    rpn_class_loss_graph,
+    smooth_l1_loss,
+    trim_zeros_graph,
+)
+from mrcnn.graph_layers import (
+    DetectionLayer,
+    DetectionTargetLayer,
+    ProposalLayer,
+    PyramidROIAlign,
+)
+from mrcnn.host_memory import keep_freed_memory
+from mrcnn.inspection import Inspector, log
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.resnet import conv_block, identity_block, resnet_graph
 from mrcnn.layers.rpn import build_rpn_model, rpn_graph
+from mrcnn.saving import InferenceNetwork, TrainingNetwork
 from mrcnn.stages import Stage
 from mrcnn.stages import epochs as stage_epochs
 from mrcnn.weights import WeightsReport, load_weights, save_weights
 
 __all__ = [
     "BatchNorm",
+    "DataGenerator",
+    "DetectionLayer",
+    "DetectionTargetLayer",
     "MaskRCNN",
+    "ProposalLayer",
+    "PyramidROIAlign",
+    "apply_box_deltas_graph",
+    "batch_pack_graph",
+    "build_detection_targets",
+    "build_fpn_mask_graph",
     "build_rpn_model",
+    "build_rpn_targets",
+    "clip_boxes_graph",
     "compose_image_meta",
+    "compute_backbone_shapes",
     "conv_block",
+    "data_generator",
+    "denorm_boxes_graph",
+    "detection_targets_graph",
+    "fpn_classifier_graph",
+    "generate_random_rois",
     "identity_block",
+    "load_image_gt",
+    "log",
+    "log2_graph",
     "mold_image",
+    "mrcnn_bbox_loss_graph",
+    "mrcnn_class_loss_graph",
+    "mrcnn_mask_edge_loss_graph",
+    "mrcnn_mask_loss_graph",
+    "norm_boxes_graph",
+    "overlaps_graph",
     "parse_image_meta",
+    "parse_image_meta_graph",
+    "refine_detections_graph",
     "resnet_graph",
+    "rpn_bbox_loss_graph",
+    "rpn_class_loss_graph",
     "rpn_graph",
+    "smooth_l1_loss",
+    "trim_zeros_graph",
     "unmold_image",
 ]
-
-# Inference graphs kept, one for each image shape that `detect` has met.
-MAX_STATIC_SHAPES = 16
-
-_RESULT_KEYS = ("rois", "class_ids", "scores", "masks")
 
 
 class MaskRCNN:
@@ -65,6 +140,8 @@ class MaskRCNN:
         keras_model: the Keras model, with Matterport's layer names.
         epoch: epochs trained so far.
         log_dir: folder of this run.
+        checkpoint_path: of its weights files, with "{epoch:04d}" for the epoch.
+        schedule_start: the epoch at which the schedule began that `resume` found unfinished.
     """
 
     def __init__(self, mode: str, config: Config, model_dir: str | os.PathLike[str]) -> None:
@@ -73,15 +150,24 @@ class MaskRCNN:
         self.mode = mode
         self.config = config
         self.model_dir = os.fspath(model_dir)
+        if config.KEEP_FREED_MEMORY:
+            keep_freed_memory()
         self.keras_model = self.build(mode=mode, config=config)
-        self._static: OrderedDict[tuple, keras.Model] = OrderedDict()
+        self._detector = Detector(self.keras_model, config)
+        self._inspector = Inspector(self.keras_model, config)
+        self._last_shape = tuple(int(side) for side in config.IMAGE_SHAPE[:2])
         self._anchors: dict[tuple[int, ...], np.ndarray] = {}
+        self.schedule_start: int | None = None
+        self._stage_number = 0
+        self._state: states.State | None = None  # of a stage to go on in, until it does
+        self._resumed = False
         self.set_log_dir()
 
     def build(self, mode: str, config: Config) -> keras.Model:
         """Build the graph of a mode; see `mrcnn.network`."""
-        build = network.build_training if mode == "training" else network.build_inference
-        return build(config)
+        if mode == "training":
+            return network.build_training(config, TrainingNetwork)
+        return network.build_inference(config, InferenceNetwork)
 
     # --- Weights and logs ---------------------------------------------------------
 
@@ -117,8 +203,47 @@ class MaskRCNN:
             by_name=by_name or bool(exclude),
         )
         print(report)
+        self._state = None  # what `resume` found does not belong to these weights
         self.set_log_dir(os.fspath(filepath))
         return report
+
+    def resume(self) -> None:
+        """Go on with the newest run of this configuration, at the exact step it has reached.
+
+        The weights, statistics and random states are loaded now; the optimizer follows in the
+        next `train`, which must train the stage that was under way. A damaged state is named,
+        and the one before it used. A run without states (of an older version) goes on with the
+        weights of its last epoch.
+
+        Raises:
+            FileNotFoundError: there is no run; the message says where it was looked for.
+            StateError: all states of the run are damaged, or of another network.
+        """
+        if self.mode != "training":
+            raise RuntimeError('resume() needs a model made with mode="training".')
+        name, run_name = self.config.NAME, self.config.RUN_NAME
+        # This model's own run, if training was stopped in it.
+        folder = self.log_dir
+        if not checkpoints.states_in(folder):
+            folder = checkpoints.find_last_run(self.model_dir, name, run_name)
+        state, damaged = states.newest_state(folder)
+        if state is None:
+            epochs = checkpoints.epochs_in(folder)
+            print(f"{folder} holds no state of training: the optimizer starts anew.")
+            self.load_weights(os.path.join(folder, epochs[max(epochs)]), by_name=True)
+            self._resumed = True
+            return
+        for message in damaged:
+            print(message)
+        training_state.restore(self.keras_model, state, ("model",))
+        header = state.header
+        self.set_log_dir(checkpoints.checkpoint_path(folder, name, header["epoch"]))
+        print(f"Going on at step {header['step']}: {state.path}")
+        stage = header["stage"]
+        unfinished = header["epoch"] < stage["last_epoch"]
+        self._state = state if unfinished else None
+        self.schedule_start = stage["schedule_start"] if unfinished else None
+        self._resumed = True
 
     def save_weights(self, filepath: str | os.PathLike[str]) -> str:
         """Write the weights in Matterport's layout."""
@@ -142,12 +267,14 @@ class MaskRCNN:
         else:
             self.log_dir, self.epoch, _ = parsed
             print(f"Going on from epoch {self.epoch} in {self.log_dir}")
+        file_name = f"mask_rcnn_{self.config.NAME.lower()}_{{epoch:04d}}.h5"
+        self.checkpoint_path = os.path.join(self.log_dir, file_name)
 
     # --- Training ---------------------------------------------------------------------
 
-    def compile(self, learning_rate: float, momentum: float) -> None:
+    def compile(self, learning_rate: float, momentum: float, steps: int | None = None) -> None:
         """Give the model a new optimizer; see `mrcnn.trainer.compile_model`."""
-        trainer.compile_model(self.keras_model, self.config, learning_rate, momentum)
+        trainer.compile_model(self.keras_model, self.config, learning_rate, momentum, steps)
 
     def set_trainable(
         self,
@@ -171,6 +298,7 @@ class MaskRCNN:
         augmentation: Any = None,
         custom_callbacks: Sequence[keras.callbacks.Callback] | None = None,
         no_augmentation_sources: Sequence[str] | None = None,
+        resume: bool = False,
     ) -> keras.callbacks.History | None:
         """Train until `epochs` epochs are done, counted from the first call on.
 
@@ -183,19 +311,46 @@ class MaskRCNN:
             augmentation: see `mrcnn.data.augment`.
             custom_callbacks: more Keras callbacks.
             no_augmentation_sources: sources whose images are not augmented.
+            resume: go on with the newest run of this configuration if there is one (see
+                `resume`), at the exact step; a new run otherwise. Of effect in the first call,
+                and in the first after a call that was stopped.
 
         Returns:
             Keras's history, or None when `epochs` are done already.
         """
         if self.mode != "training":
             raise RuntimeError('train() needs a model made with mode="training".')
+        if resume and not self._resumed:
+            try:
+                self.resume()
+            except FileNotFoundError as error:
+                print(f"Nothing to resume: {error}")
         if epochs <= self.epoch:
             print(f"Nothing to train: {self.epoch} epochs are done, {epochs} were asked for.")
             return None
         print(f"\nEpochs {self.epoch + 1} to {epochs}, learning rate {learning_rate}")
         print(f"Weights and logs: {self.log_dir}")
         self.set_trainable(layers)
-        self.compile(learning_rate, self.config.LEARNING_MOMENTUM)
+        state = self._state
+        first_epoch = state.header["stage"]["first_epoch"] if state else self.epoch
+        steps = (epochs - first_epoch) * self.config.STEPS_PER_EPOCH
+        self.compile(learning_rate, self.config.LEARNING_MOMENTUM, steps)
+        stage = {
+            "layers": layers,
+            "learning_rate": float(learning_rate),
+            "momentum": float(self.config.LEARNING_MOMENTUM),
+            "first_epoch": first_epoch,
+            "last_epoch": epochs,
+            "number": self._stage_number,
+            "schedule_start": self.schedule_start or 0,
+        }
+        if state is not None:
+            run_identity.expect_same(
+                state.path, state.header, self.config, train_dataset, val_dataset, stage
+            )
+            training_state.restore(self.keras_model, state, ("model", "optimizer"))
+            self._state = None
+        self._resumed = False  # if it is stopped now, the next call may resume it
         history = trainer.fit(
             self.keras_model,
             self.config,
@@ -204,10 +359,13 @@ class MaskRCNN:
             log_dir=self.log_dir,
             first_epoch=self.epoch,
             epochs=epochs,
+            stage=stage,
+            state=state,
             augmentation=augmentation,
             no_augmentation_sources=no_augmentation_sources,
             callbacks=custom_callbacks or (),
         )
+        self._resumed = True
         self.epoch = epochs
         return history
 
@@ -228,7 +386,9 @@ class MaskRCNN:
             options: as in `train`, such as `augmentation`.
         """
         ends = stage_epochs(stages, self.config.STEPS_PER_EPOCH, start)
-        for stage, end in zip(stages, ends, strict=True):
+        self.schedule_start = start
+        for number, (stage, end) in enumerate(zip(stages, ends, strict=True)):
+            self._stage_number = number
             self.train(
                 train_dataset, val_dataset, stage.learning_rate, end, stage.layers, **options
             )
@@ -268,94 +428,89 @@ class MaskRCNN:
         self._expect_inference("detect")
         molding.check_images(images, self.config.IMAGE_CHANNEL_COUNT)
         if verbose:
-            print(f"Processing {len(images)} images")
+            log(f"Processing {len(images)} images")
             for image in images:
-                print(f"image: {image.shape} {image.dtype}, {image.min()} to {image.max()}")
-        results: list[dict[str, Any]] = []
-        # Neighbours of one network shape share a batch.
-        for batch in _batches(images, self.config):
-            outputs = self._run(
-                np.stack([resized for _, resized, _ in batch]),
-                np.stack([meta for _, _, meta in batch]),
-                molded=False,
-            )
-            for k, (image, resized, meta) in enumerate(batch):
-                window = parse_image_meta(meta[None])["window"][0]
-                found = self.unmold_detections(
-                    outputs[0][k], outputs[3][k], image.shape, resized.shape, window
-                )
-                results.append(dict(zip(_RESULT_KEYS, found, strict=True)))
+                log("image", image)
+        results = self._detector.detect(images)
+        self._last_shape = self._detector.image_shape
         return results
+
+    @property
+    def detector(self) -> Detector:
+        """Detection in steps, and without masks as large as the image."""
+        self._expect_inference("detector")
+        return self._detector
 
     def detect_molded(
         self, molded_images: np.ndarray, image_metas: np.ndarray, verbose: int = 0
     ) -> list[dict[str, Any]]:
         """Find the objects in molded images [B, H, W, channels]; boxes are in their pixels."""
         self._expect_inference("detect_molded")
-        if len(molded_images) == 0 or len(molded_images) != len(image_metas):
-            raise ValueError(
-                "molded_images: expected at least one, with one row of image_metas each; "
-                f"received {len(molded_images)} and {len(image_metas)}."
-            )
-        results = []
-        size = self.config.BATCH_SIZE
-        for first in range(0, len(molded_images), size):
-            images = np.asarray(molded_images[first : first + size], np.float32)
-            metas = np.asarray(image_metas[first : first + size])
-            outputs = self._run(images, metas, molded=True)
-            for detections, masks, image in zip(outputs[0], outputs[3], images, strict=False):
-                whole = (0, 0, *image.shape[:2])
-                found = self.unmold_detections(detections, masks, image.shape, image.shape, whole)
-                results.append(dict(zip(_RESULT_KEYS, found, strict=True)))
+        results = self._detector.detect_molded(molded_images, image_metas)
+        self._last_shape = self._detector.image_shape
         return results
 
     def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray:
         """Normalized anchors of an image shape: [A, 4] float32. `self.anchors` has the pixels."""
-        shape = tuple(int(side) for side in image_shape[:2])
-        self.anchors = network.anchors_layer(self.config).of_shape(shape)
+        shape = self._last_shape = tuple(int(side) for side in image_shape[:2])
         if shape not in self._anchors:
             self._anchors[shape] = norm_boxes(self.anchors, shape)
         return self._anchors[shape]
+
+    @property
+    def anchors(self) -> np.ndarray:
+        """Anchors in pixels of the molded image that was met last: [A, 4] float64."""
+        return network.anchors_layer(self.config).of_shape(self._last_shape)
 
     def _expect_inference(self, name: str) -> None:
         if self.mode != "inference":
             raise RuntimeError(f'{name}() needs a model made with mode="inference".')
 
-    def _run(self, images: np.ndarray, metas: np.ndarray, molded: bool) -> list[np.ndarray]:
-        """Run the inference graph on up to BATCH_SIZE images of one shape."""
-        size = self.config.BATCH_SIZE
-        key = (images.shape[1:], molded)
-        if key not in self._static:
-            self._static[key] = network.with_static_shape(
-                self.keras_model, images.shape[1:], size, self.config, molded
-            )
-            if len(self._static) > MAX_STATIC_SHAPES:
-                self._static.popitem(last=False)
-        self._static.move_to_end(key)
-        missing = size - len(images)
-        if missing:  # the graph has one batch size: fill up with the last image
-            images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-            metas = np.concatenate([metas, np.repeat(metas[-1:], missing, axis=0)])
-        outputs = self._static[key].predict_on_batch([images, metas.astype(np.float32)])
-        return [output[: len(output) - missing] for output in outputs]
+    # --- A look inside -----------------------------------------------------------------------
 
+    def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
+        """The symbolic tensor of a name among those that `tensor` is computed from, or None.
 
-def _batches(
-    images: Sequence[np.ndarray], config: Config
-) -> Iterator[list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
-    """Resize images one after the other and group neighbours of one shape.
+        The names are those of `mrcnn.inspection`: of layers, with or without what TensorFlow
+        appended, and of steps such as "ROI/refined_anchors:0".
 
-    Yields:
-        Up to BATCH_SIZE tuples (image, resized image, meta).
-    """
-    batch: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for image in images:
-        resized, meta = molding.resize_to_input(image, config)
-        if batch and (len(batch) == config.BATCH_SIZE or resized.shape != batch[0][1].shape):
-            yield batch
-            batch = []
-        batch.append((image, resized, meta))
-    yield batch
+        Args:
+            tensor: a symbolic tensor, such as `keras_model.get_layer("ROI").output`.
+            name: a name or a regular expression.
+            checked: of the ancestor's own recursion; of no effect.
+        """
+        return self._inspector.ancestor(tensor, name)
+
+    def find_trainable_layer(self, layer: keras.Layer) -> keras.Layer:
+        """The layer inside wrappers; other layers are returned as they are."""
+        return inspection.find_trainable_layer(layer)
+
+    def get_trainable_layers(self) -> list[keras.Layer]:
+        """The layers that have weights, frozen or not; `rpn_model` is one of them."""
+        return inspection.get_trainable_layers(self.keras_model)
+
+    def run_graph(
+        self,
+        images: Sequence[np.ndarray],
+        outputs: Sequence[tuple[str, Any]],
+        image_metas: np.ndarray | None = None,
+    ) -> OrderedDict[str, np.ndarray]:
+        """Compute any tensors of the graph for images, and print their shapes and ranges.
+
+        Args:
+            images: images of any size that are molded to one shape; or, with `image_metas`,
+                molded images [B, H, W, channels].
+            outputs: (name, symbolic tensor) pairs, the tensors from `ancestor` or
+                `keras_model.get_layer(name).output`.
+            image_metas: [B, ·].
+
+        Returns:
+            The arrays under the names given, in order; see `mrcnn.inspection.Inspector`.
+        """
+        if image_metas is None:
+            images, image_metas, _ = self.mold_inputs(images)
+        self._last_shape = tuple(np.shape(images)[1:3])
+        return self._inspector.run_graph(images, image_metas, outputs)
 
 
 def _shorten(names: Sequence[str], shown: int = 6) -> str:

@@ -7,7 +7,9 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import keras
 import pytest
 from PIL import Image
 
@@ -71,6 +73,12 @@ def test_train_then_evaluate(shapes, tmp_path, capsys):
     assert Image.open(run / "detections_val.png").width > 100
     assert "AP50" in capsys.readouterr().out
 
+    # Training goes on in the run with its settings; here nothing is left to do.
+    assert cli.main([*command, "--model", "last"]) == 0
+    out = capsys.readouterr().out
+    assert f"Going on at step {2 * len(weights)}" in out and "Nothing to train" in out
+    assert list(logs.iterdir()) == [run]
+
 
 def test_the_coco_sample_trains_goes_on_and_evaluates(shapes, tmp_path, capsys):
     # The sample has COCO's 80 classes whatever the data set; the year names the files.
@@ -116,6 +124,15 @@ def test_wrong_options_are_clear_errors(shapes, tmp_path, capsys, arguments, mes
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (FloatingPointError, 2)])
+def test_the_exit_status_of_a_run_that_stops(monkeypatch, error, status):
+    def stop(args):
+        raise error
+
+    monkeypatch.setattr(cli, "_demo", stop)
+    assert cli.main(["demo"]) == status
+
+
 def test_a_missing_data_set_is_a_clear_error(tmp_path, capsys):
     assert cli.main(["train", str(tmp_path / "nothing")]) == 2
     assert "instances_train.json" in capsys.readouterr().err
@@ -143,6 +160,23 @@ class TestOptions:
         assert config.EDGE_LOSS_NORM == "l4" and config.EDGE_LOSS_WEIGHT_FACTOR == 0.0625
         assert config.EDGE_LOSS_SMOOTHING_GT and config.EDGE_LOSS_SMOOTHING_PREDICTIONS
         assert config.EDGE_LOSS_WEIGHT_ENTROPY and tuple(config.MASK_SHAPE) == (56, 56)
+
+    def test_the_variants_that_the_paper_tried_beside(self):
+        flags = ["--edge-loss-filters", "roberts", "laplace-4", "--edge-loss-norm", "12.5"]
+        flags += ["--edge-loss-weight-entropy", "exp", "--edge-loss-entropy-divisor", "4"]
+        flags += ["--edge-loss-magnitude", "--uncertainty-weighting"]
+        config = recipe.configure(Config, recipe.settings_of(self.parse(*flags)))
+        assert config.EDGE_LOSS_FILTERS == ("roberts-x", "roberts-y", "laplace-4")
+        assert config.EDGE_LOSS_ENTROPY_DIVISOR == 4 and config.EDGE_LOSS_WEIGHT_ENTROPY == "exp"
+        assert config.EDGE_LOSS_MAGNITUDE and config.UNCERTAINTY_WEIGHTING
+        described = recipe.describe(config)
+        assert "edge agreement: roberts-x, roberts-y, laplace-4; 12.5, factor 1.0" in described
+        assert "EDGE_LOSS_MAGNITUDE=True" in described and "loss is learned" in described
+
+    def test_edge_settings_without_a_filter_are_said_to_do_nothing(self):
+        config = recipe.configure(Config, recipe.settings_of(self.parse("--edge-loss-norm", "l1")))
+        assert "edge agreement: off; no effect has EDGE_LOSS_NORM=l1" in recipe.describe(config)
+        assert recipe.describe(Config()).endswith("edge agreement: off")
 
     def test_steps_scale_the_schedule(self):
         chosen = recipe.stages_of(self.parse("--steps", "16"))
@@ -185,3 +219,22 @@ def test_stages_count_on_from_their_start(monkeypatch):
     chosen = [stages.Stage("heads", 1e-3, 4), stages.Stage("all", 1e-4, 3)]
     model.train_stages(None, None, chosen, start=5)
     assert asked == [(1e-3, 7, "heads"), (1e-4, 9, "all")]
+
+
+def test_layers_can_be_left_out_of_the_start_weights(tmp_path):
+    """Expressions become the names of the layers that they match."""
+    layers = [keras.layers.Dense(1, name=name) for name in ("conv1", "mrcnn_mask_conv1", "fc")]
+    network = keras.Sequential([keras.Input((1,)), *layers])
+    calls = []
+    model = SimpleNamespace(
+        config=Config(),
+        model_dir=tmp_path,
+        keras_model=network,
+        load_weights=lambda path, **options: calls.append((path, options)),
+    )
+    recipe.load_start_weights(model, "a.h5", ["mrcnn_mask.*", "fc"])
+    assert calls == [("a.h5", {"by_name": True, "exclude": ["mrcnn_mask_conv1", "fc"]})]
+    with pytest.raises(ValueError, match="mask_of_nothing"):
+        recipe.load_start_weights(model, "a.h5", ["mask_of_nothing"])
+    recipe.load_start_weights(model, "none", ["mrcnn_mask.*"])
+    assert len(calls) == 1

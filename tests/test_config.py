@@ -78,6 +78,8 @@ def test_the_defaults_are_the_ancestors(name: str):
     value, expected = getattr(Config(), name), DEFAULTS[name]
     if isinstance(expected, (list, tuple)):
         assert list(value) == list(expected)
+        # A list can be compared with a list, and added to one.
+        assert type(value) in (type(expected), np.ndarray)
     else:
         assert value == expected and type(value) is type(expected)
 
@@ -111,11 +113,36 @@ def test_the_image_shape_follows_the_resize_mode(settings: dict, expected: list[
 
 
 @pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, None),
+        ({"IMAGE_SHAPE_GROUPS": []}, ((1024, 1024),)),
+        (
+            {"IMAGE_SHAPE_GROUPS": [[1024, 832], [832, 1024]]},
+            ((832, 1024), (1024, 832), (1024, 1024)),
+        ),
+        (
+            {"IMAGE_SHAPE_GROUPS": "auto"},
+            ((704, 1024), (1024, 704), (768, 1024), (1024, 768), (1024, 1024)),
+        ),
+        ({"IMAGE_SHAPE_GROUPS": "auto", "IMAGE_MAX_DIM": 64}, ((64, 64),)),
+    ],
+)
+def test_groups_of_shapes_have_the_square_beside_them(settings, expected):
+    assert configure(**settings).INPUT_SHAPES == expected
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         {"BACKBONE": "resnet34"},
         {"BACKBONE": 50},
         {"IMAGE_RESIZE_MODE": "stretch"},
+        {"OPTIMIZER": "adagrad"},
+        {"EDGE_LOSS_WEIGHT_FACTOR": -1},
+        {"EDGE_LOSS_ENTROPY_DIVISOR": 0},
+        {"EDGE_LOSS_SMOOTHING_GT": "maybe"},
+        {"UNCERTAINTY_WEIGHTING": "kendall"},
         {"GPU_COUNT": 0},
         {"IMAGES_PER_GPU": 1.5},
         {"STEPS_PER_EPOCH": -1},
@@ -130,15 +157,45 @@ def test_the_image_shape_follows_the_resize_mode(settings: dict, expected: list[
         {"MEAN_PIXEL": [1.0, 2.0]},
         {"RPN_ANCHOR_SCALES": (32, 64)},
         {"LOSS_WEIGHTS": {"mask_loss": 1.0}},
+        {"LOADER_CACHE": True},
+        {"LOADER_CACHE": ""},
+        {"LOADER_CACHE_GB": 0},
+        {"CHECKPOINT_STEPS": 0},
+        {"CHECKPOINT_STEPS": 2.5},
+        {"CHECKPOINT_MINUTES": 0},
+        {"CHECKPOINTS_KEPT": 0},
+        {"CHECKPOINT_DISK_BUDGET": "2GB"},
+        {"CHECKPOINT_METRIC": ""},
+        {"LOSS_SPIKE_FACTOR": 1},
         {"IMAGE_MAX_DIM": 1000},
         {"IMAGE_RESIZE_MODE": "crop", "IMAGE_MIN_DIM": 100},
         {"IMAGE_RESIZE_MODE": "pad64", "IMAGE_PAD_SHAPE": (320, 600)},
+        {"IMAGE_SHAPE_GROUPS": "automatic"},
+        {"IMAGE_SHAPE_GROUPS": [(832, 1000)]},
+        {"IMAGE_SHAPE_GROUPS": [(832, 1088)]},
+        {"IMAGE_SHAPE_GROUPS": [832, 1024]},
+        {"IMAGE_SHAPE_GROUPS": "auto", "IMAGE_RESIZE_MODE": "pad64"},
     ],
     ids=lambda settings: "-".join(settings),
 )
 def test_an_error_names_the_setting_and_both_values(settings: dict):
     name = list(settings)[-1]
     with pytest.raises(ValueError, match=rf"SomeConfig\.{name}: expected .+; received .+\."):
+        configure(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "valid"),
+    [
+        ({"EDGE_LOSS_FILTERS": ["sobel-z"]}, "sobel-x, sobel-y, prewitt-x"),
+        ({"EDGE_LOSS_FILTERS": ["laplace"], "EDGE_LOSS_MAGNITUDE": True}, "sobel, prewitt"),
+        ({"EDGE_LOSS_NORM": "l0"}, "l1, l2, l3"),
+        ({"EDGE_LOSS_NORM": 0.5}, "from 1 to 100"),
+        ({"EDGE_LOSS_WEIGHT_ENTROPY": "sum"}, "'product' or 'exp'"),
+    ],
+)
+def test_an_edge_setting_that_is_unknown_comes_with_those_that_are_valid(settings, valid):
+    with pytest.raises(ValueError, match=rf"SomeConfig\.{list(settings)[-1]}: .*{valid}"):
         configure(**settings)
 
 

@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
 from mrcnn import model as modellib
 from mrcnn.config import LOSS_NAMES
+from mrcnn.data.boxes import norm_boxes
 from mrcnn.data.dataset import Dataset
 from mrcnn.model import MaskRCNN
 from mrcnn.stages import Stage, weighted_layers
@@ -171,6 +173,16 @@ def test_float_images_are_the_same_as_uint8(detector: MaskRCNN):
     assert_same_result(detector.detect([image.astype(np.float32)])[0], detector.detect([image])[0])
 
 
+@pytest.mark.parametrize("image", [picture(64, 64) - 99.7, 250 + picture(64, 64).astype("uint16")])
+def test_values_that_are_no_bytes_reach_the_network_as_they_are(
+    detector: MaskRCNN, image: np.ndarray
+):
+    molded, metas, _ = detector.mold_inputs([image])
+    np.testing.assert_allclose(molded[0], image - detector.config.MEAN_PIXEL, atol=1e-4)
+    expected = detector.detect_molded(molded, metas)[0]
+    assert_same_result(detector.detect([image])[0], expected)
+
+
 def test_verbose_prints_the_images(detector: MaskRCNN, capsys: pytest.CaptureFixture):
     detector.detect([picture(64, 64)], verbose=1)
     assert "(64, 64, 3)" in capsys.readouterr().out
@@ -255,7 +267,9 @@ def test_training_writes_matterports_files(run: Run):
     files = {path.name for path in run.log_dir.iterdir()}
     checkpoints = {f"mask_rcnn_tiny_{epoch:04d}.h5" for epoch in (1, 2)}
     assert checkpoints <= files and "losses.csv" in files
-    events = files - checkpoints - {"losses.csv"}
+    states = {f"step_{step:08d}.state" for step in (2, 4)}
+    assert states <= files
+    events = files - checkpoints - states - {"losses.csv"}
     assert events and all(name.startswith("events.out.tfevents") for name in events)
     assert run.epochs_seen == [0, 1] and run.model.epoch == 2
     assert set(run.history.history) == {*LOSSES, *(f"val_{name}" for name in LOSSES)}
@@ -330,6 +344,154 @@ def test_excluded_layers_keep_their_weights(run: Run, tmp_path: Path):
     assert_same_weights({n: after[n] for n in own}, {n: before[n] for n in own})
     rest = after.keys() - set(own)
     assert_same_weights({n: after[n] for n in rest}, {n: run.weights[n] for n in rest})
+
+
+def read_matterports(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Weights by layer and name, as a plain reader of Matterport's layout finds them."""
+    with h5py.File(path, "r") as file:
+        return {
+            layer.decode(): {
+                name.decode(): np.array(file[layer.decode()][name.decode()])
+                for name in file[layer.decode()].attrs["weight_names"]
+            }
+            for layer in file.attrs["layer_names"]
+        }
+
+
+def test_the_keras_model_writes_matterports_files(run: Run, detector: MaskRCNN, tmp_path: Path):
+    """What the notebook on shapes ends with."""
+    path = tmp_path / "mask_rcnn_shapes.h5"
+    run.model.keras_model.save_weights(str(path))
+    stored = read_matterports(path)
+    assert {"conv1", "ROI", "rpn_model", "mrcnn_mask"} <= stored.keys()
+    assert list(stored["conv1"]) == ["conv1/kernel:0", "conv1/bias:0"]
+    assert "rpn_conv_shared/kernel:0" in stored["rpn_model"] and not stored["ROI"]
+    np.testing.assert_array_equal(stored["conv1"]["conv1/kernel:0"], run.weights["conv1"][0])
+
+    other = MaskRCNN("inference", run.config, tmp_path)
+    other.load_weights(path, by_name=True)
+    assert_same_weights(all_weights(other), run.weights)
+    # The same from inference to training, and by the Keras model's own method.
+    again = tmp_path / "again.h5"
+    other.keras_model.save_weights(again)
+    assert read_matterports(again)["conv1"].keys() == stored["conv1"].keys()
+    for options in ({}, {"by_name": True}):
+        training = MaskRCNN("training", run.config, tmp_path)
+        training.keras_model.load_weights(again, **options)
+        assert_same_weights(all_weights(training), run.weights)
+
+
+def test_the_keras_model_does_not_overwrite_against_its_orders(run: Run, tmp_path: Path):
+    path = tmp_path / "weights.h5"
+    run.model.keras_model.save_weights(path)
+    run.model.keras_model.save_weights(path)
+    with pytest.raises(FileExistsError, match="weights.h5"):
+        run.model.keras_model.save_weights(path, overwrite=False)
+
+
+def test_layers_of_another_shape_can_be_skipped(run: Run, tmp_path: Path):
+    model = MaskRCNN("inference", tiny_config(NUM_CLASSES=5), tmp_path).keras_model
+    path = tmp_path / "weights.h5"
+    run.model.keras_model.save_weights(path)
+    before = model.get_layer("mrcnn_mask").get_weights()
+    with pytest.raises(ValueError, match="mrcnn_mask"):
+        model.load_weights(path, by_name=True)
+    model.load_weights(path, by_name=True, skip_mismatch=True)
+    np.testing.assert_array_equal(model.get_layer("mrcnn_mask").get_weights()[0], before[0])
+    conv = model.get_layer("conv1").get_weights()[0]
+    np.testing.assert_array_equal(conv, run.weights["conv1"][0])
+    with pytest.raises(FileNotFoundError, match="nothing.h5"):
+        model.load_weights(tmp_path / "nothing.h5", by_name=True, skip_mismatch=True)
+
+
+def test_keras_files_stay_keras_files(run: Run, tmp_path: Path):
+    """Names that Keras 3 claims get its layout; a file of Matterport's is known by its inside."""
+    keras_file = tmp_path / "keras.weights.h5"
+    run.model.keras_model.save_weights(keras_file)
+    with h5py.File(keras_file, "r") as file:
+        assert "layer_names" not in file.attrs
+    ours = run.model.save_weights(tmp_path / "ours.weights.h5")
+    for path in (keras_file, ours):
+        model = MaskRCNN("training", run.config, tmp_path)
+        model.keras_model.load_weights(path)
+        assert_same_weights(all_weights(model), run.weights)
+    model.load_weights(keras_file)
+    # A whole model comes back as what it was.
+    run.model.keras_model.save(tmp_path / "whole.keras")
+    whole = keras.saving.load_model(tmp_path / "whole.keras", compile=False)
+    assert type(whole) is type(run.model.keras_model)
+    assert whole.weight_decay == run.config.WEIGHT_DECAY
+    run.model.keras_model.save(tmp_path / "whole.h5")  # as ModelCheckpoint does
+    assert h5py.is_hdf5(tmp_path / "whole.h5")
+
+
+def test_checkpoint_path(run: Run):
+    path = run.model.checkpoint_path
+    assert path.endswith("mask_rcnn_tiny_{epoch:04d}.h5")
+    assert path.format(epoch=2) == run.model.find_last()
+
+
+def test_what_scripts_ask_the_keras_model(run: Run, detector: MaskRCNN):
+    for model in (run.model.keras_model, detector.keras_model):
+        lines = []
+        model.summary(print_fn=lambda text, lines=lines, **_: lines.append(text))
+        assert "rpn_model" in "".join(lines)
+        assert {"input_image", "input_image_meta"} <= {tensor.name for tensor in model.inputs}
+        assert len(model.outputs) > 5
+        assert model.get_layer("ROI").output.shape[-1] == 4
+        assert model.get_layer("rpn_model") in model.layers
+        assert isinstance(model.metrics_names, list)
+    assert {"loss", *LOSS_NAMES[:5]} <= set(run.model.keras_model.metrics_names)
+
+
+# --- A look inside ------------------------------------------------------------------------------
+
+
+def test_run_graph_as_in_the_notebooks(detector: MaskRCNN, capsys: pytest.CaptureFixture):
+    image = picture(50, 64)
+    pillar = detector.keras_model.get_layer("ROI").output
+    result = detector.detect([image])[0]
+    found = detector.run_graph(
+        [image],
+        [
+            ("fpn_p2", detector.keras_model.get_layer("fpn_p2").output),
+            ("refined_anchors", detector.ancestor(pillar, "ROI/refined_anchors:0")),
+            ("detections", detector.keras_model.get_layer("mrcnn_detection").output),
+        ],
+    )
+    assert list(found) == ["fpn_p2", "refined_anchors", "detections"]
+    assert found["fpn_p2"].shape == (1, 16, 16, 16)
+    assert found["refined_anchors"].shape == (1, 100, 4)
+    count = len(result["scores"])
+    np.testing.assert_allclose(found["detections"][0, :count, 5], result["scores"], atol=1e-5)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(found)
+    # Images that are molded already.
+    molded, metas, _ = detector.mold_inputs([image])
+    outputs = [("fpn_p2", detector.keras_model.get_layer("fpn_p2").output)]
+    again = detector.run_graph(molded, outputs, image_metas=metas)
+    np.testing.assert_allclose(again["fpn_p2"], found["fpn_p2"], rtol=1e-4, atol=1e-3)
+    assert detector.ancestor(pillar, "nowhere") is None
+
+
+def test_layers_with_weights(detector: MaskRCNN):
+    layers = detector.get_trainable_layers()
+    assert {"conv1", "rpn_model", "mrcnn_mask"} <= {layer.name for layer in layers}
+    assert detector.find_trainable_layer(layers[0]) is layers[0]
+
+
+def test_anchors_are_those_of_the_last_image(tmp_path: Path):
+    config = tiny_config(IMAGE_RESIZE_MODE="pad64", IMAGE_MAX_DIM=128)
+    model = MaskRCNN("inference", config, tmp_path)
+    assert len(model.anchors) == len(model.get_anchors((128, 128, 3)))
+    outputs = [("conv1", model.keras_model.get_layer("conv1").output)]
+    for run_on in (model.detect, lambda images: model.run_graph(images, outputs)):
+        for size in ((64, 64), (64, 128)):
+            run_on([picture(*size)])
+            found = model.anchors
+            np.testing.assert_allclose(
+                norm_boxes(found, size), model.get_anchors((*size, 3)), atol=1e-6
+            )
+            assert found.max() > 2
 
 
 # The last tests change the run.
