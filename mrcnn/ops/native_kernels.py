@@ -96,28 +96,29 @@ def pyramid_crop(
 
 
 def nms_sorted(boxes: Tensor, valid: Tensor, threshold: float, count: int) -> tuple[Tensor, Tensor]:
-    """Twin of `mrcnn.ops.nms.nms_sorted`."""
+    """Twin of `mrcnn.ops.nms.nms_sorted`.
+
+    TensorFlow's kernel for several classes, with one class: it takes the images of a batch
+    side by side, and a third of the time that its kernel for one image takes.
+    """
     import tensorflow as tf
 
-    rows = boxes.shape[1]
-    # The kernel orders by score: give it the order that the rows already have.
+    batch, rows = boxes.shape[0], boxes.shape[1]
+    # The kernel orders by score and returns scores: give it the order that the rows already
+    # have, from which their numbers follow.
     order = tf.range(rows, 0, -1, dtype=tf.float32)
-    index, found = [], []
-    for image_boxes, image_valid in zip(tf.unstack(boxes), tf.unstack(valid), strict=True):
-        selected, number = tf.raw_ops.NonMaxSuppressionV4(
-            boxes=image_boxes,
-            scores=tf.where(image_valid, order, -1.0),
-            max_output_size=count,
-            iou_threshold=threshold,
-            score_threshold=0.0,
-            pad_to_max_output_size=True,
-        )
-        index.append(selected)
-        found.append(tf.range(count) < number)
-    return (
-        tf.ensure_shape(tf.stack(index), (boxes.shape[0], count)),
-        tf.ensure_shape(tf.stack(found), (boxes.shape[0], count)),
+    selected = tf.raw_ops.CombinedNonMaxSuppression(
+        boxes=boxes[:, :, None],
+        scores=tf.where(valid, order, -1.0)[..., None],
+        max_output_size_per_class=count,
+        max_total_size=count,
+        iou_threshold=threshold,
+        score_threshold=0.0,
+        clip_boxes=False,
     )
+    found = tf.range(count) < selected.valid_detections[:, None]
+    index = tf.where(found, rows - tf.cast(selected.nmsed_scores, tf.int32), 0)
+    return tf.ensure_shape(index, (batch, count)), tf.ensure_shape(found, (batch, count))
 
 
 def nms_overlaps(
