@@ -1,6 +1,6 @@
 """Backend kernels that are faster than their `keras.ops` twins where XLA is not used.
 
-The one place of the package that calls TensorFlow. But for `momentum_step`, none of these
+The one place of the package that calls TensorFlow. But for the optimizer's, none of these
 kernels can be compiled by XLA; `available` says whether a graph may use them. Each has a
 twin of the same meaning, and a test that the two agree.
 """
@@ -181,3 +181,10 @@ def momentum_step(
         use_locking=False,
         use_nesterov=False,
     )
+
+
+def global_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Twin of Keras's global norm: the root of the sum of all squares; XLA has this kernel too."""
+    import tensorflow as tf
+
+    return tf.sqrt(2.0 * tf.add_n([tf.nn.l2_loss(tf.cast(t, tf.float32)) for t in tensors]))
