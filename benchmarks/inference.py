@@ -21,9 +21,10 @@ import keras
 import numpy as np
 
 from benchmarks import limits
-from mrcnn import network, recipe
+from mrcnn import recipe
 from mrcnn.config import BACKBONES, Config
 from mrcnn.data import molding
+from mrcnn.frozen_graph import FrozenGraph
 from mrcnn.model import MaskRCNN
 
 
@@ -47,13 +48,12 @@ def build(args: argparse.Namespace) -> MaskRCNN:
         return MaskRCNN("inference", recipe.configure(Config, settings), folder)
 
 
-def graph_of(model: MaskRCNN, images: list[np.ndarray]) -> tuple[keras.Model, list[np.ndarray]]:
+def graph_of(
+    model: MaskRCNN, images: list[np.ndarray]
+) -> tuple[keras.Model | FrozenGraph, list[np.ndarray]]:
     """The graph that `detect` runs for a batch of images of one size, and its inputs."""
-    config = model.config
-    resized, metas = zip(*(molding.resize_to_input(i, config) for i in images), strict=True)
-    wrapped = network.with_static_shape(
-        model.keras_model, resized[0].shape, config.BATCH_SIZE, config, molded=False
-    )
+    resized, metas = zip(*(molding.resize_to_input(i, model.config) for i in images), strict=True)
+    wrapped = model.detector.graph(resized[0].shape, molded=False)
     return wrapped, [np.stack(resized), np.stack(metas).astype(np.float32)]
 
 
@@ -88,7 +88,7 @@ def main() -> None:
         throughput.append(probe())
         graph.append(limits.timed(lambda: wrapped.predict_on_batch(inputs)))
         whole.append(limits.timed(lambda: model.detect(images)))
-    operations = limits.forward_operations(wrapped)
+    operations = limits.forward_operations(getattr(wrapped, "model", wrapped))
     ratios = [s * t / operations for s, t in zip(graph, throughput, strict=True)]
     print(
         json.dumps(

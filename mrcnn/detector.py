@@ -17,6 +17,8 @@ from mrcnn import network
 from mrcnn.config import Config
 from mrcnn.data import molding
 from mrcnn.data.masks import paste_masks
+from mrcnn.frozen_graph import FrozenGraph
+from mrcnn.ops import native_kernels
 
 # Inference graphs kept, one for each image shape that was met.
 MAX_STATIC_SHAPES = 16
@@ -54,7 +56,7 @@ class Detector:
         self.model = model
         self.config = config
         self.image_shape = tuple(int(side) for side in config.IMAGE_SHAPE[:2])
-        self._static: OrderedDict[tuple, keras.Model] = OrderedDict()
+        self._static: OrderedDict[tuple, keras.Model | FrozenGraph] = OrderedDict()
 
     @property
     def batch_size(self) -> int:
@@ -144,6 +146,27 @@ class Detector:
                 results.append(dict(zip(_RESULT_KEYS, found, strict=True)))
         return results
 
+    def graph(self, image_shape: tuple[int, ...], molded: bool) -> keras.Model | FrozenGraph:
+        """The graph that images of one shape go through; its `predict_on_batch` runs it.
+
+        Args:
+            image_shape: (height, width, channels) of the network's input.
+            molded: the images are float32 and molded already, not uint8.
+        """
+        key, config = (image_shape, molded), self.config
+        if key not in self._static:
+            graph = network.with_static_shape(
+                self.model, image_shape, config.BATCH_SIZE, config, molded
+            )
+            freezes = config.FREEZE_GRAPH and native_kernels.available(config.JIT_COMPILE)
+            if freezes and config.BATCH_SIZE == 1:
+                graph = FrozenGraph(graph)
+            self._static[key] = graph
+            if len(self._static) > MAX_STATIC_SHAPES:
+                self._static.popitem(last=False)
+        self._static.move_to_end(key)
+        return self._static[key]
+
     def _batches(self, images: Iterable[np.ndarray]) -> Iterator[list[tuple[int, Prepared]]]:
         """Resize images one after the other, and group those of one shape.
 
@@ -163,17 +186,10 @@ class Detector:
         """Run the inference graph on up to BATCH_SIZE images of one shape."""
         size = self.config.BATCH_SIZE
         self.image_shape = images.shape[1:3]
-        key = (images.shape[1:], molded)
-        if key not in self._static:
-            self._static[key] = network.with_static_shape(
-                self.model, images.shape[1:], size, self.config, molded
-            )
-            if len(self._static) > MAX_STATIC_SHAPES:
-                self._static.popitem(last=False)
-        self._static.move_to_end(key)
+        graph = self.graph(images.shape[1:], molded)
         missing = size - len(images)
         if missing:  # the graph has one batch size: fill up with the last image
             images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
             metas = np.concatenate([metas, np.repeat(metas[-1:], missing, axis=0)])
-        outputs = self._static[key].predict_on_batch([images, metas.astype(np.float32)])
+        outputs = graph.predict_on_batch([images, metas.astype(np.float32)])
         return [output[: len(output) - missing] for output in outputs]

@@ -19,8 +19,8 @@ _FREE_PREFIXES = ("LOADER_", "CHECKPOINT", "DETECTION_", "LOSS_SPIKE_")
 # BATCH_SIZE is compared in place of its factors, the rate of the stage in place of the setting's.
 _FREE = frozenset(
     (
-        *("NAME", "RUN_NAME", "KEEP_FREED_MEMORY", "POST_NMS_ROIS_INFERENCE"),
-        *("GPU_COUNT", "IMAGES_PER_GPU", "LEARNING_RATE"),
+        *("NAME", "RUN_NAME", "KEEP_FREED_MEMORY", "FREEZE_GRAPH"),
+        *("GPU_COUNT", "IMAGES_PER_GPU", "LEARNING_RATE", "POST_NMS_ROIS_INFERENCE"),
     )
 )
 

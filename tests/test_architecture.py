@@ -21,7 +21,7 @@ LEVELS = (
     ("numpy_names", "__init__", "config", "settings", "edge_filters", "host_memory", "random_seed"),
     ("ops.*",),
     ("layers.*", "losses", "edge_loss", "optimizers"),
-    ("network", "data.*", "datasets.*"),
+    ("network", "frozen_graph", "data.*", "datasets.*"),
     (
         "hdf5",
         "weights",

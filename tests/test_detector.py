@@ -13,7 +13,9 @@ from mrcnn.datasets.shapes import write_shapes
 from mrcnn.detector import Detector
 from mrcnn.evaluation.coco import evaluate_model
 from mrcnn.evaluation.pipeline import ImageError
+from mrcnn.frozen_graph import FrozenGraph
 from mrcnn.model import MaskRCNN
+from mrcnn.ops import native_kernels
 from tests.tiny import tiny_config
 
 GROUPS = {"IMAGE_MIN_DIM": 64, "IMAGE_MAX_DIM": 128, "IMAGE_SHAPE_GROUPS": "auto"}
@@ -137,3 +139,65 @@ def test_an_image_that_cannot_be_detected_in_is_named(grouped, shapes, monkeypat
     monkeypatch.setattr(dataset, "load_image", lambda i: load(i)[..., 0] if i == 2 else load(i))
     with pytest.raises(ImageError, match=r"image 2 \(source .* ValueError: .*expected the shape"):
         evaluate_model(grouped.detector, dataset, truth, progress=False)
+
+
+# --- Constants in the graph -------------------------------------------------------------------
+
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only TensorFlow's graphs are frozen"
+)
+
+
+def detect_both(model: MaskRCNN, frozen: Detector, image: np.ndarray) -> list[list[np.ndarray]]:
+    inputs = [frozen.prepare(image)]
+    arrays = [inputs[0].resized[None], inputs[0].meta[None].astype(np.float32)]
+    return [
+        detector.graph(inputs[0].shape, molded=False).predict_on_batch(arrays)
+        for detector in (model.detector, frozen)
+    ]
+
+
+@on_tensorflow
+def test_a_frozen_graph_gives_the_same_and_sees_new_weights(tmp_path):
+    keras.utils.set_random_seed(2)
+    model = mix_classes(MaskRCNN("inference", tiny_config(IMAGES_PER_GPU=1), tmp_path))
+    frozen = Detector(model.keras_model, tiny_config(IMAGES_PER_GPU=1, FREEZE_GRAPH=True))
+    image = picture(100, 128)
+    earlier = None
+    for change in (
+        lambda weights: weights,
+        lambda weights: [weights[0][:, :, ::-1], *weights[1:]],  # the same values in other places
+        lambda weights: [weights[0], weights[1] + 0.5],
+    ):
+        layer = model.keras_model.get_layer("fpn_p2")
+        layer.set_weights(change(layer.get_weights()))
+        plain, constant = detect_both(model, frozen, image)
+        for expected, found in zip(plain, constant, strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-4)
+        assert earlier is None or np.abs(plain[2] - earlier[2]).max() > 1e-3
+        earlier = plain
+
+
+@on_tensorflow
+def test_a_frozen_graph_is_made_once_while_weights_stay(tmp_path, monkeypatch):
+    config = tiny_config(IMAGES_PER_GPU=1, FREEZE_GRAPH=True)
+    model = MaskRCNN("inference", config, tmp_path)
+    made = []
+    freeze = native_kernels.with_constants
+    monkeypatch.setattr(
+        native_kernels, "with_constants", lambda *given: made.append(given) or freeze(*given)
+    )
+    for _ in range(3):
+        model.detect([picture(90, 128)])
+    assert len(made) == 1
+    norm = model.keras_model.get_layer("bn2a_branch2a")  # folded into its convolution
+    norm.set_weights([weight * 2 for weight in norm.get_weights()])
+    model.detect([picture(90, 128)])
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize("settings", [{"IMAGES_PER_GPU": 2}, {"JIT_COMPILE": True}])
+def test_only_single_images_without_xla_are_frozen(grouped: MaskRCNN, settings):
+    config = tiny_config(**{"IMAGES_PER_GPU": 1, **settings}, FREEZE_GRAPH=True, NUM_CLASSES=4)
+    graph = Detector(grouped.keras_model, config).graph((128, 128, 3), molded=False)
+    assert not isinstance(graph, FrozenGraph)

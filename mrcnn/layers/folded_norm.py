@@ -36,6 +36,11 @@ class FoldsNorm:
         """Take over a frozen normalization of this layer's output."""
         self._norm = weakref.ref(norm)  # not a sublayer: the weights belong to `norm`
 
+    @property
+    def norm(self) -> keras.layers.BatchNormalization | None:
+        """The normalization that this layer takes over where it can."""
+        return None if self._norm is None else self._norm()
+
     def folds(self, output_shape: Sequence[int | None]) -> bool:
         """Whether an output of this shape comes out normalized."""
         positions = output_shape[:-1]
@@ -47,7 +52,7 @@ class FoldsNorm:
     def call(self, inputs: Tensor) -> Tensor:
         if not self.folds(self.compute_output_shape(tuple(inputs.shape))):
             return super().call(inputs)
-        scale, offset = scale_and_offset(self._norm())
+        scale, offset = scale_and_offset(self.norm)
         if self.use_bias:
             offset = offset + ops.cast(self.bias, "float32") * scale
         kernel = ops.cast(self.kernel, "float32") * scale
