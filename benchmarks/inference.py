@@ -2,9 +2,12 @@
 
     python -m benchmarks.inference --image-size 1024
     python -m benchmarks.inference --image-size 1024 --dtype bfloat16
+    python -m benchmarks.inference --image-size 1024 --set FREEZE_GRAPH=True
+    python -m benchmarks.inference --image-size 1024 --found 10
 
 Random weights and a confidence threshold of 0, so that every image has
-DETECTION_MAX_INSTANCES detections to draw masks of. One JSON line: median and best seconds of
+DETECTION_MAX_INSTANCES detections to draw masks of; with --found the threshold is the score of
+that one, as in a photograph with a few objects. One JSON line: median and best seconds of
 the graph and of the whole `detect` (resizing and pasting too), the limit (`benchmarks.limits`)
 and the ratio of the graph to it, the seconds of the first call, and the peak memory.
 """
@@ -28,7 +31,7 @@ from mrcnn.frozen_graph import FrozenGraph
 from mrcnn.model import MaskRCNN
 
 
-def build(args: argparse.Namespace) -> MaskRCNN:
+def build(args: argparse.Namespace, min_confidence: float = 0.0) -> MaskRCNN:
     """A network for inference, as the options ask."""
     settings: dict[str, Any] = {
         "NAME": "benchmark",
@@ -37,7 +40,7 @@ def build(args: argparse.Namespace) -> MaskRCNN:
         "IMAGE_MAX_DIM": args.image_size,
         "IMAGES_PER_GPU": args.batch_size,
         "NUM_CLASSES": args.classes,
-        "DETECTION_MIN_CONFIDENCE": 0.0,
+        "DETECTION_MIN_CONFIDENCE": min_confidence,
         "DETECTION_NMS_THRESHOLD": 0.9,
         **dict(recipe.parse_setting(text) for text in args.set),
     }
@@ -71,14 +74,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_inference_options(parser)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--found", type=int, help="detections (more where scores are equal)")
     args = parser.parse_args()
-    model = build(args)
-    config = model.config
     random = np.random.default_rng(0)
-    size = args.image_size
-    images = [
-        random.integers(0, 256, (size, size, 3)).astype(np.uint8) for _ in range(config.BATCH_SIZE)
-    ]
+    shape = (args.batch_size, args.image_size, args.image_size, 3)
+    images = list(random.integers(0, 256, shape).astype(np.uint8))
+    model = build(args)
+    if args.found:
+        scores = np.sort(model.detect(images)[0]["scores"])
+        model = build(args, float(scores[-args.found]))
     wrapped, inputs = graph_of(model, images)
     first = limits.timed(lambda: wrapped.predict_on_batch(inputs))
     model.detect(images)
@@ -88,15 +92,15 @@ def main() -> None:
         throughput.append(probe())
         graph.append(limits.timed(lambda: wrapped.predict_on_batch(inputs)))
         whole.append(limits.timed(lambda: model.detect(images)))
-    operations = limits.forward_operations(getattr(wrapped, "model", wrapped))
+    found = sum(len(result["scores"]) for result in model.detect(images))
+    operations = limits.forward_operations(getattr(wrapped, "model", wrapped), found)
     ratios = [s * t / operations for s, t in zip(graph, throughput, strict=True)]
     print(
         json.dumps(
             {
                 "benchmark": "inference",
                 "backend": keras.backend.backend(),
-                **vars(args),
-                "detections": len(model.detect(images)[0]["scores"]),
+                **{**vars(args), "found": found},
                 "graph_seconds": round(statistics.median(graph), 3),
                 "best_graph_seconds": round(min(graph), 3),
                 "detect_seconds": round(statistics.median(whole), 3),

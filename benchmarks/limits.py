@@ -28,12 +28,17 @@ PROBE_SHAPE = (8, 64, 64, 256)
 PROBE_REPEATS = 8
 
 
-def forward_operations(model: keras.Model) -> int:
+def forward_operations(model: keras.Model, rois: int | None = None) -> int:
     """Floating-point operations of one forward pass: two for each multiply-add.
 
     Counts convolutions and matrix products, which are all but a thousandth of the work.
+
+    Args:
+        model: with static shapes.
+        rois: of a batch, that the mask head works on, where the graph leaves their number open
+            (`mrcnn.layers.found_slots`).
     """
-    return sum(count for count, _ in _operations(model))
+    return sum(count for count, _ in _operations(model, rois))
 
 
 def step_operations(model: TrainingModel) -> int:
@@ -52,15 +57,20 @@ def step_operations(model: TrainingModel) -> int:
     return total
 
 
-def _operations(model: keras.Model) -> list[tuple[int, Any]]:
+def _operations(model: keras.Model, rois: int | None = None) -> list[tuple[int, Any]]:
     """(operations, kernel variable) of each convolution and product, in the order of the graph."""
     found: list[tuple[int, Any]] = []
 
+    def size(shape: tuple[int | None, ...]) -> int:
+        if None in shape:  # [B, R, ...] or [B · R, ...]
+            shape = (rois, *shape[tuple(shape).index(None) + 1 :])
+        return math.prod(shape)
+
     def by_output(layer: keras.Layer, inputs: Any, outputs: Any) -> int:
-        return 2 * math.prod(outputs.shape) * math.prod(layer.kernel.shape[:-1])
+        return 2 * size(outputs.shape) * math.prod(layer.kernel.shape[:-1])
 
     def by_input(layer: keras.Layer, inputs: Any, outputs: Any) -> int:
-        return 2 * math.prod(inputs.shape[:-1]) * math.prod(layer.kernel.shape)
+        return 2 * size(inputs.shape[:-1]) * math.prod(layer.kernel.shape)
 
     counted = (
         (keras.layers.Conv2D, "convolution_op", by_output),

@@ -23,6 +23,7 @@ from mrcnn.layers.anchors import Anchors
 from mrcnn.layers.box_head import box_head_graph
 from mrcnn.layers.detections import Detections
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
+from mrcnn.layers.found_slots import AllSlots, FoundBoxes
 from mrcnn.layers.fpn import fpn_graph
 from mrcnn.layers.mask_head import mask_head_graph
 from mrcnn.layers.molding import MoldImage, NormalizeBoxes
@@ -270,7 +271,11 @@ def _build_inference(config: Config, model_class: type[keras.Model]) -> keras.Mo
         native=_native(config),
         name="mrcnn_detection",
     )([rois, probabilities, deltas, meta])
-    masks = build_mask_head(detections[..., :4], trunk, meta, config)
+    if _native(config):
+        masks = build_mask_head(FoundBoxes()(detections), trunk, meta, config)
+        masks = AllSlots(config.DETECTION_MAX_INSTANCES)(masks)
+    else:
+        masks = build_mask_head(detections[..., :4], trunk, meta, config)
     outputs = [detections, probabilities, deltas, masks, rois, trunk.rpn_class, trunk.rpn_bbox]
     return model_class([image, meta, anchors], outputs, name="mask_rcnn")
 

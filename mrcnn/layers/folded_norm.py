@@ -42,10 +42,10 @@ class FoldsNorm:
         return None if self._norm is None else self._norm()
 
     def folds(self, output_shape: Sequence[int | None]) -> bool:
-        """Whether an output of this shape comes out normalized."""
+        """Whether an output of this shape comes out normalized; one of open shape does."""
         positions = output_shape[:-1]
         if self._norm is None or any(side is None for side in positions):
-            return False
+            return self._norm is not None
         kernel = math.prod(self.kernel.shape[:-1])
         return math.prod(positions) >= MIN_OUTPUT_TO_KERNEL * kernel
 
