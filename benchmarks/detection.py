@@ -40,6 +40,9 @@ def main() -> None:
     command.add_argument("--backbone", default="resnet50")
     command.add_argument("--image-size", type=int, default=1024)
     command.add_argument("--photograph", type=int, nargs=2, default=(425, 640))
+    command.add_argument(
+        "--found", type=int, help="detections, as in most photographs; default: 100"
+    )
     command.add_argument("--rounds", type=int, default=5)
     command = commands.add_parser("evaluation")
     command.set_defaults(run=evaluation)
@@ -125,12 +128,17 @@ def groups(args: argparse.Namespace) -> None:
     """One network on photographs of one size, padded to the square and to their group."""
     from mrcnn.detector import Detector
 
-    settings = _settings(args, NUM_CLASSES=81, IMAGE_MIN_DIM=min(800, args.image_size))
+    settings = _settings(
+        args,
+        NUM_CLASSES=81,
+        IMAGE_MIN_DIM=min(800, args.image_size),
+        DETECTION_MAX_INSTANCES=args.found,
+    )
+    image = np.random.default_rng(0).integers(0, 256, (*args.photograph, 3)).astype(np.uint8)
     model, configs = _network(settings), {}
     for name, shapes in (("square", None), ("grouped", "auto")):
         configs[name] = _config({**settings, "IMAGE_SHAPE_GROUPS": shapes})
     detectors = {name: Detector(model, config) for name, config in configs.items()}
-    image = np.random.default_rng(0).integers(0, 256, (*args.photograph, 3)).astype(np.uint8)
     seconds = _take_turns(
         {name: lambda d=detector: d.detect([image]) for name, detector in detectors.items()},
         args.rounds,
