@@ -222,7 +222,7 @@ def fingerprint(variables: Sequence[keras.Variable]) -> Callable[[], bytes]:
         flat = [tf.reshape(variable.value, (1, -1)) for variable in variables]
         return tf.concat([tf.fingerprint(values) for values in flat], axis=0)
 
-    return lambda: hashes().numpy().tobytes()
+    return lambda: hashes().numpy().tobytes() if variables else b""
 
 
 def global_norm(tensors: Sequence[Tensor]) -> Tensor:
