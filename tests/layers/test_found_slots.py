@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
+from mrcnn.layers import found_slots
 from mrcnn.layers.found_slots import SLOTS_AT_ONCE, AllSlots, FoundBoxes
 from mrcnn.model import MaskRCNN
 from tests.tiny import tiny_config
@@ -45,24 +46,27 @@ def test_all_that_was_found_and_little_more(counts: list[int]):
     keras.backend.backend() != "tensorflow", reason="elsewhere XLA compiles static shapes"
 )
 @pytest.mark.parametrize("confidence", [0.0, 0.3, 1.0])
-def test_detections_are_those_of_the_graph_of_static_shape(confidence, tmp_path):
-    """JIT_COMPILE chooses the graph in which every slot has a mask."""
+def test_the_masks_are_those_of_all_slots(confidence, tmp_path, monkeypatch):
+    images = list(np.random.default_rng(1).integers(0, 256, (2, 100, 128, 3)).astype(np.uint8))
+    config = tiny_config(
+        DETECTION_MIN_CONFIDENCE=confidence, NUM_CLASSES=4, DETECTION_MAX_INSTANCES=12
+    )
     found = []
-    for compiled in (False, True):
+    for at_once in (found_slots.SLOTS_AT_ONCE, 1000):
+        monkeypatch.setattr(found_slots, "SLOTS_AT_ONCE", at_once)
         keras.utils.set_random_seed(3)
-        config = tiny_config(
-            JIT_COMPILE=compiled, DETECTION_MIN_CONFIDENCE=confidence, NUM_CLASSES=4
-        )
-        model = MaskRCNN("inference", config, tmp_path)
-        names = {layer.name for layer in model.keras_model.layers}
-        assert any("found_boxes" in name for name in names) is not compiled
-        images = np.random.default_rng(1).integers(0, 256, (2, 100, 128, 3)).astype(np.uint8)
-        found.append(model.detect(list(images)))
+        found.append(MaskRCNN("inference", config, tmp_path).detect(images))
     for with_found, with_all in zip(*found, strict=True):
-        assert (len(with_found["scores"]) > 0) is (confidence < 0.9)
-        for name in ("rois", "class_ids"):
+        assert (len(with_found["scores"]) > 0) is (confidence < 1)
+        for name in ("rois", "class_ids", "scores"):
             np.testing.assert_array_equal(with_found[name], with_all[name])
-        np.testing.assert_allclose(with_found["scores"], with_all["scores"], atol=1e-5)
         assert with_found["masks"].shape == with_all["masks"].shape
         differing = (with_found["masks"] != with_all["masks"]).sum()
         assert differing <= 1e-3 * with_all["masks"].size
+
+
+def test_xla_takes_every_slot(tmp_path):
+    model = MaskRCNN("inference", tiny_config(JIT_COMPILE=True), tmp_path)
+    assert not any(isinstance(layer, FoundBoxes) for layer in model.keras_model.layers)
+    slots = model.config.DETECTION_MAX_INSTANCES
+    assert model.keras_model.get_layer("mrcnn_mask").output.shape[1] == slots
