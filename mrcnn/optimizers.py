@@ -85,4 +85,4 @@ class SGD(keras.optimizers.SGD):
         return bool(self.momentum) and not self.nesterov and native_kernels.updates_in_place()
 
     def _clips_by_step(self) -> bool:
-        return self._fused() and bool(self.global_clipnorm) and not self.clipnorm
+        return self._fused() and bool(self.global_clipnorm)

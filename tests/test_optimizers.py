@@ -59,6 +59,19 @@ def test_steps_with_momentum_decay_and_clipping(make: Callable, clip: float | No
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("make", [optimizers.SGD, keras.optimizers.SGD], ids=["ours", "Keras's"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_clipping_does_not_hide_a_gradient_that_is_not_finite(make: Callable, value: float):
+    trained = variables()
+    optimizer = make(RATE, MOMENTUM, global_clipnorm=CLIP)
+    optimizer.build(trained)
+    broken = gradients(0)
+    broken[0][0, 0] = value
+    optimizer.apply(broken, trained)
+    for variable, gradient in zip(trained, broken, strict=True):
+        assert np.isfinite(np.asarray(variable)).all() == (gradient is None)
+
+
 def test_the_gradient_is_that_of_the_loss():
     for variable in variables():
         weight = np.asarray(variable, np.float64)
