@@ -64,7 +64,7 @@ class Config:
     # whose oneDNN convolutions are faster than XLA's (docs/architecture.md).
     JIT_COMPILE: bool | None = None
     # Detect single images a tenth faster on a CPU, for up to 1 GB more memory and some seconds
-    # whenever weights changed: `mrcnn.frozen_graph`. No effect with XLA, JAX or larger batches.
+    # whenever weights changed: `mrcnn.frozen_graph`. With XLA, JAX or batches it warns.
     FREEZE_GRAPH: bool = False
     # "bfloat16" or "float16" (with loss scaling): what the convolutions compute in. Weights, boxes,
     # suppression and losses stay float32. None: Keras's global policy, float32 unless changed.

@@ -6,6 +6,7 @@ different images (`mrcnn.evaluation.pipeline`): `prepare`, `detect_batch`, and p
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -158,14 +159,25 @@ class Detector:
             graph = network.with_static_shape(
                 self.model, image_shape, config.BATCH_SIZE, config, molded
             )
-            freezes = config.FREEZE_GRAPH and native_kernels.available(config.JIT_COMPILE)
-            if freezes and config.BATCH_SIZE == 1:
-                graph = FrozenGraph(graph)
+            if config.FREEZE_GRAPH:
+                graph = self._frozen(graph)
             self._static[key] = graph
             if len(self._static) > MAX_STATIC_SHAPES:
                 self._static.popitem(last=False)
         self._static.move_to_end(key)
         return self._static[key]
+
+    def _frozen(self, graph: keras.Model) -> keras.Model | FrozenGraph:
+        if native_kernels.available(self.config.JIT_COMPILE) and self.config.BATCH_SIZE == 1:
+            return FrozenGraph(graph)
+        warnings.warn(
+            "FREEZE_GRAPH has no effect here: expected TensorFlow without XLA and BATCH_SIZE 1; "
+            f"received the backend {keras.backend.backend()}, JIT_COMPILE "
+            f"{self.config.JIT_COMPILE} and BATCH_SIZE {self.config.BATCH_SIZE}. Set "
+            "IMAGES_PER_GPU = 1, or leave FREEZE_GRAPH out.",
+            stacklevel=2,
+        )
+        return graph
 
     def _batches(self, images: Iterable[np.ndarray]) -> Iterator[list[tuple[int, Prepared]]]:
         """Resize images one after the other, and group those of one shape.

@@ -203,5 +203,6 @@ def test_a_frozen_graph_is_made_once_while_weights_stay(tmp_path, monkeypatch):
 @pytest.mark.parametrize("settings", [{"IMAGES_PER_GPU": 2}, {"JIT_COMPILE": True}])
 def test_only_single_images_without_xla_are_frozen(grouped: MaskRCNN, settings):
     config = tiny_config(**{"IMAGES_PER_GPU": 1, **settings}, FREEZE_GRAPH=True, NUM_CLASSES=4)
-    graph = Detector(grouped.keras_model, config).graph((128, 128, 3), molded=False)
+    with pytest.warns(UserWarning, match="FREEZE_GRAPH has no effect"):
+        graph = Detector(grouped.keras_model, config).graph((128, 128, 3), molded=False)
     assert not isinstance(graph, FrozenGraph)
