@@ -22,8 +22,8 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from mrcnn.data.masks import MASK_THRESHOLD, paste_masks
-from mrcnn.data.run_lengths import encode_in_boxes
-from mrcnn.host_memory import keep_freed_memory
+from mrcnn.data.rle import encode_in_boxes
+from mrcnn.process import keep_freed_memory
 
 
 def main() -> None:
@@ -126,7 +126,7 @@ def _encode_pasted(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) 
 
 def groups(args: argparse.Namespace) -> None:
     """One network on photographs of one size, padded to the square and to their group."""
-    from mrcnn.detector import Detector
+    from mrcnn.inference.detector import Detector
 
     settings = _settings(
         args,
@@ -151,8 +151,8 @@ def groups(args: argparse.Namespace) -> None:
 def evaluation(args: argparse.Namespace) -> None:
     """`evaluate_model` of a detector: with threads, one step at a time, and of a function."""
     from mrcnn.datasets.coco import CocoDataset
-    from mrcnn.detector import Detector
     from mrcnn.evaluation.coco import evaluate_model
+    from mrcnn.inference.detector import Detector
 
     dataset = CocoDataset()
     truth = dataset.load_coco(args.data, args.subset, year=args.year, return_coco=True)
@@ -197,10 +197,10 @@ def _settings(args: argparse.Namespace, **settings: Any) -> dict[str, Any]:
 
 
 def _config(settings: dict[str, Any]) -> Any:
-    from mrcnn import recipe
+    from mrcnn.commands import options as commands_options
     from mrcnn.config import Config
 
-    return recipe.configure(Config, settings)
+    return commands_options.configure(Config, settings)
 
 
 def _network(settings: dict[str, Any]) -> Any:

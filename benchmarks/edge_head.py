@@ -25,10 +25,12 @@ import keras
 import numpy as np
 
 from benchmarks.training_step import random_batch
-from mrcnn import network, recipe, trainer
+from mrcnn import network
+from mrcnn.commands import options
 from mrcnn.config import Config
 from mrcnn.data.loader import Batch
-from mrcnn.host_memory import keep_freed_memory
+from mrcnn.process import keep_freed_memory
+from mrcnn.training import trainer
 
 
 def main() -> None:
@@ -57,7 +59,7 @@ def main() -> None:
     }
     models = {}
     for name, filters in (("plain", ()), ("edge", args.filters)):
-        config = recipe.configure(Config, {**settings, "EDGE_LOSS_FILTERS": filters})
+        config = options.configure(Config, {**settings, "EDGE_LOSS_FILTERS": filters})
         keras.utils.set_random_seed(0)
         models[name] = network.build_training(config)
         trainer.compile_model(models[name], config, 1e-4, 0.9)

@@ -29,11 +29,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as mask_api
 
-from mrcnn import downloads
 from mrcnn.data.images import read_image
 from mrcnn.datasets.cityscapes import CityscapesDataset, read_instance_ids
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.via import read_via_json
+from mrcnn.files import download
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 24, 32  # height and width of the images
@@ -404,7 +404,7 @@ def _write_zip(case: bytes, folder: Path) -> None:
 
 def _read_zip(folder: Path) -> None:
     try:
-        downloads.extract_zip(folder / "archive.zip", folder / "in" / "here", progress=False)
+        download.extract_zip(folder / "archive.zip", folder / "in" / "here", progress=False)
     except OSError as error:
         # The operating system's own errors name the file inside.
         if error.filename is None or "here" not in str(error.filename):
@@ -443,11 +443,11 @@ def _write_settings(case: bytes, folder: Path) -> None:
 
 
 def _read_settings(folder: Path) -> None:
-    from mrcnn import recipe
+    from mrcnn.commands import options as commands_options
 
-    settings = recipe.load_settings(folder / "weights.h5")
+    settings = commands_options.load_settings(folder / "weights.h5")
     try:
-        recipe.configure(recipe.Config, settings)
+        commands_options.configure(commands_options.Config, settings)
     except ValueError as error:  # of the class, which knows no file
         raise ValueError(f"config.json: {error}") from error
 
@@ -473,7 +473,11 @@ TARGETS: dict[str, Target] = {
     "nucleus": Target(IMAGE_BYTES, _write_nucleus, _read_nucleus, "image.png"),
     "zip": Target(archives(), _write_zip, _read_zip, "archive.zip"),
     "settings": Target(
-        mutated_json(SETTINGS_JSON), _write_settings, _read_settings, "config.json", "mrcnn.recipe"
+        mutated_json(SETTINGS_JSON),
+        _write_settings,
+        _read_settings,
+        "config.json",
+        "mrcnn.commands.options",
     ),
     "weights": Target(
         st.deferred(lambda: _weights().WEIGHTS_CASES),

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from hypothesis import strategies as st
 
-from mrcnn import weights
+from mrcnn.weights import matterport
 
 HUGE = 2**40
 
@@ -112,7 +112,7 @@ def weights_bytes() -> tuple[bytes, ...]:
     """The valid files: of Matterport's layout and of Keras 3's."""
     model, _ = network()
     with tempfile.TemporaryDirectory() as folder:
-        weights.save_weights(model, Path(folder, "weights.h5"))
+        matterport.save_weights(model, Path(folder, "weights.h5"))
         model.save_weights(Path(folder, "other.weights.h5"))
         return tuple(Path(folder, n).read_bytes() for n in ("weights.h5", "other.weights.h5"))
 
@@ -143,8 +143,8 @@ def read_weights(folder: Path) -> None:
     model, before = network()
     model.set_weights(before)
     try:
-        weights.load_weights(model, path)
-    except weights.WeightsError:
+        matterport.load_weights(model, path)
+    except matterport.WeightsError:
         for value, kept in zip(model.get_weights(), before, strict=True):
             np.testing.assert_array_equal(value, kept)
         raise

@@ -24,10 +24,10 @@ import keras
 import numpy as np
 
 from benchmarks import limits
-from mrcnn import recipe
+from mrcnn.commands import options
 from mrcnn.config import BACKBONES, Config
 from mrcnn.data import molding
-from mrcnn.frozen_graph import FrozenGraph
+from mrcnn.inference.frozen_graph import FrozenGraph
 from mrcnn.model import MaskRCNN
 
 
@@ -42,13 +42,13 @@ def build(args: argparse.Namespace, min_confidence: float = 0.0) -> MaskRCNN:
         "NUM_CLASSES": args.classes,
         "DETECTION_MIN_CONFIDENCE": min_confidence,
         "DETECTION_NMS_THRESHOLD": 0.9,
-        **dict(recipe.parse_setting(text) for text in args.set),
+        **dict(options.parse_setting(text) for text in args.set),
     }
     if args.dtype != "float32":
         settings["MIXED_PRECISION"] = args.dtype
     keras.utils.set_random_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        return MaskRCNN("inference", recipe.configure(Config, settings), folder)
+        return MaskRCNN("inference", options.configure(Config, settings), folder)
 
 
 def graph_of(

@@ -24,8 +24,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.limits import timed
-from mrcnn.host_memory import keep_freed_memory
 from mrcnn.ops import native_kernels
+from mrcnn.process import keep_freed_memory
 
 # The first step of the row "shapes": candidates of 128 x 128, proposals kept, threshold.
 IMAGES, CANDIDATES, KEPT, THRESHOLD = 8, 4092, 2000, 0.7

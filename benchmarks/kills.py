@@ -128,10 +128,10 @@ def end(folder: Path) -> dict[str, Any]:
     The running means of the losses are no part of the comparison bit by bit: they hang on
     nothing, and TensorFlow adds up a scalar in the order of its threads.
     """
-    from mrcnn import states
+    from mrcnn.checkpoints import state_file
 
     (run,) = folder.iterdir()
-    state, damaged = states.newest_state(run)
+    state, damaged = state_file.newest_state(run)
     assert state is not None and not damaged
     arrays = {
         (group, number): (array.dtype.str, array.shape, array.tobytes())
@@ -150,7 +150,7 @@ def work(folder: Path, args: argparse.Namespace) -> None:
     import keras
 
     from benchmarks import stand_in
-    from mrcnn import recipe
+    from mrcnn.commands import options
     from mrcnn.data.augment import HorizontalFlip
     from mrcnn.model import MaskRCNN
 
@@ -171,7 +171,7 @@ def work(folder: Path, args: argparse.Namespace) -> None:
             "TRAIN_ROIS_PER_IMAGE": 12,
             "EDGE_LOSS_FILTERS": ("sobel-x",),
         }
-    config = recipe.configure(stand_in.StandInConfig, settings)
+    config = options.configure(stand_in.StandInConfig, settings)
     keras.utils.set_random_seed(config.SEED)
     model_class = {"mask-rcnn": MaskRCNN, "stand-in": stand_in.StandIn}[args.network]
     model = model_class("training", config, folder)

@@ -36,7 +36,7 @@ def forward_operations(model: keras.Model, rois: int | None = None) -> int:
     Args:
         model: with static shapes.
         rois: of a batch, that the mask head works on, where the graph leaves their number open
-            (`mrcnn.layers.found_slots`).
+            (`mrcnn.layers.detection_slots`).
     """
     return sum(count for count, _ in _operations(model, rois))
 

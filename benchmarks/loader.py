@@ -38,7 +38,7 @@ from mrcnn.data.images import resize_image
 from mrcnn.data.loader import Batch, Loader, stack_samples
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.shapes import write_shapes
-from mrcnn.host_memory import keep_freed_memory
+from mrcnn.process import keep_freed_memory
 
 SYNTHETIC_IMAGES = 64
 MAX_FLOOR_IMAGES = 64

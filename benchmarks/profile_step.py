@@ -24,7 +24,7 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from benchmarks import inference, training_step
-from mrcnn.host_memory import keep_freed_memory
+from mrcnn.process import keep_freed_memory
 
 # Parts of the network, by what the names of their operations contain; the first that fits.
 PARTS = (

@@ -14,9 +14,9 @@ from keras import ops
 
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
-from mrcnn.losses import LossLayer
+from mrcnn.layers.losses import LossLayer
 from mrcnn.model import MaskRCNN
-from mrcnn.saving import TrainingNetwork
+from mrcnn.weights.keras_api import TrainingNetwork
 
 SIDE = 64  # pixels, of every image
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn import states
+from mrcnn.checkpoints import state_file
 
 ARRAY = 10**6  # values in an array: 4 MB
 
@@ -36,9 +36,9 @@ def main() -> None:
         path = Path(folder, "step.state")
 
         def write() -> None:
-            states.write_state(path, {}, {"model": ((str(n), array) for n in range(count))})
+            state_file.write_state(path, {}, {"model": ((str(n), array) for n in range(count))})
 
-        for name, action in (("write", write), ("read", lambda: states.read_state(path))):
+        for name, action in (("write", write), ("read", lambda: state_file.read_state(path))):
             result |= timed(name, action, args.repeat)
     print(json.dumps(result))
 

@@ -21,11 +21,13 @@ import keras
 import numpy as np
 
 from benchmarks import limits
-from mrcnn import network, recipe, trainer
+from mrcnn import network
+from mrcnn.commands import options
 from mrcnn.config import BACKBONES, Config
 from mrcnn.data.loader import Batch
 from mrcnn.data.molding import compose_image_meta
-from mrcnn.host_memory import keep_freed_memory
+from mrcnn.process import keep_freed_memory
+from mrcnn.training import trainer
 
 ROWS: dict[str, dict[str, Any]] = {
     # The shapes sample: ResNet-50, 128², batch 8, 32 RoIs an image.
@@ -104,7 +106,7 @@ def step_config(args: argparse.Namespace) -> Config:
     given = {
         "NAME": "benchmark",
         **ROWS[args.row],
-        **dict(recipe.parse_setting(text) for text in args.set),
+        **dict(options.parse_setting(text) for text in args.set),
     }
     if args.dtype != "float32":
         given["MIXED_PRECISION"] = args.dtype
@@ -117,7 +119,7 @@ def step_config(args: argparse.Namespace) -> Config:
     ):
         if value:
             given[setting] = value
-    return recipe.configure(Config, given)
+    return options.configure(Config, given)
 
 
 def build(config: Config, layers: str = "all") -> network.TrainingModel:

@@ -23,12 +23,14 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from mrcnn import network, recipe, trainer
+from mrcnn import network
 from mrcnn.ablation.arms import ARMS, Settings, choose
+from mrcnn.commands import options
 from mrcnn.config import Config
 from mrcnn.data.loader import Batch, Loader
 from mrcnn.datasets.coco import CocoDataset
-from mrcnn.edge_filters import FILTERS
+from mrcnn.ops.edge_filters import FILTERS
+from mrcnn.training import trainer
 
 # Beyond the arms: exponents and combinations that the paper does not have.
 MORE: dict[str, Settings] = {
@@ -106,7 +108,7 @@ class Row(NamedTuple):
 def make_config(settings: Mapping[str, Any], image_size: int, num_classes: int) -> Config:
     """The tiny network with a variant's settings."""
     size = {"IMAGE_MIN_DIM": image_size, "IMAGE_MAX_DIM": image_size, "NUM_CLASSES": num_classes}
-    return recipe.configure(Config, {**NETWORK, **size, **settings})
+    return options.configure(Config, {**NETWORK, **size, **settings})
 
 
 def load_batches(dataset: CocoDataset, config: Config, steps: int) -> list[Batch]:

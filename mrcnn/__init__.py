@@ -5,7 +5,7 @@
 
 import os
 
-from mrcnn.numpy_names import restore_numpy_names
+from mrcnn.process import restore_numpy_names
 
 __version__ = "3.0.0"
 

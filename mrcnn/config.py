@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from mrcnn import edge_filters
+from mrcnn.ops import edge_filters
 
 BACKBONES = ("resnet50", "resnet101", "resnet10", "resnet18")
 # In a batch, the value of a mask that stands for a box whose object nobody outlined.
@@ -64,7 +64,7 @@ class Config:
     # whose oneDNN convolutions are faster than XLA's (docs/architecture.md).
     JIT_COMPILE: bool | None = None
     # Detect single images a tenth faster on a CPU, for up to 1 GB more memory and some seconds
-    # whenever weights changed: `mrcnn.frozen_graph`. With XLA, JAX or batches it warns.
+    # whenever weights changed: `mrcnn.inference.frozen_graph`. With XLA, JAX or batches it warns.
     FREEZE_GRAPH: bool = False
     # "bfloat16" or "float16" (with loss scaling): what the convolutions compute in. Weights, boxes,
     # suppression and losses stay float32. None: Keras's global policy, float32 unless changed.
@@ -180,7 +180,7 @@ class Config:
     LOADER_TIMEOUT: float = 60.0
 
     # --- Memory ----------------------------------------------------------------------------------
-    KEEP_FREED_MEMORY: bool = True  # for the whole process; see `mrcnn.host_memory`
+    KEEP_FREED_MEMORY: bool = True  # for the whole process; see `mrcnn.process`
 
     # --- Edge Agreement Head (arXiv 1809.07069) -------------------------------------------------
     EDGE_LOSS_FILTERS: Any = []  # empty: plain Mask R-CNN. E.g. ["sobel-x", "sobel-y"]

@@ -25,8 +25,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mrcnn import edge_filters
-from mrcnn.ops import edges
+from mrcnn.ops import edge_filters, edges
 
 Tensor = Any
 
@@ -42,7 +41,7 @@ class EdgeAgreementLoss(keras.losses.Loss):
     a constant offset inside a map, so add the loss to another one.
 
     Args:
-        filters: a name or names of `mrcnn.edge_filters.FILTERS` or `SHORTHANDS`.
+        filters: a name or names of `mrcnn.ops.edge_filters.FILTERS` or `SHORTHANDS`.
         norm: the exponent p, `"l1"` … `"l5"` or a number from 1 to 100.
         weight_factor: the paper's alpha.
         smoothing_gt: smooth the targets with a 3x3 Gaussian first.

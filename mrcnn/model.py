@@ -1,7 +1,7 @@
 """Matterport's `mrcnn.model`: the network under the names that scripts know.
 
-A door: each concept lives in its own room (`mrcnn.network`, `mrcnn.trainer`,
-`mrcnn.weights`, `mrcnn.inspection`, `mrcnn.data`); this file only lets people in.
+A door: each concept lives in its own room (`mrcnn.network`, `mrcnn.training.trainer`,
+`mrcnn.weights.matterport`, `mrcnn.matterport.inspection`, `mrcnn.data`); this file only lets people in.
 """
 
 from __future__ import annotations
@@ -15,34 +15,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn import (
-    checkpoints,
-    downloads,
-    inspection,
-    network,
-    run_identity,
-    states,
-    trainer,
-    training_state,
-)
+from mrcnn import network
+from mrcnn.checkpoints import folders, identity, state_file, variables
 from mrcnn.config import Config
 from mrcnn.data import molding
 from mrcnn.data.boxes import norm_boxes
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.generator import DataGenerator, data_generator, load_image_gt
-from mrcnn.data.molding import (
-    compose_image_meta,
-    mold_image,
-    parse_image_meta,
-    unmold_image,
-)
-from mrcnn.data.targets import (
-    build_detection_targets,
-    build_rpn_targets,
-    generate_random_rois,
-)
-from mrcnn.detector import Detector
-from mrcnn.graph_api import (
+from mrcnn.data.molding import compose_image_meta, mold_image, parse_image_meta, unmold_image
+from mrcnn.files import download
+from mrcnn.inference.detector import Detector
+from mrcnn.layers.batch_norm import BatchNorm
+from mrcnn.layers.resnet import conv_block, identity_block, resnet_graph
+from mrcnn.layers.rpn import build_rpn_model, rpn_graph
+from mrcnn.matterport import inspection
+from mrcnn.matterport.generator import DataGenerator, data_generator, load_image_gt
+from mrcnn.matterport.graphs import (
     apply_box_deltas_graph,
     batch_pack_graph,
     build_fpn_mask_graph,
@@ -65,21 +52,24 @@ from mrcnn.graph_api import (
     smooth_l1_loss,
     trim_zeros_graph,
 )
-from mrcnn.graph_layers import (
+from mrcnn.matterport.inspection import Inspector, log
+from mrcnn.matterport.layers import (
     DetectionLayer,
     DetectionTargetLayer,
     ProposalLayer,
     PyramidROIAlign,
 )
-from mrcnn.host_memory import keep_freed_memory
-from mrcnn.inspection import Inspector, log
-from mrcnn.layers.batch_norm import BatchNorm
-from mrcnn.layers.resnet import conv_block, identity_block, resnet_graph
-from mrcnn.layers.rpn import build_rpn_model, rpn_graph
-from mrcnn.saving import InferenceNetwork, TrainingNetwork
-from mrcnn.stages import Stage
-from mrcnn.stages import epochs as stage_epochs
-from mrcnn.weights import WeightsReport, load_weights, save_weights
+from mrcnn.matterport.targets import (
+    build_detection_targets,
+    build_rpn_targets,
+    generate_random_rois,
+)
+from mrcnn.process import keep_freed_memory
+from mrcnn.training import trainer
+from mrcnn.training.stages import Stage
+from mrcnn.training.stages import epochs as stage_epochs
+from mrcnn.weights.keras_api import InferenceNetwork, TrainingNetwork
+from mrcnn.weights.matterport import WeightsReport, load_weights, save_weights
 
 __all__ = [
     "BatchNorm",
@@ -159,7 +149,7 @@ class MaskRCNN:
         self._anchors: dict[tuple[int, ...], np.ndarray] = {}
         self.schedule_start: int | None = None
         self._stage_number = 0
-        self._state: states.State | None = None  # of a stage to go on in, until it does
+        self._state: state_file.State | None = None  # of a stage to go on in, until it does
         self._resumed = False
         self.set_log_dir()
 
@@ -177,7 +167,7 @@ class MaskRCNN:
         Raises:
             FileNotFoundError: there is none; the message says where it was looked for.
         """
-        return checkpoints.find_last(self.model_dir, self.config.NAME, self.config.RUN_NAME)
+        return folders.find_last(self.model_dir, self.config.NAME, self.config.RUN_NAME)
 
     def load_weights(
         self,
@@ -224,20 +214,20 @@ class MaskRCNN:
         name, run_name = self.config.NAME, self.config.RUN_NAME
         # This model's own run, if training was stopped in it.
         folder = self.log_dir
-        if not checkpoints.states_in(folder):
-            folder = checkpoints.find_last_run(self.model_dir, name, run_name)
-        state, damaged = states.newest_state(folder)
+        if not folders.states_in(folder):
+            folder = folders.find_last_run(self.model_dir, name, run_name)
+        state, damaged = state_file.newest_state(folder)
         if state is None:
-            epochs = checkpoints.epochs_in(folder)
+            epochs = folders.epochs_in(folder)
             print(f"{folder} holds no state of training: the optimizer starts anew.")
             self.load_weights(os.path.join(folder, epochs[max(epochs)]), by_name=True)
             self._resumed = True
             return
         for message in damaged:
             print(message)
-        training_state.restore(self.keras_model, state, ("model",))
+        variables.restore(self.keras_model, state, ("model",))
         header = state.header
-        self.set_log_dir(checkpoints.checkpoint_path(folder, name, header["epoch"]))
+        self.set_log_dir(folders.checkpoint_path(folder, name, header["epoch"]))
         print(f"Going on at step {header['step']}: {state.path}")
         stage = header["stage"]
         unfinished = header["epoch"] < stage["last_epoch"]
@@ -251,17 +241,17 @@ class MaskRCNN:
 
     def get_imagenet_weights(self) -> str:
         """Path of the ImageNet weights of ResNet-50, downloaded when they are not there."""
-        return downloads.imagenet_weights_path()
+        return download.imagenet_weights_path()
 
     def set_log_dir(self, model_path: str | None = None) -> None:
         """Choose the log folder: that of a checkpoint to go on from, or a new one.
 
         Creates nothing.
         """
-        parsed = checkpoints.parse_checkpoint_path(model_path) if model_path else None
+        parsed = folders.parse_checkpoint_path(model_path) if model_path else None
         if parsed is None:
             self.epoch = 0
-            self.log_dir = checkpoints.new_log_dir(
+            self.log_dir = folders.new_log_dir(
                 self.model_dir, self.config.NAME, self.config.RUN_NAME, datetime.datetime.now()
             )
         else:
@@ -273,7 +263,7 @@ class MaskRCNN:
     # --- Training ---------------------------------------------------------------------
 
     def compile(self, learning_rate: float, momentum: float, steps: int | None = None) -> None:
-        """Give the model a new optimizer; see `mrcnn.trainer.compile_model`."""
+        """Give the model a new optimizer; see `mrcnn.training.trainer.compile_model`."""
         trainer.compile_model(self.keras_model, self.config, learning_rate, momentum, steps)
 
     def set_trainable(
@@ -345,10 +335,10 @@ class MaskRCNN:
             "schedule_start": self.schedule_start or 0,
         }
         if state is not None:
-            run_identity.expect_same(
+            identity.expect_same(
                 state.path, state.header, self.config, train_dataset, val_dataset, stage
             )
-            training_state.restore(self.keras_model, state, ("model", "optimizer"))
+            variables.restore(self.keras_model, state, ("model", "optimizer"))
             self._state = None
         self._resumed = False  # if it is stopped now, the next call may resume it
         history = trainer.fit(
@@ -381,7 +371,7 @@ class MaskRCNN:
 
         Args:
             train_dataset, val_dataset: as in `train`.
-            stages: see `mrcnn.stages`.
+            stages: see `mrcnn.training.stages`.
             start: the epoch at which the first stage begins.
             options: as in `train`, such as `augmentation`.
         """
@@ -471,7 +461,7 @@ class MaskRCNN:
     def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
         """The symbolic tensor of a name among those that `tensor` is computed from, or None.
 
-        The names are those of `mrcnn.inspection`: of layers, with or without what TensorFlow
+        The names are those of `mrcnn.matterport.inspection`: of layers, with or without what TensorFlow
         appended, and of steps such as "ROI/refined_anchors:0".
 
         Args:
@@ -505,7 +495,7 @@ class MaskRCNN:
             image_metas: [B, ·].
 
         Returns:
-            The arrays under the names given, in order; see `mrcnn.inspection.Inspector`.
+            The arrays under the names given, in order; see `mrcnn.matterport.inspection.Inspector`.
         """
         if image_metas is None:
             images, image_metas, _ = self.mold_inputs(images)

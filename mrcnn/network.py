@@ -17,23 +17,23 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from mrcnn import optimizers
 from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.layers.anchors import Anchors
 from mrcnn.layers.box_head import box_head_graph
+from mrcnn.layers.detection_slots import AllSlots, FoundBoxes
 from mrcnn.layers.detections import Detections
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
-from mrcnn.layers.found_slots import AllSlots, FoundBoxes
 from mrcnn.layers.fpn import fpn_graph
+from mrcnn.layers.losses import LossLayer, UncertaintyWeighting, weight_decay
 from mrcnn.layers.mask_head import mask_head_graph
 from mrcnn.layers.molding import MoldImage, NormalizeBoxes
 from mrcnn.layers.proposals import Proposals
 from mrcnn.layers.resnet import resnet_graph
 from mrcnn.layers.rpn import build_rpn_model, rpn_over_pyramid
 from mrcnn.layers.targets import RoiTargets, RpnTargets
-from mrcnn.losses import LossLayer, UncertaintyWeighting, weight_decay
 from mrcnn.ops import native_kernels
 from mrcnn.ops.image_meta import parse_image_meta
+from mrcnn.training import optimizers
 
 Tensor = Any
 

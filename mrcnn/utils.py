@@ -1,6 +1,6 @@
 """Matterport's `mrcnn.utils`: the names that data sets, notebooks and evaluation scripts import.
 
-A door: most names live in `mrcnn.data`, `mrcnn.evaluation` and `mrcnn.downloads`; the few small
+A door: most names live in `mrcnn.data`, `mrcnn.evaluation` and `mrcnn.files.download`; the few small
 ones that have no other use are written here. Importing it loads no Keras. The two functions on
 tensors, `batch_slice` and `box_refinement_graph`, load it when they are called.
 
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from mrcnn.config import Config
-from mrcnn.data.anchors import generate_anchors, generate_pyramid_anchors
 from mrcnn.data.boxes import (
     apply_box_deltas,
     box_refinement,
@@ -30,14 +29,15 @@ from mrcnn.data.boxes import (
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import resize, resize_image
 from mrcnn.data.masks import expand_mask, minimize_mask, resize_mask, unmold_mask
-from mrcnn.downloads import COCO_WEIGHTS_URL as COCO_MODEL_URL
-from mrcnn.downloads import download_trained_weights
-from mrcnn.evaluation.matching import (
+from mrcnn.evaluation.average_precision import (
     compute_ap,
     compute_ap_range,
     compute_matches,
     compute_recall,
 )
+from mrcnn.files.download import COCO_WEIGHTS_URL as COCO_MODEL_URL
+from mrcnn.files.download import download_trained_weights
+from mrcnn.matterport.anchors import generate_anchors, generate_pyramid_anchors
 
 __all__ = [
     "COCO_MODEL_URL",

@@ -21,8 +21,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
-from mrcnn import plots
-from mrcnn.drawing import blend_mask, class_name, draw_instances, to_rgb
+from mrcnn.drawing import notebook
+from mrcnn.drawing.instances import blend_mask, class_name, draw_instances, to_rgb
 
 FIGURE_SIZE = (16, 16)  # inches, Matterport's
 ROI_FIGURE_SIZE = (12, 12)
@@ -59,10 +59,10 @@ def display_images(
         raise ValueError(
             f"Each image needs one title; received {len(images)} images, {len(titles)} titles."
         )
-    size = (GRID_WIDTH, plots.grid_height(images, cols, GRID_WIDTH))
+    size = (GRID_WIDTH, notebook.grid_height(images, cols, GRID_WIDTH))
     figure = plt.figure(figsize=size, layout="constrained")
     style = {"cmap": cmap, "norm": norm, "interpolation": interpolation}
-    axes = plots.draw_grid(figure, images, titles, cols, **style)
+    axes = notebook.draw_grid(figure, images, titles, cols, **style)
     plt.show()
     return axes
 
@@ -110,7 +110,7 @@ def display_top_masks(
 ) -> np.ndarray:
     """Show an image and, class by class, the masks [H, W, N] of the classes that cover most."""
     pictures, titles = [to_rgb(image)], [f"H x W = {image.shape[0]} x {image.shape[1]}"]
-    for class_id, picture in plots.largest_classes(mask, class_ids, limit):
+    for class_id, picture in notebook.largest_classes(mask, class_ids, limit):
         pictures.append(picture)
         titles.append(class_name(class_id, class_names))
     empty = limit + 1 - len(pictures)
@@ -180,7 +180,7 @@ def display_instances(
         show_mask=show_mask,
         show_bbox=show_bbox,
         show_caption=bool(show_caption),
-        font_size=plots.CAPTION_SIZE,
+        font_size=notebook.CAPTION_SIZE,
     )
     ax.set_title(title)
     if created:
@@ -211,7 +211,7 @@ def display_differences(
     """
     truth = (gt_box, gt_class_id, gt_mask)
     predictions = (pred_box, pred_class_id, pred_score, pred_mask)
-    marked = plots.mark_differences(*truth, *predictions, iou_threshold, score_threshold)
+    marked = notebook.mark_differences(*truth, *predictions, iou_threshold, score_threshold)
     return display_instances(
         image,
         class_names=class_names,
@@ -248,7 +248,7 @@ def draw_rois(
     ax, _ = _axes(None, ROI_FIGURE_SIZE)
     ax.set_title(f"Showing {len(chosen)} random RoIs of {count}" if count else "No RoIs")
     colors = random_colors(len(chosen))
-    plots.draw_roi_refinement(
+    notebook.draw_roi_refinement(
         ax, image, rois, refined_rois, mask, class_ids[chosen], class_names, colors
     )
     positives = int(np.count_nonzero(class_ids > 0))
@@ -288,7 +288,7 @@ def draw_boxes(
     visibilities = [1] * count if visibilities is None else visibilities
     ax, created = _axes(ax, ROI_FIGURE_SIZE)
     ax.set_title(title)
-    plots.draw_box_pairs(
+    notebook.draw_box_pairs(
         ax, image, boxes, refined_boxes, masks, captions, visibilities, random_colors(count)
     )
     if created:
@@ -327,7 +327,7 @@ def plot_overlaps(
         threshold: cells above it are marked "match" or, with another class, "wrong".
     """
     ax = plt.subplots(figsize=(12, 10), layout="constrained")[1]
-    plots.draw_overlaps(
+    notebook.draw_overlaps(
         ax, gt_class_ids, pred_class_ids, pred_scores, overlaps, class_names, threshold
     )
     return ax
@@ -344,9 +344,9 @@ def display_table(table: Sequence[Sequence[Any]]) -> None:
     except ImportError:
         pass  # IPython is optional: text does as well
     if shell is not None:
-        display(HTML(plots.html_table(table)))
+        display(HTML(notebook.html_table(table)))
     else:
-        print(plots.text_table(table))
+        print(notebook.text_table(table))
 
 
 def display_weight_stats(model: Any) -> None:
@@ -355,7 +355,7 @@ def display_weight_stats(model: Any) -> None:
     Args:
         model: a `MaskRCNN` or a Keras model.
     """
-    display_table(plots.weight_table(model))
+    display_table(notebook.weight_table(model))
 
 
 def _axes(given: Any, figsize: tuple[float, float]) -> tuple[Axes, bool]:

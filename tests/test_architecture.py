@@ -203,8 +203,9 @@ def test_the_host_side_loads_no_backend():
 
 def test_on_jax_nothing_loads_tensorflow():
     pytest.importorskip("jax")
-    seeded = "from mrcnn.random_seed import set_random_seed; set_random_seed(0)"
+    seeded = "from mrcnn.process import set_random_seed; set_random_seed(0)"
     loaded = loaded_after(
-        f"import mrcnn.model, mrcnn.cli, mrcnn.demo; {seeded}", KERAS_BACKEND="jax"
+        f"import mrcnn.model, mrcnn.commands.cli, mrcnn.commands.demo; {seeded}",
+        KERAS_BACKEND="jax",
     )
     assert "jax" in loaded and "tensorflow" not in loaded

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn.edge_filters import resolve_filters
 from mrcnn.edge_loss import EdgeAgreementLoss
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
+from mrcnn.ops.edge_filters import resolve_filters
 from tests.ops.test_edges import naive_loss
 from tests.support import compiled, gradient
 

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn import losses, network, trainer
+from mrcnn import network
 from mrcnn.config import LOSS_NAMES, Config
+from mrcnn.layers import losses
 from mrcnn.layers.resnet import resnet_graph
 from mrcnn.layers.roi_align import RoiAlign
 from mrcnn.network import TrainingModel
 from mrcnn.ops.indexing import select_class
-from mrcnn.ops.matching import DetectionTargets
-from mrcnn.stages import layer_regex, weighted_layers
+from mrcnn.ops.targets import DetectionTargets
+from mrcnn.training import trainer
+from mrcnn.training.stages import layer_regex, weighted_layers
 from tests.tiny import tiny_batch, tiny_config
 
 BACKEND = keras.backend.backend()

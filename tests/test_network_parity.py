@@ -17,13 +17,15 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn import losses, network, trainer
+from mrcnn import network
 from mrcnn.config import Config
 from mrcnn.data.molding import resize_to_input, unmold_image
+from mrcnn.layers import losses
 from mrcnn.model import MaskRCNN
 from mrcnn.ops.indexing import select_class
-from mrcnn.stages import layer_regex
-from mrcnn.weights import load_weights
+from mrcnn.training import trainer
+from mrcnn.training.stages import layer_regex
+from mrcnn.weights.matterport import load_weights
 
 BACKEND = keras.backend.backend()
 # Config derives these from the others.

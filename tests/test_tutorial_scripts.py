@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn import checkpoints
+from mrcnn.checkpoints import folders
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
 
@@ -109,7 +109,7 @@ def test_look_at_data(folder: Path):
 
 def test_train_find_detect_and_evaluate(folder: Path, weights: Path):
     printed = run("fruit.py", folder)
-    last = Path(checkpoints.find_last(folder / "logs", "fruit"))
+    last = Path(folders.find_last(folder / "logs", "fruit"))
     assert last.name == "mask_rcnn_fruit_0002.h5" and f"{last}" in printed
     assert last.with_name("mask_rcnn_fruit_0001.h5").is_file()
     with h5py.File(folder / "logs" / "mask_rcnn_fruit.h5") as file:  # of keras_model.save_weights
@@ -120,7 +120,7 @@ def test_train_find_detect_and_evaluate(folder: Path, weights: Path):
 
 def test_a_data_set_that_draws_its_images(folder: Path, weights: Path):
     printed = run("shapes.py", folder)
-    last = checkpoints.find_last(folder / "logs", "shapes", "sobel")
+    last = folders.find_last(folder / "logs", "shapes", "sobel")
     assert Path(last).name == "mask_rcnn_shapes_0001.h5"
     assert Path(last).parent.name.startswith("shapes_sobel_")
     assert re.search(r"Detected \d of 2", printed)

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcnn import plots, visualize
+from mrcnn import visualize
 from mrcnn.data.images import read_image
+from mrcnn.drawing import notebook
 
 NAMES = ["BG", "square", "disk"]
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -234,8 +235,8 @@ class TestDisplayDifferences:
         # A shift by one of 18 rows leaves 17 of 19 in common; of 20 rows, 19 of 21.
         assert captions_of(ax) == ["0.60 / 0.90", "0.90 / 0.89"]
         edges = [patch.get_edgecolor()[:3] for patch in ax.patches]
-        assert edges.count(plots.GROUND_TRUTH_COLOR) == 2
-        assert edges.count(plots.PREDICTION_COLOR) == 2
+        assert edges.count(notebook.GROUND_TRUTH_COLOR) == 2
+        assert edges.count(notebook.PREDICTION_COLOR) == 2
         assert not shows
 
     def test_any_order_equal_scores_and_padding(self) -> None:
@@ -310,7 +311,7 @@ class TestDrawBoxes:
         boxes = np.concatenate([BOXES, BOXES[:1]])
         ax = visualize.draw_boxes(IMAGE, boxes, visibilities=[0, 1, 2])
         faint, normal, bold = ax.patches
-        assert faint.get_edgecolor()[:3] == plots.GREY
+        assert faint.get_edgecolor()[:3] == notebook.GREY
         assert faint.get_alpha() < normal.get_alpha() <= bold.get_alpha()
         assert bold.get_linewidth() > normal.get_linewidth()
 
@@ -424,7 +425,9 @@ class TestTables:
             names = [line.split()[0] for line in lines]
             for name in ("conv1/kernel", "rpn_conv_shared/kernel", "mrcnn_mask/bias"):
                 assert names.count(name) == 1
-            assert not any(plots.OVERFLOW in line or plots.DEAD_WEIGHT in line for line in lines)
+            assert not any(
+                notebook.OVERFLOW in line or notebook.DEAD_WEIGHT in line for line in lines
+            )
 
     def test_weight_stats(self, capsys: pytest.CaptureFixture[str]) -> None:
         arrays = {
@@ -446,6 +449,6 @@ class TestTables:
             header, kernel, bias, dead, wild, nan = capsys.readouterr().out.splitlines()
             assert header.split()[0] == "WEIGHT"
             assert kernel.split() == ["conv/kernel", "(1,", "2)", "-1.0000", "+2.0000", "+1.5000"]
-            assert plots.DEAD_WEIGHT in dead and plots.DEAD_WEIGHT not in bias
-            assert plots.OVERFLOW in wild and plots.OVERFLOW in nan
-            assert plots.OVERFLOW not in kernel
+            assert notebook.DEAD_WEIGHT in dead and notebook.DEAD_WEIGHT not in bias
+            assert notebook.OVERFLOW in wild and notebook.OVERFLOW in nan
+            assert notebook.OVERFLOW not in kernel

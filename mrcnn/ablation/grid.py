@@ -30,7 +30,7 @@ from mrcnn.ablation.run import (
     write_json,
 )
 from mrcnn.evaluation.coco import METRIC_NAMES
-from mrcnn.stages import Stage, epochs
+from mrcnn.training.stages import Stage, epochs
 
 GRID_FILE, LOG_FILE = "grid.json", "run.log"
 # The columns of the paper's tables.
@@ -51,7 +51,7 @@ class Grid:
         seeds: each arm is run once with each. Runs of one seed share initial weights and
             batches.
         settings: of all arms, STEPS_PER_EPOCH among them; an arm's own come on top.
-        stages: see `mrcnn.stages`.
+        stages: see `mrcnn.training.stages`.
         model: start weights: "none", or what `mrcnn train --model` takes.
         exclude: layers that start at random all the same, see `recipe.load_start_weights`.
         limit: validation images to evaluate; 0: all.

@@ -58,11 +58,12 @@ def run(folder: Path) -> dict[str, float]:
     Returns:
         The metrics by name, such as `segm/AP` and `boundary/AP`.
     """
-    from mrcnn import recipe, stages
+    from mrcnn.commands import options
     from mrcnn.config import Config
     from mrcnn.data.augment import HorizontalFlip
     from mrcnn.model import MaskRCNN
-    from mrcnn.random_seed import set_random_seed
+    from mrcnn.process import set_random_seed
+    from mrcnn.training import stages
 
     spec = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     started = time.perf_counter()
@@ -70,16 +71,16 @@ def run(folder: Path) -> dict[str, float]:
     val_set, truth = _load(spec, spec["val_subset"])
     base = type("Config", (Config,), {"NAME": "run"})
     settings = {"NUM_CLASSES": train_set.num_classes, **spec["settings"], "SEED": spec["seed"]}
-    config = recipe.configure(base, settings)
+    config = options.configure(base, settings)
     chosen = [stages.Stage(*stage) for stage in spec["stages"]]
-    print(recipe.describe(config, chosen))
+    print(options.describe(config, chosen))
 
     set_random_seed(spec["seed"])
     shutil.rmtree(folder / "logs", ignore_errors=True)  # of an attempt that was cut short
     model = MaskRCNN("training", config, folder / "logs")
-    recipe.load_start_weights(model, spec["model"], spec["exclude"])
+    options.load_start_weights(model, spec["model"], spec["exclude"])
     _share_initial_weights(model, Path(spec["initial_weights"]))
-    recipe.save_settings(config, model.log_dir)
+    options.save_settings(config, model.log_dir)
     model.train_stages(
         train_set,
         val_set,
@@ -90,7 +91,7 @@ def run(folder: Path) -> dict[str, float]:
     trained = time.perf_counter()
     weights = Path(model.find_last())
 
-    detecting = recipe.configure(base, {**settings, **recipe.inference_settings(config)})
+    detecting = options.configure(base, {**settings, **options.inference_settings(config)})
     detector = MaskRCNN("inference", detecting, folder / "logs")
     detector.load_weights(weights, by_name=True)
     metrics = evaluate(
@@ -101,7 +102,7 @@ def run(folder: Path) -> dict[str, float]:
     metrics["seconds/cpu"] = time.process_time()
     shutil.copy(weights.parent / "losses.csv", folder / LOSSES_FILE)
     shutil.copy(weights, folder / "weights.h5")
-    recipe.save_settings(config, folder)  # beside them, for `mrcnn evaluate` and `mrcnn edges`
+    options.save_settings(config, folder)  # beside them, for `mrcnn evaluate` and `mrcnn edges`
     shutil.rmtree(folder / "logs")
     write_json(folder / METRICS_FILE, metrics)
     return metrics
@@ -116,7 +117,7 @@ def evaluate(
     dilation_ratio: float,
 ) -> dict[str, float]:
     """COCO metrics of masks and boxes, and Boundary AP; undefined ones are left out."""
-    from mrcnn import recipe
+    from mrcnn.commands import options
     from mrcnn.evaluation import coco
     from mrcnn.evaluation.boundary import boundary_metrics
 
@@ -129,7 +130,7 @@ def evaluate(
     print(coco.format_table(metrics))
     shown = dataset.image_ids[: limit or None]
     shown = shown[:: max(1, len(shown) // 4)][:4]
-    recipe.draw_page(detector, dataset, shown, folder / "detections.png", 0.5)
+    options.draw_page(detector, dataset, shown, folder / "detections.png", 0.5)
     return {
         f"{kind}/{name}": value
         for kind, values in metrics.items()
@@ -147,7 +148,7 @@ def _share_initial_weights(model: Any, path: Path) -> None:
         model.load_weights(path, by_name=True)
         model.set_log_dir()  # no run to go on from
         return
-    from mrcnn.weights import save_weights
+    from mrcnn.weights.matterport import save_weights
 
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.stem}.{os.getpid()}.h5")

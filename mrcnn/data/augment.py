@@ -8,7 +8,7 @@ generator gives the same result::
 
 The ones below move pixels without interpolating. For another, subclass `Transform`. Augmenters
 of imgaug and of Albumentations are taken wherever a transform is; see
-`mrcnn.data.foreign_augment`.
+`mrcnn.data.augment_adapters`.
 
 Shape letters: H height, W width, C channels, N instances; h, w are (H, W), or the shape of
 mini masks.
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.data import foreign_augment
+from mrcnn.data import augment_adapters
 from mrcnn.data.boxes import extract_bboxes
 
 Moved = tuple[np.ndarray, np.ndarray, np.ndarray | None]
@@ -127,7 +127,7 @@ def as_transform(augmentation: Any) -> Transform:
     """
     if isinstance(augmentation, Transform):
         return augmentation
-    if not isinstance(augmentation, type) and foreign_augment.library_of(augmentation):
+    if not isinstance(augmentation, type) and augment_adapters.library_of(augmentation):
         return ForeignTransform(augmentation)
     raise TypeError(
         f"augmentation: expected None, a mrcnn.data.augment.Transform, such as "
@@ -259,7 +259,7 @@ class ForeignTransform(Transform):
     """
 
     def __init__(self, augmenter: Any) -> None:
-        foreign_augment.check(augmenter)
+        augment_adapters.check(augmenter)
         self.augmenter = augmenter
 
     def __call__(self, image, masks, boxes, rng) -> Moved:
@@ -268,7 +268,7 @@ class ForeignTransform(Transform):
                 f"{_type_name(self.augmenter)}: expected masks of the image's size "
                 f"{image.shape[:2]}; received {masks.shape[:2]}. Augment before making mini masks."
             )
-        image, masks = foreign_augment.apply(self.augmenter, image, masks, rng)
+        image, masks = augment_adapters.apply(self.augmenter, image, masks, rng)
         return image, masks, None if boxes is None else extract_bboxes(masks)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mrcnn.config import IMAGE_SIDE_MULTIPLE, RESIZE_MODES
-from mrcnn.data.image_files import open_image
+from mrcnn.files.image_file import open_image
 
 # Rows are resized in blocks of about this many values: 512 KiB of float32 stay in the cache.
 _BLOCK_VALUES = 1 << 17
@@ -37,7 +37,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not an image that can be read; see
-            `mrcnn.data.image_files.open_image`.
+            `mrcnn.files.image_file.open_image`.
     """
     with open_image(path) as image:
         if image.mode.startswith("I"):  # 16 bits, or 32 that hold 16

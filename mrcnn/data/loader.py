@@ -38,9 +38,9 @@ from mrcnn.data.bad_images import BadImages, Loaded, Work
 from mrcnn.data.cache import make_cache
 from mrcnn.data.sample import Sample, SampleError, describe_image, limit_instances, load_sample
 from mrcnn.data.shape_groups import ShapeGroups, group_shapes
-from mrcnn.data.targets import generate_random_rois
 from mrcnn.data.workers import Call, Deaths, WorkerError, WorkerPool, WorkerProcess
-from mrcnn.host_memory import keep_freed_memory
+from mrcnn.matterport.targets import generate_random_rois
+from mrcnn.process import keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Loader:
     - `input_gt_boxes`: int32 [B, G, 4], pixels (y1, x1, y2, x2), zero in empty slots
     - `input_gt_masks`: uint8 {0, 1} [B, G, h, w], mini masks when USE_MINI_MASK
     - `input_rois`, when USE_RPN_ROIS is off: int32 [B, POST_NMS_ROIS_TRAINING, 4] random pixel
-      boxes, most of them around the objects (`mrcnn.data.targets.generate_random_rois`)
+      boxes, most of them around the objects (`mrcnn.matterport.targets.generate_random_rois`)
 
     Workers start with the first iteration and stay until `close`; use the loader as a context
     manager, or close it. Threads suit reading and NumPy, which let go of Python's lock;

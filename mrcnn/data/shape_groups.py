@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrcnn.data import image_files
 from mrcnn.data.images import square_shape
+from mrcnn.files import image_file
 
 
 class ShapeGroups:
@@ -110,7 +110,7 @@ def image_size(info: dict[str, Any]) -> tuple[int, int]:
     if info.get("height") and info.get("width"):
         return int(info["height"]), int(info["width"])
     try:
-        width, height = image_files.image_size(info["path"])
+        width, height = image_file.image_size(info["path"])
         return height, width
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(

@@ -24,8 +24,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.image_files import image_size, open_image
-from mrcnn.data.limits import MAX_IMAGE_PIXELS, Folder, check_mask_bytes, is_size, load_json
+from mrcnn.files.image_file import image_size, open_image
+from mrcnn.files.untrusted import MAX_IMAGE_PIXELS, Folder, check_mask_bytes, is_size, load_json
 
 SOURCE = "cityscapes"
 # A label's place is its id.

@@ -22,7 +22,6 @@ from pycocotools.coco import COCO
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.instances import Instances
-from mrcnn.data.limits import MAX_IMAGE_PIXELS, Folder, check_mask_bytes, is_size, load_json
 from mrcnn.datasets.segmentation import (
     Annotation,
     Rle,
@@ -34,6 +33,7 @@ from mrcnn.datasets.segmentation import (
     check_structure,
     rle_crop,
 )
+from mrcnn.files.untrusted import MAX_IMAGE_PIXELS, Folder, check_mask_bytes, is_size, load_json
 
 # Two parts of COCO 2014's "val", in json files of their own; their images lie with "val".
 SUBSETS_OF_VAL = ("minival", "valminusminival")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
-from mrcnn.data.limits import is_finite, is_size
+from mrcnn.files.untrusted import is_finite, is_size
 
 Annotation = dict[str, Any]  # an entry of "annotations" in a COCO json
 Rle = dict[str, Any]  # {"size": [H, W], "counts": compressed bytes}

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from skimage.draw import polygon
 
-from mrcnn.data.limits import is_finite, load_json
+from mrcnn.files.untrusted import is_finite, load_json
 
 # The fields of each shape that has an area. Polylines and points have none.
 AREA_SHAPES = {

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from mrcnn.doctor.entries import Subset
+from mrcnn.doctor.annotations import Subset
 from mrcnn.doctor.findings import Finding, Kind, note, report, stops_at_step, warning
 
 EMPTY = warning(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mrcnn.doctor import classes, pictures, shapes, sizes, splits
-from mrcnn.doctor.entries import Subset, find_subset, read_entries
+from mrcnn.doctor import classes, image_files, segmentations, sizes, splits
+from mrcnn.doctor.annotations import Subset, find_subset, read_entries
 from mrcnn.doctor.findings import ERROR, Finding
 
 # Image files a subset whose headers the quick check reads, spread over the subset.
@@ -33,7 +33,7 @@ class Examined:
 
     subset: Subset
     findings: list[Finding] = field(default_factory=list)
-    pictures: splits.Pictures = field(default_factory=list)
+    image_files: splits.Pictures = field(default_factory=list)
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     extents: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), int))
 
@@ -120,11 +120,13 @@ def _look(examined: Examined, config: Any, box_only: bool, jobs: int, progress: 
     """Read every file, rasterize every object."""
     subset = examined.subset
 
-    def look(image: dict[str, Any]) -> tuple[pictures.Picture, shapes.Shapes, sizes.Objects | None]:
-        picture = pictures.look_at(subset, image)
+    def look(
+        image: dict[str, Any],
+    ) -> tuple[image_files.Picture, segmentations.Shapes, sizes.Objects | None]:
+        picture = image_files.look_at(subset, image)
         # Masks of another size than the image's tell nothing, and may be of any size.
         masks = picture.size == (image["height"], image["width"])
-        of_image = shapes.look_at(subset, image, box_only, masks)
+        of_image = segmentations.look_at(subset, image, box_only, masks)
         objects = None
         if picture.size is not None:
             objects = sizes.look_at(subset, image, picture.size, of_image, config)
@@ -155,11 +157,11 @@ def _look_quickly(examined: Examined, config: Any, box_only: bool) -> None:
     subset = examined.subset
     some = subset.images[:: max(1, -(-len(subset.images) // QUICK_IMAGES))]
     for image in some:
-        picture = pictures.look_at(subset, image, pixels=False)
+        picture = image_files.look_at(subset, image, pixels=False)
         examined.pictures.append((image, picture))
         examined.findings += picture.findings
     for image in subset.images:
-        examined.findings += shapes.look_at(subset, image, box_only, masks=False).findings
+        examined.findings += segmentations.look_at(subset, image, box_only, masks=False).findings
         count = len(subset.annotations.get(image["id"], ()))
         placement = sizes.place((image["height"], image["width"]), config)
         examined.findings += sizes.check_count(subset, image, count, config)

@@ -18,12 +18,12 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from mrcnn.datasets.segmentation import POLYGON_MIN_POINTS
-from mrcnn.doctor import pictures, polygons, shapes
-from mrcnn.doctor.entries import Subset, is_id, is_side, same_object, sort_categories
+from mrcnn.doctor import image_files, polygons, segmentations
+from mrcnn.doctor.annotations import Subset, is_id, is_side, same_object, sort_categories
 from mrcnn.doctor.examine import Examination, Examined
 from mrcnn.doctor.findings import ERROR
 
-BOX_FAULTS = (shapes.BOX_MALFORMED, shapes.BOX_CORNERS, shapes.BOX_DISAGREES)
+BOX_FAULTS = (segmentations.BOX_MALFORMED, segmentations.BOX_CORNERS, segmentations.BOX_DISAGREES)
 
 Entry = dict[str, Any]
 
@@ -149,18 +149,18 @@ def _images(examined: Examined, done: Counter[str]) -> list[Entry]:
     return images
 
 
-def _look_again(subset: Subset, entry: Entry) -> pictures.Picture | None:
+def _look_again(subset: Subset, entry: Entry) -> image_files.Picture | None:
     if is_side(entry.get("height")) and is_side(entry.get("width")):
         return None
     path = os.path.normpath(entry["file_name"])
     if os.path.isabs(path) or path.split(os.sep)[0] == os.pardir:
         return None
-    return pictures.look_at(subset, {**entry, "height": 1, "width": 1})
+    return image_files.look_at(subset, {**entry, "height": 1, "width": 1})
 
 
-def _fits(subset: Subset, entry: Entry, picture: pictures.Picture) -> bool:
+def _fits(subset: Subset, entry: Entry, picture: image_files.Picture) -> bool:
     """Whether the annotations of an image are of the size of its file, as far as one can tell."""
-    if any(finding.kind == pictures.SIZE_ROTATED.name for finding in picture.findings):
+    if any(finding.kind == image_files.SIZE_ROTATED.name for finding in picture.findings):
         return False
     height, width = picture.size
     sides = entry.get("height"), entry.get("width")
@@ -178,10 +178,10 @@ def _fits(subset: Subset, entry: Entry, picture: pictures.Picture) -> bool:
             if scaled:
                 return False
             for part in segmentation:
-                if not isinstance(part, list) or not all(map(shapes.is_coordinate, part)):
+                if not isinstance(part, list) or not all(map(segmentations.is_coordinate, part)):
                     continue  # it will be left out
                 corners = np.array(part[: len(part) // 2 * 2], np.float64).reshape(-1, 2)
-                if len(corners) and shapes.position(corners, picture.size) is not None:
+                if len(corners) and segmentations.position(corners, picture.size) is not None:
                     return False
     return True
 
@@ -223,16 +223,18 @@ def _annotation(
     entry = _polygons(entry, size, done)
     if entry is None:
         return None
-    faults, rle = shapes.judge(entry, size, box_only)
+    faults, rle = segmentations.judge(entry, size, box_only)
     kinds = [kind for kind, _ in faults]
-    fatal = next((kind for kind in kinds if kind.severity == ERROR or kind is shapes.EMPTY), None)
+    fatal = next(
+        (kind for kind in kinds if kind.severity == ERROR or kind is segmentations.EMPTY), None
+    )
     if fatal is not None:
         done[f"annotations left out: {fatal.name}"] += 1
         return None
     if any(kind in BOX_FAULTS for kind in kinds):
         entry = {**entry, "bbox": mask_api.toBbox(rle).tolist()}
         done["boxes computed from the mask"] += 1
-    if shapes.AREA_DISAGREES in kinds:
+    if segmentations.AREA_DISAGREES in kinds:
         entry = {**entry, "area": int(mask_api.area(rle))}
         done["areas computed from the mask"] += 1
     return entry
@@ -249,13 +251,13 @@ def _polygons(entry: Entry, size: tuple[int, int], done: Counter[str]) -> Entry 
             done["polygons of too few numbers, or of an odd number, left out"] += 1
             changed = True
             continue
-        if not all(map(shapes.is_coordinate, part)):
+        if not all(map(segmentations.is_coordinate, part)):
             return entry  # `shapes.judge` names the fault
         corners = np.array(part, np.float64).reshape(-1, 2)
-        kind = shapes.position(corners, size)
-        if kind is shapes.COORDINATES:
+        kind = segmentations.position(corners, size)
+        if kind is segmentations.COORDINATES:
             return entry
-        if kind is shapes.OUTSIDE:
+        if kind is segmentations.OUTSIDE:
             corners = polygons.clip(corners, size[1], size[0])
             done["polygons clipped to the image"] += 1
             changed = True

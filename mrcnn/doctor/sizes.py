@@ -16,10 +16,10 @@ from pycocotools import mask as mask_api
 
 from mrcnn.data.images import resize_scale, scaled_size
 from mrcnn.data.sample import place_masks
-from mrcnn.data.targets import RPN_NEGATIVE_IOU, RPN_POSITIVE_IOU
-from mrcnn.doctor.entries import Subset
+from mrcnn.doctor.annotations import Subset
 from mrcnn.doctor.findings import Finding, Kind, report, stops_at_step, warning
-from mrcnn.doctor.shapes import Shapes
+from mrcnn.doctor.segmentations import Shapes
+from mrcnn.matterport.targets import RPN_NEGATIVE_IOU, RPN_POSITIVE_IOU
 
 OVERFLOW = warning(
     *("too-many-objects", "image", "annotations", "at most MAX_GT_INSTANCES = {limit}"),
@@ -134,7 +134,7 @@ def look_at(
     Args:
         subset, image: an entry of `subset.images`.
         size: (height, width) of its file.
-        shapes: of `mrcnn.doctor.shapes.look_at`, with masks.
+        shapes: of `mrcnn.doctor.segmentations.look_at`, with masks.
         config: settings, see `mrcnn.config.Config`.
     """
     placement = place(size, config)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.doctor.entries import Subset
+from mrcnn.doctor.annotations import Subset
 from mrcnn.doctor.findings import Finding, Kind, note, report, warning
-from mrcnn.doctor.pictures import THUMBNAIL, Picture
+from mrcnn.doctor.image_files import THUMBNAIL, Picture
 
 LEAK = warning(
     *("split-leak", "image", "", "a picture that is not in {other}"),

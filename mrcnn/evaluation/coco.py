@@ -23,7 +23,7 @@ from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.run_lengths import Rle, encode_in_boxes
+from mrcnn.data.rle import Rle, encode_in_boxes
 from mrcnn.data.sample import describe_image
 from mrcnn.datasets.coco import coco_api, read_coco_json
 from mrcnn.datasets.segmentation import annotation_to_rle
@@ -37,7 +37,7 @@ Detect = Callable[[list[np.ndarray]], Sequence[Mapping[str, np.ndarray]]]
 
 @runtime_checkable
 class StepwiseDetector(Protocol):
-    """A detector whose steps can overlap, such as `mrcnn.detector.Detector`."""
+    """A detector whose steps can overlap, such as `mrcnn.inference.detector.Detector`."""
 
     @property
     def batch_size(self) -> int:

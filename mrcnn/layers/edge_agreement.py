@@ -8,8 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mrcnn import edge_filters
-from mrcnn.ops import edges
+from mrcnn.ops import edge_filters, edges
 
 Tensor = Any
 
@@ -22,7 +21,7 @@ class EdgeAgreementHead(keras.layers.Layer):
     `mrcnn.ops.edges.roi_edge_agreement` for the formula.
 
     Args:
-        filters: a name or names of `mrcnn.edge_filters.FILTERS` or `SHORTHANDS`.
+        filters: a name or names of `mrcnn.ops.edge_filters.FILTERS` or `SHORTHANDS`.
         norm: the exponent p, `"l1"` … `"l5"` or a number of at least 1.
         weight_factor: the paper's alpha.
         smoothing_gt: smooth the ground-truth masks with a 3x3 Gaussian first.

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mrcnn.ops import matching
+from mrcnn.ops import targets
 
 Tensor = Any
 
@@ -21,7 +21,7 @@ Tensor = Any
 class RpnTargets(keras.layers.Layer):
     """[anchors [B, A, 4], gt_class_ids [B, G], gt_boxes [B, G, 4]] -> (match, deltas).
 
-    See `mrcnn.ops.matching.rpn_targets`. Anchors and boxes have one unit.
+    See `mrcnn.ops.targets.rpn_targets`. Anchors and boxes have one unit.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class RpnTargets(keras.layers.Layer):
     def call(self, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
         anchors, gt_class_ids, gt_boxes = inputs
         noise = keras.random.uniform(anchors.shape[:2], seed=self.random)
-        return matching.rpn_targets(
+        return targets.rpn_targets(
             anchors[0],
             ops.cast(gt_class_ids, "int32"),
             gt_boxes,
@@ -69,7 +69,7 @@ class RpnTargets(keras.layers.Layer):
 class RoiTargets(keras.layers.Layer):
     """[proposals, gt_class_ids, gt_boxes, gt_masks] -> `matching.DetectionTargets`.
 
-    Boxes are normalized. Layer over `mrcnn.ops.matching.detection_targets`, which
+    Boxes are normalized. Layer over `mrcnn.ops.targets.detection_targets`, which
     names the arguments.
     """
 
@@ -94,10 +94,10 @@ class RoiTargets(keras.layers.Layer):
         self.seed = seed
         self.random = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs: list[Tensor]) -> matching.DetectionTargets:
+    def call(self, inputs: list[Tensor]) -> targets.DetectionTargets:
         proposals, gt_class_ids, gt_boxes, gt_masks = inputs
         noise = keras.random.uniform(proposals.shape[:2], seed=self.random)
-        return matching.detection_targets(
+        return targets.detection_targets(
             ops.stop_gradient(proposals),
             ops.cast(gt_class_ids, "int32"),
             gt_boxes,
@@ -111,10 +111,10 @@ class RoiTargets(keras.layers.Layer):
             native=self.native,
         )
 
-    def compute_output_spec(self, inputs: list[Tensor]) -> matching.DetectionTargets:
+    def compute_output_spec(self, inputs: list[Tensor]) -> targets.DetectionTargets:
         batch = inputs[0].shape[0]
         slots = int(self.count * self.positive_ratio)
-        return matching.DetectionTargets(
+        return targets.DetectionTargets(
             rois=keras.KerasTensor((batch, self.count, 4), dtype="float32"),
             class_ids=keras.KerasTensor((batch, self.count), dtype="int32"),
             deltas=keras.KerasTensor((batch, self.count, 4), dtype="float32"),

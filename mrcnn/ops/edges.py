@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from mrcnn.edge_filters import (
+from mrcnn.ops.edge_filters import (
     ENTROPY_DIVISOR,
     FILTERS,
     GAUSSIAN,

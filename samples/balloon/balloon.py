@@ -36,11 +36,11 @@ from tqdm import tqdm
 
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.frames import read_frames, write_frames
-from mrcnn.data.image_files import image_size
 from mrcnn.data.images import read_image
-from mrcnn.data.limits import Folder, check_mask_bytes
+from mrcnn.data.video import read_frames, write_frames
 from mrcnn.datasets.via import read_via_json, region_mask
+from mrcnn.files.image_file import image_size
+from mrcnn.files.untrusted import Folder, check_mask_bytes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT_LOGS_DIR = ROOT / "logs"
@@ -234,7 +234,7 @@ def _batches(frames: Any, size: int) -> Iterator[list[np.ndarray]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
-    from mrcnn import recipe
+    from mrcnn.commands import options
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -252,8 +252,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--image", help="picture to splash")
     parser.add_argument("--video", help="video, GIF or folder of frames to splash")
     parser.add_argument("--output", help="where to write the splash (default: current folder)")
-    recipe.add_schedule_options(parser, default=None)
-    recipe.add_settings_options(parser)
+    options.add_schedule_options(parser, default=None)
+    options.add_settings_options(parser)
     args = parser.parse_args(argv)
     try:
         _train(args) if args.command == "train" else _splash(args)
@@ -264,14 +264,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mrcnn import commands, recipe
+    from mrcnn.commands import options, train
     from mrcnn.data.augment import HorizontalFlip
 
     if not args.dataset:
         raise ValueError("train needs --dataset, the folder with train/ and val/.")
     base = BalloonConfig
     if args.model == "none":  # then everything has to be learned, batch statistics too
-        base = type(recipe.configure(base, {"TRAIN_BN": None}))
+        base = type(options.configure(base, {"TRAIN_BN": None}))
     args.schedule = args.schedule or ("scratch" if args.model == "none" else "paper-160k")
     if args.steps is None and args.scale is None:
         args.steps = DEFAULT_STEPS
@@ -279,11 +279,11 @@ def _train(args: argparse.Namespace) -> None:
     for dataset, subset in ((train_set, "train"), (val_set, "val")):
         dataset.load_balloon(args.dataset, subset)
         dataset.prepare()
-    commands.train(base, args, train_set, val_set, augmentation=HorizontalFlip())
+    train.train(base, args, train_set, val_set, augmentation=HorizontalFlip())
 
 
 def _splash(args: argparse.Namespace) -> None:
-    from mrcnn import recipe
+    from mrcnn.commands import options
     from mrcnn.model import MaskRCNN
 
     if args.model in ("none", "imagenet"):
@@ -292,15 +292,15 @@ def _splash(args: argparse.Namespace) -> None:
         )
     if (args.image is None) == (args.video is None):
         raise ValueError("splash needs one of --image and --video.")
-    given = recipe.settings_of(args)
-    path = recipe.weights_path(args.model, args.logs, recipe.configure(BalloonConfig, given))
+    given = options.settings_of(args)
+    path = options.weights_path(args.model, args.logs, options.configure(BalloonConfig, given))
     if args.model == "coco":
-        settings: dict[str, Any] = {"NUM_CLASSES": recipe.COCO_CLASSES}
+        settings: dict[str, Any] = {"NUM_CLASSES": options.COCO_CLASSES}
     else:
-        settings = recipe.load_settings(path)
+        settings = options.load_settings(path)
     settings |= {"GPU_COUNT": 1, "IMAGES_PER_GPU": 1, **given}
-    config = recipe.configure(BalloonConfig, settings)
-    print(recipe.describe(config))
+    config = options.configure(BalloonConfig, settings)
+    print(options.describe(config))
     model = MaskRCNN("inference", config, args.logs)
     model.load_weights(path, by_name=True)
     detect_and_color_splash(model, args.image, args.video, args.output)

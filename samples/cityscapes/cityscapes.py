@@ -51,7 +51,7 @@ class CityscapesConfig(Config):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
-    from mrcnn import recipe
+    from mrcnn.commands import options
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -82,8 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="draw N training scenes and a quarter as many to validate with into --dataset first, "
         f"of the height --image-size (default {GENERATED_HEIGHT})",
     )
-    recipe.add_schedule_options(parser, default="paper-160k")
-    recipe.add_settings_options(parser)
+    options.add_schedule_options(parser, default="paper-160k")
+    options.add_settings_options(parser)
     parser.epilog = (
         "--image-size is the height of the input here, its width being twice that; images that "
         "are larger are shrunk and padded to a square of that width."
@@ -153,17 +153,17 @@ def _without_size(args: argparse.Namespace) -> argparse.Namespace:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mrcnn import commands, recipe
+    from mrcnn.commands import options, train
     from mrcnn.data.augment import HorizontalFlip
 
     train_set, val_set = _load(args, "train"), _load(args, "val")
-    base = type(recipe.configure(CityscapesConfig, image_settings(train_set, args.image_size)))
+    base = type(options.configure(CityscapesConfig, image_settings(train_set, args.image_size)))
     flip = HorizontalFlip()
-    commands.train(base, _without_size(args), train_set, val_set, augmentation=flip)
+    train.train(base, _without_size(args), train_set, val_set, augmentation=flip)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from mrcnn import recipe
+    from mrcnn.commands import options
     from mrcnn.evaluation import cityscapes, coco
     from mrcnn.evaluation.ground_truth import coco_ground_truth
     from mrcnn.model import MaskRCNN
@@ -171,12 +171,14 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.official:
         cityscapes.official_package()  # not after hours of detecting
     dataset = _load(args, "val", args.limit)
-    given = recipe.settings_of(_without_size(args))
-    weights = recipe.weights_path(args.model, args.logs, recipe.configure(CityscapesConfig, given))
+    given = options.settings_of(_without_size(args))
+    weights = options.weights_path(
+        args.model, args.logs, options.configure(CityscapesConfig, given)
+    )
     settings = {
         "NUM_CLASSES": dataset.num_classes,
         **image_settings(dataset),
-        **recipe.load_settings(weights),
+        **options.load_settings(weights),
         **(image_settings(dataset, args.image_size) if args.image_size else {}),
     }
     if settings["NUM_CLASSES"] != dataset.num_classes:
@@ -184,9 +186,9 @@ def _evaluate(args: argparse.Namespace) -> None:
             f"{weights}: expected weights for the {dataset.num_classes} classes, background "
             f"included, of --classes {args.classes}; they are for {settings['NUM_CLASSES']}."
         )
-    settings |= recipe.inference_settings(recipe.configure(CityscapesConfig, settings))
-    config = recipe.configure(CityscapesConfig, settings | given)
-    print(recipe.describe(config))
+    settings |= options.inference_settings(options.configure(CityscapesConfig, settings))
+    config = options.configure(CityscapesConfig, settings | given)
+    print(options.describe(config))
     model = MaskRCNN("inference", config, args.logs)
     model.load_weights(weights, by_name=True)
 
@@ -205,7 +207,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         cityscapes.write_csv(folder / "cityscapes_val.csv", official)
     # Spread over the data set: neighbors are often alike.
     shown = dataset.image_ids[:: max(1, len(dataset.image_ids) // PICTURES)][:PICTURES]
-    recipe.draw_page(model, dataset, shown, folder / "detections_val.png", MIN_SCORE_DRAWN)
+    options.draw_page(model, dataset, shown, folder / "detections_val.png", MIN_SCORE_DRAWN)
     print(f"Metrics and pictures: {folder}")
 
 

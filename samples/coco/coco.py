@@ -43,7 +43,7 @@ class CocoConfig(Config):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
-    from mrcnn import recipe
+    from mrcnn.commands import options
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -66,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=False,
         help="download the data set into --dataset first",
     )
-    recipe.add_schedule_options(parser, default="paper-160k")
-    recipe.add_settings_options(parser)
+    options.add_schedule_options(parser, default="paper-160k")
+    options.add_settings_options(parser)
     args = parser.parse_args(argv)
     try:
         _train(args) if args.command == "train" else _evaluate(args)
@@ -78,23 +78,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mrcnn import commands
+    from mrcnn.commands import train
     from mrcnn.data.augment import HorizontalFlip
 
     # COCO 2014 is trained on with the part of its validation set that minival leaves.
     train_set, _ = _load(args, "train", *(["valminusminival"] if args.year == "2014" else []))
     val_set, _ = _load(args, _val_subset(args))
-    commands.train(CocoConfig, args, train_set, val_set, augmentation=HorizontalFlip())
+    train.train(CocoConfig, args, train_set, val_set, augmentation=HorizontalFlip())
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from mrcnn import commands, recipe
+    from mrcnn.commands import options, train
 
     dataset, truth = _load(args, _val_subset(args))
-    config = recipe.configure(CocoConfig, recipe.settings_of(args))
-    weights = recipe.weights_path(args.model, args.logs, config)
+    config = options.configure(CocoConfig, options.settings_of(args))
+    weights = options.weights_path(args.model, args.logs, config)
     subset = f"{_val_subset(args)}{args.year}"
-    commands.evaluate(CocoConfig, args, weights, dataset, truth, subset)
+    train.evaluate(CocoConfig, args, weights, dataset, truth, subset)
 
 
 def _val_subset(args: argparse.Namespace) -> str:
@@ -103,13 +103,13 @@ def _val_subset(args: argparse.Namespace) -> str:
 
 def _load(args: argparse.Namespace, *subsets: str) -> tuple[Any, Any]:
     """One data set of all `subsets`, and the ground truth of the last."""
-    from mrcnn import downloads
     from mrcnn.datasets.coco import CocoDataset
+    from mrcnn.files import download
 
     dataset, truth = CocoDataset(), None
     for subset in subsets:
         if args.download:
-            downloads.download_coco(args.dataset, subset, args.year)
+            download.download_coco(args.dataset, subset, args.year)
         truth = dataset.load_coco(args.dataset, subset, year=args.year, return_coco=True)
     dataset.prepare()
     return dataset, truth

@@ -55,7 +55,7 @@ RECIPES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
-    from mrcnn import cli
+    from mrcnn.commands import cli
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -34,9 +34,9 @@ from tqdm import tqdm
 
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.image_files import image_size
 from mrcnn.data.images import read_image
-from mrcnn.data.limits import Folder, check_mask_bytes
+from mrcnn.files.image_file import image_size
+from mrcnn.files.untrusted import Folder, check_mask_bytes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT_LOGS_DIR = ROOT / "logs"
@@ -210,7 +210,7 @@ def save_picture(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from mrcnn.drawing import draw_instances
+    from mrcnn.drawing.instances import draw_instances
 
     height, width = image.shape[:2]
     figure = Figure(figsize=(2 * width / DPI, 2 * height / DPI), dpi=DPI)
@@ -233,7 +233,7 @@ def save_picture(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
-    from mrcnn import recipe
+    from mrcnn.commands import options
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -258,8 +258,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--pictures", type=int, metavar="N", help="of `detect`, at most (default: of each image)"
     )
-    recipe.add_schedule_options(parser, default=None)
-    recipe.add_settings_options(parser)
+    options.add_schedule_options(parser, default=None)
+    options.add_settings_options(parser)
     args = parser.parse_args(argv)
     try:
         {"train": _train, "detect": _detect, "evaluate": _evaluate}[args.command](args)
@@ -270,36 +270,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mrcnn import commands, recipe
+    from mrcnn.commands import options, train
     from mrcnn.data.augment import HorizontalFlip, RandomRotate90, Sequential
 
     base = NucleusConfig
     if args.model == "none":  # then everything has to be learned, batch statistics too
-        base = type(recipe.configure(base, {"TRAIN_BN": None}))
+        base = type(options.configure(base, {"TRAIN_BN": None}))
     args.schedule = args.schedule or ("scratch" if args.model == "none" else "paper-160k")
     if args.steps is None and args.scale is None:
         args.steps = DEFAULT_STEPS
     train_set, val_set = _load(args, args.subset or "train"), _load(args, "val")
     # A nucleus has no upright position.
     augmentation = Sequential([HorizontalFlip(), RandomRotate90()])
-    commands.train(base, args, train_set, val_set, augmentation=augmentation)
+    train.train(base, args, train_set, val_set, augmentation=augmentation)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from mrcnn import commands, recipe
+    from mrcnn.commands import options, train
     from mrcnn.evaluation.ground_truth import coco_ground_truth
 
     subset = args.subset or "val"
     dataset = _load(args, subset)
     truth = coco_ground_truth(dataset, dataset.image_ids[: args.limit or None])
-    config = recipe.configure(NucleusConfig, recipe.settings_of(args))
-    weights = recipe.weights_path(args.model, args.logs, config)
-    commands.evaluate(NucleusConfig, args, weights, dataset, truth, subset)
+    config = options.configure(NucleusConfig, options.settings_of(args))
+    weights = options.weights_path(args.model, args.logs, config)
+    train.evaluate(NucleusConfig, args, weights, dataset, truth, subset)
 
 
 def _detect(args: argparse.Namespace) -> None:
     """Write the submission and the pictures of a subset."""
-    from mrcnn import recipe
+    from mrcnn.commands import options
     from mrcnn.model import MaskRCNN
 
     if args.model in ("none", "imagenet", "coco"):
@@ -308,13 +308,13 @@ def _detect(args: argparse.Namespace) -> None:
         )
     subset = args.subset or "stage1_test"
     dataset = _load(args, subset)
-    given = recipe.settings_of(args)
-    weights = recipe.weights_path(args.model, args.logs, recipe.configure(NucleusConfig, given))
-    config = recipe.configure(NucleusConfig, recipe.load_settings(weights))
-    settings = {**recipe.load_settings(weights), **recipe.inference_settings(config)}
+    given = options.settings_of(args)
+    weights = options.weights_path(args.model, args.logs, options.configure(NucleusConfig, given))
+    config = options.configure(NucleusConfig, options.load_settings(weights))
+    settings = {**options.load_settings(weights), **options.inference_settings(config)}
     settings |= {"DETECTION_MIN_CONFIDENCE": config.DETECTION_MIN_CONFIDENCE, "IMAGES_PER_GPU": 1}
-    config = recipe.configure(NucleusConfig, settings | given)
-    print(recipe.describe(config))
+    config = options.configure(NucleusConfig, settings | given)
+    print(options.describe(config))
     model = MaskRCNN("inference", config, args.logs)
     model.load_weights(weights, by_name=True)
 

@@ -195,7 +195,7 @@ def _class_id(shape: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
-    from mrcnn import recipe
+    from mrcnn.commands import options
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -206,8 +206,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--logs", default=DEFAULT_LOGS_DIR, help="folder of the log folders")
     parser.add_argument("--train-images", type=int, default=500, metavar="N")
     parser.add_argument("--val-images", type=int, default=50, metavar="N")
-    recipe.add_schedule_options(parser, default="scratch")
-    recipe.add_settings_options(parser)
+    options.add_schedule_options(parser, default="scratch")
+    options.add_settings_options(parser)
     args = parser.parse_args(argv)
     try:
         _run(args)
@@ -219,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     """Train, then evaluate the weights on images that the network has not seen."""
-    from mrcnn import commands, recipe
+    from mrcnn.commands import options, train
     from mrcnn.evaluation.ground_truth import coco_ground_truth
 
     base = ShapesConfig
@@ -229,15 +229,15 @@ def _run(args: argparse.Namespace) -> None:
     if args.steps is None and args.scale is None:
         args.steps = DEFAULT_STEPS
     args.limit = 0  # evaluate on all images
-    config = recipe.configure(base, recipe.settings_of(args))
+    config = options.configure(base, options.settings_of(args))
     height, width = config.IMAGE_SHAPE[:2].tolist()
     train_set, val_set = ShapesDataset(seed=config.SEED), ShapesDataset(seed=config.SEED + 1)
     for dataset, count in ((train_set, args.train_images), (val_set, args.val_images)):
         dataset.load_shapes(count, height, width)
         dataset.prepare()
-    weights = commands.train(base, args, train_set, val_set)
+    weights = train.train(base, args, train_set, val_set)
     truth = coco_ground_truth(val_set)
-    commands.evaluate(base, args, weights, val_set, truth, "val")
+    train.evaluate(base, args, weights, val_set, truth, "val")
 
 
 if __name__ == "__main__":

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from mrcnn import recipe
 from mrcnn.ablation.arms import ARMS, BASELINE, GRIDS, choose
+from mrcnn.commands import options
 from mrcnn.config import Config
 
 
 @pytest.mark.parametrize("name", ARMS)
 def test_an_arm_is_a_valid_configuration_of_settings_that_exist(name):
     assert all(hasattr(Config, setting) for setting in ARMS[name])
-    recipe.configure(Config, ARMS[name])
+    options.configure(Config, ARMS[name])
 
 
 @pytest.mark.parametrize("name", GRIDS)

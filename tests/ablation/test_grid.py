@@ -12,11 +12,12 @@ import h5py
 import numpy as np
 import pytest
 
-from mrcnn import cli, recipe
 from mrcnn.ablation import grid as grids
 from mrcnn.ablation.run import ORPHAN_STATUS, WITH_PARENT
+from mrcnn.commands import cli
+from mrcnn.commands import options as commands_options
 from mrcnn.datasets.shapes import write_shapes
-from mrcnn.stages import Stage
+from mrcnn.training.stages import Stage
 
 TINY = [
     *("--backbone", "resnet10", "--image-size", "64", "--batch-size", "2", "--rois", "8"),
@@ -56,7 +57,7 @@ def test_every_run_leaves_its_results(finished):
         assert {"segm/AP", "bbox/AP", "boundary/AP", "seconds/train"} <= metrics.keys()
         assert (folder / "detections.png").stat().st_size > 1000
         assert (folder / "weights.h5").is_file() and not (folder / "logs").exists()
-        assert recipe.load_settings(folder / "weights.h5")["TOP_DOWN_PYRAMID_SIZE"] == 16
+        assert commands_options.load_settings(folder / "weights.h5")["TOP_DOWN_PYRAMID_SIZE"] == 16
     report = (finished / "report.md").read_text()
     assert "2 of 2 runs" in report and "| sobel-l2 |" in report and "Boundary AP" in report
     assert "one seed tells nothing" in report and "CPU hours" in report

@@ -13,11 +13,11 @@ import pytest
 from mrcnn.data.loader import Loader
 from mrcnn.data.sample import Sample, load_sample
 from mrcnn.datasets.coco import CocoDataset
-from mrcnn.doctor import shapes
-from mrcnn.doctor.entries import find_subset
+from mrcnn.doctor import segmentations
+from mrcnn.doctor.annotations import find_subset
+from mrcnn.doctor.catalogue import KINDS
 from mrcnn.doctor.examine import Examination, examine
 from mrcnn.doctor.findings import AT_START, AT_STEP, ERROR
-from mrcnn.doctor.kinds import KINDS
 from tests.doctor.damaged import CASES, damaged
 from tests.doctor.sound import DoctorConfig, noise, sound
 
@@ -91,7 +91,7 @@ def test_a_sound_data_set_has_no_findings(tmp_path):
 
 
 def test_there_is_a_case_for_every_kind():
-    refused = {shapes.REFUSED.name}  # a case of its own, below
+    refused = {segmentations.REFUSED.name}  # a case of its own, below
     assert {case.kinds[0] for case in CASES.values()} | refused == set(BY_NAME)
     assert len(BY_NAME) == len(KINDS) >= 30
 
@@ -147,9 +147,9 @@ def test_what_only_the_reader_refuses_is_found_too(tmp_path, monkeypatch):
         raise ValueError(f"annotations: annotation {annotation['id']}: expected better.")
 
     sound(tmp_path / "data").write()
-    monkeypatch.setattr(shapes, "annotation_to_image_rle", refuse)
+    monkeypatch.setattr(segmentations, "annotation_to_image_rle", refuse)
     findings = check(tmp_path / "data").findings
-    assert {finding.kind for finding in findings} == {shapes.REFUSED.name}
+    assert {finding.kind for finding in findings} == {segmentations.REFUSED.name}
     assert findings[0].received == "annotation 1: expected better"
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mrcnn.doctor import fixes
+from mrcnn.doctor.catalogue import KINDS
 from mrcnn.doctor.examine import examine
-from mrcnn.doctor.kinds import KINDS
 from tests.doctor.damaged import CASES, damaged
 from tests.doctor.sound import Data, DoctorConfig, rle, sound
 from tests.doctor.test_examine import config_of, training_stops

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrcnn.data.anchors import image_anchors
 from mrcnn.data.boxes import compute_overlaps
 from mrcnn.data.sample import load_sample
 from mrcnn.doctor import sizes
 from mrcnn.doctor.examine import examine
+from mrcnn.matterport.anchors import image_anchors
 from tests.doctor.sound import DoctorConfig, noise, sound
 from tests.doctor.test_examine import config_of, load
 

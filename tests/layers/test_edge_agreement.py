@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn import edge_filters
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
-from mrcnn.ops import edges
+from mrcnn.ops import edge_filters, edges
 from tests.support import compiled, gradient
 
 CLASS_IDS = np.array([[2, 0, 1], [0, 0, -3]], np.int32)

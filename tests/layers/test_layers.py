@@ -17,14 +17,14 @@ import pytest
 from keras import ops
 
 import mrcnn.layers
-from mrcnn import losses
+from mrcnn.layers import losses
 from mrcnn.layers.anchors import Anchors
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.class_masks import ClassMasks
+from mrcnn.layers.detection_slots import AllSlots, FoundBoxes
 from mrcnn.layers.detections import Detections
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.layers.folded_norm import FoldingConv2D
-from mrcnn.layers.found_slots import AllSlots, FoundBoxes
 from mrcnn.layers.molding import MoldImage, NormalizeBoxes
 from mrcnn.layers.per_roi import RoiConv2D, RoiConv2DTranspose
 from mrcnn.layers.proposals import Proposals

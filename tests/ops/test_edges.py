@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from mrcnn import edge_filters
-from mrcnn.ops import edges
+from mrcnn.ops import edge_filters, edges
 from tests.support import compiled, gradient
 
 PAIRS = ("sobel", "prewitt", "roberts")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn.data.frames import read_frames, write_frames
+from mrcnn.data.video import read_frames, write_frames
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEIGHT, WIDTH = 48, 64
@@ -221,7 +221,8 @@ def test_train_then_splash(party: Path, tmp_path: Path, capsys: Any) -> None:
 
 
 def test_splash_of_everything_that_coco_knows(tmp_path: Path, monkeypatch: Any) -> None:
-    from mrcnn import model, recipe
+    from mrcnn import model
+    from mrcnn.commands import options
 
     seen = []
 
@@ -234,7 +235,7 @@ def test_splash_of_everything_that_coco_knows(tmp_path: Path, monkeypatch: Any) 
             seen.append(path)
 
     monkeypatch.setattr(model, "MaskRCNN", Fake)
-    monkeypatch.setattr(recipe, "weights_path", lambda name, logs, config: f"{name}.h5")
+    monkeypatch.setattr(options, "weights_path", lambda name, logs, config: f"{name}.h5")
     Image.fromarray(picture(0, (20, 20, 8, 10))).save(tmp_path / "x.png")
     output = str(tmp_path / "y.png")
     arguments = ["--weights", "coco", "--image", str(tmp_path / "x.png"), "--output", output]

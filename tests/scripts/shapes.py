@@ -11,7 +11,10 @@ import mrcnn.model as modellib
 from mrcnn import visualize
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
-from mrcnn.utils import Dataset, compute_ap_range, compute_matches, compute_recall
+from mrcnn.utils import Dataset
+from mrcnn.utils import compute_ap_range
+from mrcnn.utils import compute_matches
+from mrcnn.utils import compute_recall
 
 LOGS = os.path.join(os.getcwd(), "logs")
 WEIGHTS = os.path.join(os.getcwd(), "mask_rcnn_coco.h5")

@@ -1,0 +1,218 @@
+"""Log folders and checkpoint files: Matterport's names, made, read and found.
+
+A run writes into ``MODEL_DIR/<name><YYYYMMDDTHHMM>/``, or, when it has a run name, into
+``MODEL_DIR/<name>_<run>_<YYYYMMDDTHHMM>/``; its weights after an epoch are
+``mask_rcnn_<name>_<epoch:04d>.h5``. `<name>` is the lower-cased `Config.NAME`. The exact states of
+training (`mrcnn.checkpoints.state_file`) lie beside them as ``step_<step:08d>.state``.
+Paths are returned as `str`, as scripts that join them expect.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DATE_FORMAT = "%Y%m%dT%H%M"
+# Epochs are counted from 1 and written with four digits, or more when they need them.
+_CHECKPOINT_FILE = re.compile(r"mask_rcnn_.+_(?P<epoch>\d{4,})\.h5")
+_STATE_FILE = re.compile(r"step_(?P<step>\d{8,})\.state")
+_DATED_FOLDER = re.compile(r"(?P<prefix>.+?)(?P<date>\d{8}T\d{4})")
+_SEPARATORS = re.compile(r"[/\\]+")  # a path may come from another system
+
+
+def new_log_dir(
+    model_dir: str | os.PathLike[str],
+    name: str,
+    run_name: str | None = None,
+    now: datetime.datetime | None = None,
+) -> str:
+    """Return the log folder of a run that starts `now`. Creates nothing.
+
+    Args:
+        model_dir: the folder of all runs.
+        name: `Config.NAME`; lower-cased.
+        run_name: `Config.RUN_NAME`, kept as it is written.
+        now: the start of the run; the current local time by default.
+
+    Raises:
+        ValueError: if `name` or `run_name` cannot be part of a folder's name.
+    """
+    date = (now or datetime.datetime.now()).strftime(DATE_FORMAT)
+    return os.path.join(os.fspath(model_dir), _folder_prefix(name, run_name) + date)
+
+
+def checkpoint_path(log_dir: str | os.PathLike[str], name: str, epoch: int) -> str:
+    """Return the weights file of `epoch` (from 1) in a log folder."""
+    if epoch < 0:
+        raise ValueError(f"epoch: expected a number of at least 0; received {epoch}.")
+    return os.path.join(os.fspath(log_dir), f"mask_rcnn_{_key(name)}_{epoch:04d}.h5")
+
+
+def parse_checkpoint_path(
+    path: str | os.PathLike[str],
+) -> tuple[str, int, datetime.datetime] | None:
+    r"""Take the path of a checkpoint apart.
+
+    The separators may be ``/`` or ``\``, whatever system this runs on.
+
+    Returns:
+        (log folder, epoch, start of the run), or None when the file does not lie in a log folder
+        or is not named as a checkpoint: weights from elsewhere, which begin a new run.
+    """
+    text = os.fspath(path)
+    separators = list(_SEPARATORS.finditer(text))
+    if not separators:
+        return None
+    log_dir, file_name = text[: separators[-1].start()], text[separators[-1].end() :]
+    file_match = _CHECKPOINT_FILE.fullmatch(file_name)
+    folder_match = _DATED_FOLDER.fullmatch(_SEPARATORS.split(log_dir)[-1])
+    date = _parse_date(folder_match["date"]) if folder_match else None
+    if file_match is None or date is None:
+        return None
+    return log_dir, int(file_match["epoch"]), date
+
+
+def find_last(model_dir: str | os.PathLike[str], name: str, run_name: str | None = None) -> str:
+    """Return the newest checkpoint of a configuration.
+
+    The newest folder (by the date in its name) that holds a checkpoint, and there the one of the
+    highest epoch. Folders without a checkpoint are passed over. Only folders of exactly this name
+    and run name count: "shape" does not find the runs of "shapes", nor those with a run name.
+
+    Raises:
+        FileNotFoundError: if there is none; the message tells what was looked for, and where.
+    """
+    folder, epochs = _newest_folder(model_dir, name, run_name, epochs_in)
+    return os.path.join(folder, epochs[max(epochs)])
+
+
+def find_last_run(model_dir: str | os.PathLike[str], name: str, run_name: str | None = None) -> str:
+    """Return the newest log folder of a configuration that holds a checkpoint or a state.
+
+    Raises:
+        FileNotFoundError: if there is none; the message tells what was looked for, and where.
+    """
+    folder, _ = _newest_folder(
+        model_dir, name, run_name, lambda folder: states_in(folder) or epochs_in(folder)
+    )
+    return folder
+
+
+def state_path(log_dir: str | os.PathLike[str], step: int) -> str:
+    """Return the state file of a step (the number of steps done) in a log folder."""
+    return os.path.join(os.fspath(log_dir), f"step_{step:08d}.state")
+
+
+def states_in(log_dir: str | os.PathLike[str]) -> dict[int, str]:
+    """Return the names of the state files in a log folder by their steps; {} without a folder."""
+    return _numbered(log_dir, _STATE_FILE)
+
+
+def epochs_in(log_dir: str | os.PathLike[str]) -> dict[int, str]:
+    """Return the names of the weights files in a log folder by their epochs."""
+    return _numbered(log_dir, _CHECKPOINT_FILE)
+
+
+def remove_unfinished(log_dir: str | os.PathLike[str]) -> list[str]:
+    """Remove what `atomic_path` leaves in a log folder when the process is killed in a write.
+
+    Only for a folder that no other process writes to. Returns the names of the files.
+    """
+    unfinished = sorted(Path(log_dir).glob("*.part"))
+    for path in unfinished:
+        path.unlink()
+    return [path.name for path in unfinished]
+
+
+def _numbered(folder: str | os.PathLike[str], pattern: re.Pattern[str]) -> dict[int, str]:
+    """File names by the number that is the pattern's only group."""
+    if not os.path.isdir(folder):
+        return {}
+    found = (pattern.fullmatch(name) for name in os.listdir(folder))
+    return {int(match[1]): match.string for match in found if match}
+
+
+def _newest_folder(
+    model_dir: str | os.PathLike[str],
+    name: str,
+    run_name: str | None,
+    files_in: Callable[[str], dict[int, str]],
+) -> tuple[str, dict[int, str]]:
+    """The newest log folder in which `files_in` finds files, and these."""
+    root, prefix = Path(model_dir), _folder_prefix(name, run_name)
+    wanted = f"{prefix}<YYYYMMDDTHHMM>/mask_rcnn_*_<epoch>.h5"
+    if not root.is_dir():
+        raise FileNotFoundError(f"No checkpoint {wanted}: the folder {root} does not exist.")
+    folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+    own = [folder for folder in folders if _belongs(folder, prefix)]
+    for folder in reversed(own):
+        if files := files_in(str(root / folder)):
+            return str(root / folder), files
+    seen = f"{len(own)} such folders hold no checkpoint" if own else "no such folder"
+    others = ", ".join(folder for folder in folders[-3:] if folder not in own)
+    raise FileNotFoundError(
+        f"No checkpoint {wanted} in {root}: {seen}"
+        + (f"; other folders there: {others}" if others else "")
+        + ". Check NAME, RUN_NAME and the model folder, or give the path of a weights file."
+    )
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield a temporary name beside `path`; on success, put that file in place of `path`.
+
+    The bytes reach the disk before the name changes, so a run that is killed leaves either the
+    old file or the new one, never half of one. On an error the temporary file is removed. The
+    folder is created if it is not there.
+    """
+    target = Path(path)
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield str(temporary)
+        # Not every system lets a file be synchronized that is open for reading only.
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # the rename itself; elsewhere a folder cannot be opened
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _key(name: str) -> str:
+    if not name or _SEPARATORS.search(name):
+        raise ValueError(
+            f"NAME: expected a text without path separators, which names the log folder; "
+            f"received {name!r}. Set NAME in your Config."
+        )
+    return name.lower()
+
+
+def _folder_prefix(name: str, run_name: str | None) -> str:
+    if not run_name:
+        return _key(name)
+    if _SEPARATORS.search(run_name):
+        raise ValueError(f"RUN_NAME: expected no path separators; received {run_name!r}.")
+    return f"{_key(name)}_{run_name}_"
+
+
+def _belongs(folder: str, prefix: str) -> bool:
+    return folder.startswith(prefix) and _parse_date(folder[len(prefix) :]) is not None
+
+
+def _parse_date(text: str) -> datetime.datetime | None:
+    if not re.fullmatch(r"\d{8}T\d{4}", text):
+        return None
+    try:
+        return datetime.datetime.strptime(text, DATE_FORMAT)
+    except ValueError:  # such as month 13
+        return None

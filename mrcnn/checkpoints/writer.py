@@ -1,0 +1,176 @@
+"""Writes the exact state of training into the log folder: when, with what header, what is kept.
+
+The header of a state holds: `kind`; `step`, the steps done in all; `epoch`, the epochs done;
+`epoch_step`, the steps done in the epoch that is under way (STEPS_PER_EPOCH: only its validation
+is missing); `stage`: layers, learning_rate, momentum, first_epoch and last_epoch, number, and the
+epoch at which the schedule starts; `settings`, `data`, `validation` (`mrcnn.checkpoints.identity`);
+`best`: metric, value and step of the best state so far; `versions`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from mrcnn import __version__
+from mrcnn.checkpoints import folders, identity, state_file, variables
+from mrcnn.checkpoints.state_file import State
+from mrcnn.config import Config
+from mrcnn.data.dataset import Dataset
+
+logger = logging.getLogger(__name__)
+
+
+class StateWriter:
+    """Writes the states of one call of `mrcnn.training.trainer.fit`.
+
+    Args:
+        model: compiled.
+        config: settings.
+        train_dataset, val_dataset: what it trains on.
+        log_dir: folder of the run.
+        stage: see the module; of JSON's types.
+
+    Raises:
+        ValueError: the disk budget has no room for two states.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        config: Config,
+        train_dataset: Dataset,
+        val_dataset: Dataset | None,
+        log_dir: str | os.PathLike[str],
+        stage: Mapping[str, Any],
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.log_dir = Path(log_dir)
+        self.metric = config.CHECKPOINT_METRIC or ("val_loss" if val_dataset else "loss")
+        self.best: dict[str, Any] | None = None
+        self.header = {
+            "kind": "state",
+            "stage": dict(stage),
+            "settings": identity.settings_of(config),
+            "data": identity.data_of(train_dataset),
+            "validation": identity.data_of(val_dataset),
+            "steps_per_epoch": config.STEPS_PER_EPOCH,
+            "versions": {
+                "mrcnn": __version__,
+                "keras": keras.__version__,
+                "backend": keras.backend.backend(),
+                "dtype_policy": keras.config.dtype_policy().name,
+            },
+        }
+        self.size = state_file.expected_size(variables.values_of(model))
+        state_file.check_budget(self.size, config.CHECKPOINT_DISK_BUDGET)
+        self._written: tuple[int, int] | None = None
+        self._last_time = time.monotonic()
+
+    def begin(self, step: int, state: State | None) -> None:
+        """Prepare the folder for training from a step on.
+
+        What killed processes left of files is removed. Without a state to go on from, the start
+        is written as one, so that a run can be resumed from its first step on. States of later
+        steps belong to what is now trained anew: they get another name.
+        """
+        removed = folders.remove_unfinished(self.log_dir)
+        if removed:
+            logger.info("Removed unfinished files of a killed run: %s.", ", ".join(removed))
+        if state is None:
+            self.best = self._best_before(step)
+            epoch, epoch_step = divmod(step, self.config.STEPS_PER_EPOCH)
+            self.write(epoch, epoch_step)
+        else:
+            self.best = state.header["best"]
+            self._written = (state.header["epoch"], state.header["epoch_step"])
+        for later, name in folders.states_in(self.log_dir).items():
+            if later > step:
+                path = self.log_dir / name
+                os.replace(path, path.with_name(f"{name}.unused"))
+                logger.warning(
+                    "%s: training goes on from step %d, so this state is renamed to %s.unused.",
+                    *(path, step, name),
+                )
+
+    def _best_before(self, step: int) -> dict[str, Any] | None:
+        """The best state of the stages before this one, which may be in the folder."""
+        try:
+            before, _ = state_file.newest_state(self.log_dir, up_to=step)
+        except state_file.StateError as error:
+            logger.warning("The best state so far is forgotten: %s", error)
+            return None
+        return before.header["best"] if before else None
+
+    def is_due(self, step: int) -> bool:
+        """Whether steps or minutes ask for a state before this step."""
+        steps, minutes = self.config.CHECKPOINT_STEPS, self.config.CHECKPOINT_MINUTES
+        if steps is not None and step % steps == 0:
+            return True
+        return minutes is not None and time.monotonic() - self._last_time >= 60 * minutes
+
+    def write(
+        self, epoch: int, epoch_step: int, instead: Mapping[int, np.ndarray] | None = None
+    ) -> str:
+        """Write the state, unless the newest one is the same, and delete what need not stay.
+
+        Args:
+            epoch: epochs done.
+            epoch_step: steps done in the epoch under way.
+            instead: see `mrcnn.checkpoints.variables.values_of`.
+
+        Returns:
+            The path.
+
+        Raises:
+            OSError: the disk is full; nothing was deleted.
+            NonFiniteWeightsError: the weights are not finite; nothing was written.
+        """
+        step = epoch * self.config.STEPS_PER_EPOCH + epoch_step
+        path = folders.state_path(self.log_dir, step)
+        if self._written == (epoch, epoch_step):
+            return path
+        variables.synchronize(self.model)
+        state_file.check_free_space(self.log_dir, self.size)
+        position = {"step": step, "epoch": epoch, "epoch_step": epoch_step}
+        header = {**self.header, **position, "best": self.best}
+        state_file.write_state(path, header, variables.values_of(self.model, instead))
+        self._written = (epoch, epoch_step)
+        self._last_time = time.monotonic()
+        best_step = self.best["step"] if self.best else None
+        budget = self.config.CHECKPOINT_DISK_BUDGET
+        state_file.remove_old(self.log_dir, self.config.CHECKPOINTS_KEPT, best_step, budget)
+        return path
+
+    def write_epoch(self, epoch: int, logs: Mapping[str, float]) -> str:
+        """Write the state at the end of an epoch, counted from 0, and note if it is the best.
+
+        Raises:
+            ValueError: the logs lack CHECKPOINT_METRIC; the state was written.
+        """
+        value = logs.get(self.metric)
+        better = False
+        if value is not None and math.isfinite(value):
+            lower = self.metric.endswith("loss")
+            # Another metric than before begins anew.
+            old = self.best if self.best and self.best["metric"] == self.metric else None
+            better = old is None or (value < old["value"] if lower else value > old["value"])
+        if better:
+            step = (epoch + 1) * self.config.STEPS_PER_EPOCH
+            self.best = {"metric": self.metric, "value": float(value), "step": step}
+        path = self.write(epoch + 1, 0)
+        if value is None:
+            raise ValueError(
+                f"CHECKPOINT_METRIC: expected one of {sorted(logs)}; received {self.metric!r}. "
+                f"The state of the epoch is safe: {path}."
+            )
+        return path

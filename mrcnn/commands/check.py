@@ -1,0 +1,122 @@
+"""The command `mrcnn check`: what is wrong with a data set, and what training does about it.
+
+Heavy modules are imported where they are used, so that `mrcnn --help` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mrcnn.config import Config
+from mrcnn.runs.settings import parse_setting
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `check` to the commands of `mrcnn`."""
+    parser = subparsers.add_parser(
+        "check",
+        help="look for faults in a data set in COCO's layout",
+        description="Look for faults in a data set, and say what training does about each. "
+        "Exit status 0: nothing that stops training; 1: something that does; 2: wrong options.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("dataset", help="folder with annotations/instances_SUBSET[YEAR].json")
+    parser.add_argument("--year", default="", help="in the data set's file names")
+    parser.add_argument("--train-subset", default="train", metavar="SUBSET")
+    parser.add_argument(
+        "--val-subset", default="val", metavar="SUBSET", help='"": there is none (default: val)'
+    )
+    parser.add_argument(
+        "--box-only", action="store_true", help="accept boxes without masks, as for training"
+    )
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="as for training")
+    parser.add_argument(
+        *("--set",),
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settings of the training, such as MAX_GT_INSTANCES=200",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all findings to this file")
+    parser.add_argument(
+        "--fix",
+        metavar="OUT",
+        help="mend what is safe to mend, in a copy in this new folder; images become links",
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: the cores)")
+    parser.add_argument(
+        "--quick", action="store_true", help="the json and some headers only, as before training"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, report and mend as the options say. Returns 1 when there is an error, else 0."""
+    from mrcnn.doctor import fixes, report
+    from mrcnn.doctor.examine import examine
+
+    if args.fix and args.quick:
+        raise ValueError("--fix: expected a full check, which reads every file; received --quick.")
+    if args.jobs is not None and args.jobs < 1:
+        raise ValueError(f"--jobs: expected a number of at least 1; received {args.jobs}.")
+    examination = examine(
+        args.dataset,
+        _config(args),
+        train=args.train_subset,
+        val=args.val_subset or None,
+        year=args.year,
+        box_only=args.box_only,
+        quick=args.quick,
+        jobs=args.jobs,
+    )
+    print(report.text(examination))
+    if args.json:
+        report.write_json(examination, args.json)
+        print(f"All findings: {args.json}")
+    if args.fix:
+        done = fixes.fix(examination, args.fix, args.box_only)
+        print(f"\nMended in {args.fix}:\n{fixes.describe(done)}")
+    return 1 if examination.stops_training else 0
+
+
+def before_training(args: argparse.Namespace, config: Config) -> None:
+    """The quick check of `mrcnn train`: prints what it finds.
+
+    Args:
+        args: of `mrcnn train`.
+        config: of the training.
+
+    Raises:
+        ValueError: something was found that stops training.
+    """
+    from mrcnn.doctor import report
+    from mrcnn.doctor.examine import examine
+    from mrcnn.doctor.findings import ERROR
+
+    examination = examine(
+        args.dataset,
+        config,
+        train=args.train_subset,
+        val=args.val_subset,
+        year=args.year,
+        box_only=args.box_only,
+        quick=True,
+        progress=False,
+    )
+    print(report.text(examination, notes=False))
+    errors = [finding for finding in examination.findings if finding.severity == ERROR]
+    if errors:
+        raise ValueError(
+            f"{args.dataset}: expected a data set to train on; found {len(errors)} errors that "
+            f"stop training or cost it images, the first of them: {errors[0].message} "
+            "`mrcnn check` reads every file and writes a mended copy with --fix; "
+            "`mrcnn train --no-check` tries it anyway."
+        )
+
+
+def _config(args: argparse.Namespace) -> Config:
+    settings: dict[str, Any] = {"NAME": "check"}
+    if args.image_size is not None:
+        settings |= {"IMAGE_MIN_DIM": args.image_size, "IMAGE_MAX_DIM": args.image_size}
+    settings |= dict(parse_setting(text) for text in args.set)
+    return type("Config", (Config,), settings)()

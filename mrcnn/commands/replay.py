@@ -1,0 +1,67 @@
+"""Replays the step of a replay file (`mrcnn.training.nonfinite`): `mrcnn replay FILE`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import keras
+
+from mrcnn import network
+from mrcnn.checkpoints import state_file, variables
+from mrcnn.commands import options
+from mrcnn.config import Config
+from mrcnn.training import nonfinite
+from mrcnn.training.trainer import set_trainable
+
+
+def replay(path: str | os.PathLike[str], **settings: Any) -> tuple[dict, dict]:
+    """Compute the step of a replay file again, and print losses and gradient norms.
+
+    Args:
+        path: the file.
+        settings: settings to change. A setting that was a function, such as BACKBONE, must be
+            given: a file holds no code.
+
+    Returns:
+        (losses by name, L2 norms of the gradients by the path of the weight)
+
+    Raises:
+        StateError: the file is damaged, or no replay file.
+        ValueError: a function is missing.
+    """
+    state = state_file.read_state(path)
+    header = state.header
+    if header["kind"] != "replay":
+        raise state_file.StateError(
+            f"{state.path}: expected a replay file (step_*.replay); received a {header['kind']}."
+        )
+    stored = {
+        name: value
+        for name, value in header["settings"].items()
+        if hasattr(Config, name) and name not in options.DERIVED_SETTINGS
+    }
+    stored |= settings
+    for name, value in stored.items():
+        if isinstance(value, dict) and "function" in value:
+            raise ValueError(
+                f"{state.path}: {name} was the function {value['function']!r}, which a file "
+                f"cannot hold. Call mrcnn.commands.replay.replay(path, {name}=...) with it."
+            )
+    config = options.configure(Config, stored)
+    here = keras.backend.backend()
+    print(
+        f"{state.path}: step {header['step']}, layers {header['stage']['layers']}, written with "
+        f"{header['versions']['backend']}, replayed with {here}\nimages: {header['images']}"
+    )
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(header["versions"]["dtype_policy"])
+    try:
+        model = network.build_training(config)
+        set_trainable(model, header["stage"]["layers"])
+        variables.restore(model, state, ("model",))
+        losses, norms = nonfinite.measure(model, config, nonfinite.batch_of(state))
+    finally:
+        keras.config.set_dtype_policy(policy)
+    print(nonfinite.describe(losses, norms))
+    return losses, norms

@@ -1,0 +1,1 @@
+"""Files and downloads that may be damaged, cut short or hostile."""

@@ -1,0 +1,1 @@
+"""Matterport's functions and layers, on this package's own."""

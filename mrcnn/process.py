@@ -1,0 +1,68 @@
+"""What is set for the whole process: freed memory, random seeds, names that NumPy dropped."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+from importlib.util import find_spec
+
+# Numbers of glibc's mallopt(3).
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+
+
+def keep_freed_memory() -> bool:
+    """Let the process keep the memory of freed arrays for the next ones.
+
+    glibc takes every large array fresh from the operating system and hands it back when it is
+    freed; each step of a network then pays for mapping and clearing the same memory again,
+    which on a CPU is up to half of the step. In return peak memory grows (by a fifth in a small
+    network's training) and is held between steps. The setting counts for the whole process and
+    can be made any number of times.
+
+    Returns:
+        Whether the allocator took the setting. Only glibc has it.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    never = -1
+    return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, never))
+
+
+def set_random_seed(seed: int) -> None:
+    """Set the global seeds, as `keras.utils.set_random_seed` does.
+
+    That imports TensorFlow with any backend where it is installed; this does not.
+    """
+    import keras
+
+    keep_out = keras.backend.backend() != "tensorflow" and "tensorflow" not in sys.modules
+    if keep_out:
+        sys.modules["tensorflow"] = None  # an import of it fails
+    try:
+        keras.utils.set_random_seed(seed)
+    finally:
+        if keep_out:
+            del sys.modules["tensorflow"]
+
+
+def restore_numpy_names() -> None:
+    """Give NumPy 2 the names `sctypes` and `complex` again, if imgaug is installed.
+
+    imgaug 0.4 reads them, the first while it is imported. Names that are there stay as they are.
+    """
+    if find_spec("imgaug") is None:
+        return
+    import numpy as np
+
+    if "sctypes" not in vars(np):
+        np.sctypes = {
+            "int": [np.int8, np.int16, np.int32, np.int64],
+            "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
+            "float": [np.float16, np.float32, np.float64, np.longdouble],
+            "complex": [np.complex64, np.complex128, np.clongdouble],
+            "others": [bool, object, bytes, str, np.void],
+        }
+    if "complex" not in vars(np):
+        np.complex = complex

@@ -1,0 +1,1 @@
+"""A run as a whole: its settings, its start weights, its results."""

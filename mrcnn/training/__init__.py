@@ -1,0 +1,1 @@
+"""One training run: the compiled step, its callbacks, its stages and its watchmen."""

@@ -1,0 +1,153 @@
+"""Keras's callbacks for training that can begin in the middle of an epoch, and be stopped.
+
+`RunCallbacks` makes several calls of `fit` one training for the callbacks in it. `BeforeSteps`
+and `AfterEpochs` write the states: the one comes first in the list, so that a state is what the
+step before left, the other last, so that an epoch's state holds what other callbacks changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from mrcnn.checkpoints import variables
+from mrcnn.checkpoints.state_file import State
+from mrcnn.checkpoints.variables import NonFiniteWeightsError
+from mrcnn.checkpoints.writer import StateWriter
+from mrcnn.training.interrupts import StopRequest
+from mrcnn.training.loss_guard import LossGuard, NonFiniteLossError
+
+
+class RunCallbacks(keras.callbacks.CallbackList):
+    """Callbacks that see one training, whatever the number of `fit` calls.
+
+    Attributes:
+        first_batch: what is added to the numbers of the batches.
+        is_last: whether the end of `fit` is the end of training.
+    """
+
+    def __init__(self, callbacks: Sequence[Any], **options: Any) -> None:
+        super().__init__(list(callbacks), add_history=True, **options)
+        self.first_batch = 0
+        self.is_last = True
+        self._begun = False
+        self._before_average: list[tuple[Any, np.ndarray]] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if not self._begun:
+            self._begun = True
+            super().on_train_begin(logs)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if self.is_last:
+            super().on_train_end(logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        if not self.is_last and getattr(self.model.optimizer, "use_ema", False):
+            self._before_average = [
+                (variable, keras.ops.convert_to_numpy(variable).copy())
+                for variable in self.model.trainable_variables
+            ]
+
+    def undo_final_average(self) -> None:
+        """Take back that the end of a `fit` puts an optimizer's moving average into the weights."""
+        for variable, value in self._before_average:
+            variable.assign(value)
+        self._before_average = []
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        super().on_train_batch_begin(batch + self.first_batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        super().on_train_batch_end(batch + self.first_batch, logs)
+
+
+class BeforeSteps(keras.callbacks.Callback):
+    """Restores the means of a resumed epoch; writes states between steps, and before a stop.
+
+    Args:
+        writer: of the states.
+        guard: hears where an epoch begins.
+        stop: asked before every batch, also of the validation.
+        state: from which training goes on, or None.
+    """
+
+    def __init__(
+        self, writer: StateWriter, guard: LossGuard, stop: StopRequest, state: State | None
+    ) -> None:
+        super().__init__()
+        self.writer = writer
+        self.guard = guard
+        self.stop = stop
+        self.state = state
+        self.epoch = 0
+        self._in_epoch = False
+        self._before_validation: dict[int, np.ndarray] = {}
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self.epoch, self._in_epoch = epoch, True
+        state, self.state = self.state, None  # of the first epoch only
+        done = state.header["epoch_step"] if state else 0
+        if done:
+            variables.restore(self.model, state, ("metrics",))
+        self.guard.begin(epoch, done)
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        steps_per_epoch = self.writer.config.STEPS_PER_EPOCH
+        step = self.epoch * steps_per_epoch + batch
+        if self.stop.signal is None and not self.writer.is_due(step):
+            return
+        try:
+            path = self.writer.write(self.epoch, batch)
+        except NonFiniteWeightsError as error:
+            raise _spoilt(step - 1, error) from None
+        _stop_if_asked(self.stop, path)
+
+    def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        if self._in_epoch:
+            self._before_validation = variables.passing_values(self.model)
+
+    def on_test_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        if self._in_epoch and self.stop.signal is not None:
+            steps = self.writer.config.STEPS_PER_EPOCH
+            path = self.writer.write(self.epoch, steps, self._before_validation)
+            _stop_if_asked(self.stop, path)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._in_epoch = False
+        try:  # before the weights of the epoch are written
+            variables.check_finite(self.model)
+        except NonFiniteWeightsError as error:
+            raise _spoilt((epoch + 1) * self.writer.config.STEPS_PER_EPOCH - 1, error) from None
+
+
+class AfterEpochs(keras.callbacks.Callback):
+    """Writes the state of an epoch, when its other files are safe on the disk."""
+
+    def __init__(self, writer: StateWriter, stop: StopRequest, losses_file: Path) -> None:
+        super().__init__()
+        self.writer = writer
+        self.stop = stop
+        self.losses_file = losses_file
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        with open(self.losses_file, "rb+") as file:
+            os.fsync(file.fileno())
+        _stop_if_asked(self.stop, self.writer.write_epoch(epoch, logs or {}))
+
+
+def _stop_if_asked(stop: StopRequest, path: str) -> None:
+    if stop.signal is not None:
+        print(f"\nStopped; go on with --model last or train(resume=True). State: {path}")
+        stop.raise_if_received()
+
+
+def _spoilt(step: int, error: NonFiniteWeightsError) -> NonFiniteLossError:
+    """The loss of the next step would tell; the update of this one did it."""
+    return NonFiniteLossError(f"After step {step}, {error}", step, {})

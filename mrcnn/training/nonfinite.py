@@ -1,0 +1,192 @@
+"""A loss that is not finite: which step did it, and a file that replays that step.
+
+The guard's answer comes late, and the weights are spoilt by then. So training goes back to the
+newest state before the step and computes the steps in between again, one by one. What it finds
+there is the last moment with finite weights: weights, batch and settings go into a replay file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mrcnn.checkpoints import state_file
+from mrcnn.checkpoints import variables as checkpoints_variables
+from mrcnn.checkpoints.variables import NonFiniteWeightsError
+from mrcnn.checkpoints.writer import StateWriter
+from mrcnn.config import Config
+from mrcnn.data.loader import Batch, Loader
+from mrcnn.ops import native_kernels
+from mrcnn.training.loss_guard import NonFiniteLossError, text_of
+
+SHOWN_NORMS = 5
+
+
+class GradientNorms(keras.optimizers.Optimizer):
+    """An "optimizer" that changes no weight: it keeps the L2 norm of each gradient."""
+
+    def __init__(self, name: str = "gradient_norms", **options: Any) -> None:
+        super().__init__(learning_rate=0.0, name=name, **options)
+
+    def build(self, variables: list[Any]) -> None:
+        super().build(variables)
+        self.paths = [variable.path for variable in variables]
+        self.norms = [self.add_variable((), dtype="float32", name="norm") for _ in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        gradient = ops.cast(gradient, "float32")
+        largest = ops.max(ops.abs(gradient))
+        # Scaled, so that squares of large values stay finite.
+        scale = ops.where(ops.logical_and(largest > 0, ops.isfinite(largest)), largest, 1.0)
+        norm = scale * ops.sqrt(ops.sum(ops.square(gradient / scale)))
+        self.norms[self._get_variable_index(variable)].assign(norm)
+
+
+def measure(
+    model: keras.Model, config: Config, batch: Batch
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Compute a training step without its update.
+
+    The model's optimizer is lost; its statistics and random states move on, its weights stay.
+
+    Returns:
+        (losses by name, L2 norms of the gradients by the path of the weight)
+    """
+    optimizer = GradientNorms()
+    optimizer.build(model.trainable_variables)
+    model.compile(
+        optimizer=optimizer, jit_compile=native_kernels.default_jit_compile(config.JIT_COMPILE)
+    )
+    model.traced_with = None  # the next stage needs an optimizer of its own
+    losses = model.train_on_batch(batch, return_dict=True)
+    norms = [float(ops.convert_to_numpy(norm)) for norm in optimizer.norms]
+    return (
+        {name: float(loss) for name, loss in losses.items()},
+        dict(zip(optimizer.paths, norms, strict=True)),
+    )
+
+
+def describe(losses: Mapping[str, float], norms: Mapping[str, float]) -> str:
+    """Losses, the total gradient norm and its largest parts, on three lines."""
+    order = sorted(norms, key=lambda path: (math.isfinite(norms[path]), -norms[path]))
+    largest = ", ".join(f"{path} {norms[path]:.4g}" for path in order[:SHOWN_NORMS])
+    spoilt = sum(not math.isfinite(norm) for norm in norms.values())
+    total = math.hypot(*norms.values())
+    return (
+        f"losses: {text_of(losses)}\n"
+        f"gradient norm of all {len(norms)} weights: {total:.6g} ({spoilt} not finite)\n"
+        f"largest gradient norms: {largest}"
+    )
+
+
+def explain(
+    error: NonFiniteLossError,
+    model: keras.Model,
+    config: Config,
+    loader: Loader,
+    writer: StateWriter,
+    images_of: Any,
+) -> NonFiniteLossError:
+    """Find the step that spoilt the weights, write its replay file, and say all of it.
+
+    Args:
+        error: what the guard found.
+        model: as training left it; it ends with the weights before that step.
+        config: settings.
+        loader: of the training batches.
+        writer: of the run's states.
+        images_of: tells the images of a step.
+
+    Returns:
+        The error to raise.
+    """
+    print(f"\nNot finite: {error} Looking for the first such step.")
+    try:
+        step, start = _go_back(error.step, model, loader, writer)
+    except state_file.StateError as damaged:
+        return NonFiniteLossError(
+            f"{error} Images: {images_of(error.step)}. No replay file was written, because no "
+            f"state before that step can be read: {damaged}",
+            *(error.step, error.losses),
+        )
+    batch = loader.batch(step)
+    path = Path(writer.log_dir, f"step_{step:08d}.replay")
+    header = {
+        **writer.header,
+        "kind": "replay",
+        "step": step,
+        "images": images_of(step),
+        "losses": error.losses if step == error.step else {},
+    }
+    values = checkpoints_variables.values_of(model)
+    groups = {"model": values["model"], "batch": batch.items()}
+    state_file.write_state(path, header, groups)
+    losses, norms = measure(model, config, batch)
+    finite = all(map(math.isfinite, (*losses.values(), *norms.values())))
+    comment = ""
+    if finite and step == error.step and error.losses:
+        comment = "This time all is finite: the device does not repeat its rounding.\n"
+    elif finite:
+        comment = "All of it is finite: the update, with the learning rate, spoilt the weights.\n"
+    return NonFiniteLossError(
+        f"Training stopped: step {step} (epoch {step // config.STEPS_PER_EPOCH + 1}) is the first "
+        f"whose loss, gradient or update is not finite. Seen in training: {error} Computed again "
+        f"from the state of step {start}:\n{describe(losses, norms)}\n{comment}"
+        f"images: {images_of(step)}\n"
+        f"Replay the step with: mrcnn replay {path}",
+        *(step, losses),
+    )
+
+
+def _go_back(step: int, model: keras.Model, loader: Loader, writer: StateWriter) -> tuple[int, int]:
+    """Bring a model to before the first step that spoils loss or weights, at most `step`.
+
+    Returns:
+        (that step, the step of the state that it started from)
+    """
+    while True:
+        state, _ = state_file.newest_state(writer.log_dir, up_to=step)
+        if state is None:
+            raise state_file.StateError(f"{os.fspath(writer.log_dir)}: it holds no state.")
+        start = state.header["step"]
+        checkpoints_variables.restore(model, state, ("model", "optimizer"))
+        first_bad = _run(model, loader, start, step)
+        if first_bad is None and _is_finite(model):
+            return step, start
+        # Earlier than the guard saw it, or in the update of the step before.
+        step = step - 1 if first_bad is None else first_bad
+        if step < start:
+            raise state_file.StateError(f"{state.path}: its weights are not finite.")
+
+
+def _run(model: keras.Model, loader: Loader, start: int, stop: int) -> int | None:
+    """Train the steps from `start` to before `stop`; the first with a loss that is not finite."""
+    if start == stop:
+        return None
+    batches: Iterator[tuple[Batch]] = ((batch,) for batch in loader.batches(start, stop))
+    # An epoch of one step each, so that the means are those of the step.
+    history = model.fit(batches, steps_per_epoch=1, epochs=stop - start, verbose=0, shuffle=False)
+    for number, loss in enumerate(history.history["loss"]):
+        if not math.isfinite(loss):
+            return start + number
+    return None
+
+
+def _is_finite(model: keras.Model) -> bool:
+    try:
+        checkpoints_variables.check_finite(model)
+    except NonFiniteWeightsError:
+        return False
+    return True
+
+
+def batch_of(state: state_file.State) -> Batch:
+    """The batch of a replay file."""
+    return {name: np.asarray(array) for name, array in state.groups["batch"]}

@@ -1,0 +1,88 @@
+"""Optimizers as the ancestor's training needs them: its weight decay, its momentum.
+
+Keras's own do the work. Here are the decay of Matterport, which is not one of Keras's, and SGD
+that passes over the weights once where TensorFlow has a kernel for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from mrcnn.layers.losses import is_decayed, weight_decay_gradient
+from mrcnn.ops import native_kernels
+
+Tensor = Any
+
+
+def add_weight_decay(optimizer: keras.optimizers.Optimizer, factor: float) -> None:
+    """Let an optimizer add the gradient of `mrcnn.layers.losses.weight_decay` to those it is given.
+
+    Added before clipping, as if the decay were part of the loss. A second call changes the
+    factor.
+
+    Args:
+        optimizer: any of Keras's; inside a `LossScaleOptimizer`, its inner one, whose
+            gradients are unscaled.
+        factor: WEIGHT_DECAY.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    apply = getattr(optimizer, "apply_without_decay", optimizer.apply)
+
+    def apply_with_decay(grads: Sequence[Any], trainable_variables: Any = None) -> None:
+        variables = list(trainable_variables or optimizer._trainable_variables)
+        grads = [_decayed(grad, v, factor) for grad, v in zip(grads, variables, strict=True)]
+        apply(grads, trainable_variables)
+
+    optimizer.apply_without_decay = apply
+    optimizer.apply = apply_with_decay
+
+
+def _decayed(gradient: Tensor | None, variable: Any, factor: float) -> Tensor | None:
+    if not factor or not is_decayed(variable):
+        return gradient
+    decay = ops.cast(weight_decay_gradient(variable, factor), variable.dtype)
+    return decay if gradient is None else ops.convert_to_tensor(gradient) + decay
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
+class SGD(keras.optimizers.SGD):
+    """Keras's SGD with momentum, by TensorFlow's fused kernel where it has one.
+
+    Each weight and its momentum are read and written once, and clipping by the global norm
+    reads the gradients once: it shortens the step instead of every gradient, which is the same.
+    """
+
+    def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
+        if not self._fused():
+            super().update_step(gradient, variable, learning_rate)
+            return
+        native_kernels.momentum_step(
+            variable,
+            self.momentums[self._get_variable_index(variable)],
+            gradient,
+            learning_rate,
+            self.momentum,
+        )
+
+    def _clip_gradients(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
+        return grads if self._clips_by_step() else super()._clip_gradients(grads)
+
+    def _backend_update_step(
+        self, grads: Sequence[Tensor], trainable_variables: Sequence[Any], learning_rate: Tensor
+    ) -> None:
+        if self._clips_by_step():
+            norm = native_kernels.global_norm(grads)
+            clipped = self.global_clipnorm * ops.minimum(1.0 / norm, 1.0 / self.global_clipnorm)
+            # As in Keras, a norm that is not finite makes the weights so, and is not hidden.
+            learning_rate = learning_rate * (clipped + (norm - norm))
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+    def _fused(self) -> bool:
+        return bool(self.momentum) and not self.nesterov and native_kernels.updates_in_place()
+
+    def _clips_by_step(self) -> bool:
+        return self._fused() and bool(self.global_clipnorm)

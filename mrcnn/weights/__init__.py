@@ -1,0 +1,1 @@
+"""Weights files: Matterport's layout, Keras's, and what was loaded."""

@@ -1,0 +1,467 @@
+"""Weights in and out, in the HDF5 layout of Matterport's `.h5` files (Keras 2).
+
+The file's attribute `layer_names` lists the layers; each has a group with the attribute
+`weight_names`, which lists its datasets in order, such as ``conv1/kernel:0``. A model inside the
+model (`rpn_model`) is one group that holds the weights of its layers. Layers without weights have
+an empty list. Older forks and Keras 2 can read what `save_weights` writes.
+
+A file may be anybody's: see `mrcnn.files.hdf5` for what is refused. Shapes are compared before any
+data are read, so that a file takes no more memory than the model.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from mrcnn.checkpoints.folders import atomic_path
+from mrcnn.files import hdf5
+from mrcnn.files.untrusted import Folder, load_json
+from mrcnn.training.stages import weighted_layers
+
+# Kernels are stored height, width, in, out on every backend of Keras 3, which is what a Keras 2
+# reader takes "tensorflow" to mean; the version keeps it from converting Keras 1 weights.
+LAYOUT_BACKEND = np.bytes_("tensorflow")
+LAYOUT_VERSION = np.bytes_("2.14.0")
+# An HDF5 object header holds 64 KB; Keras leaves 1 KB for the rest of it.
+ATTRIBUTE_LIMIT = 64512  # bytes
+# Some ports keep the anchors of one image size and batch as a weight. Ours are computed.
+IGNORED_LAYERS = ("anchors",)
+
+Shapes = tuple[tuple[int, ...], ...]
+# Per layer of a file: the name and the unread values of each of its weights, in order.
+StoredWeights = dict[str, list[tuple[str, h5py.Dataset]]]
+# What a file of Keras 3 may declare for a byte of the model: the optimizer's state is in it too.
+MAX_KERAS3_RATIO = 8
+KERAS3_FLOOR_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What `load_weights` did, layer by layer. `str()` gives a short summary.
+
+    Attributes:
+        path: the file.
+        loaded: layers that got their weights from the file.
+        skipped: layers in the file that the model has not.
+        missing: layers of the model that the file has not; they keep their values.
+        mismatched: (name, expected shapes, found shapes); only in the report of an error.
+        excluded: layers of the model that `exclude` kept as they are.
+        unknown_excluded: names in `exclude` that neither the model nor the file has.
+    """
+
+    path: str
+    loaded: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    mismatched: tuple[tuple[str, Shapes, Shapes], ...] = ()
+    excluded: tuple[str, ...] = ()
+    unknown_excluded: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"{self.path}: {_count(self.loaded)} loaded"]
+        for names, meaning in (
+            (self.skipped, "in the file only"),
+            (self.missing, "in the model only"),
+            (tuple(name for name, _, _ in self.mismatched), "of another shape"),
+            (self.excluded, "excluded"),
+            (self.unknown_excluded, "in `exclude` but nowhere else"),
+        ):
+            if names:
+                parts.append(f"{_count(names)} {meaning} ({_first(names)})")
+        return "; ".join(parts)
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be loaded. `report` tells what was compared, if it came to that."""
+
+    def __init__(self, message: str, report: WeightsReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+def load_weights(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    exclude: Iterable[str] | None = (),
+    by_name: bool = True,
+) -> WeightsReport:
+    """Load a weights file into the layers of the same names.
+
+    Layers are matched by name through inner models on either side, so `rpn_conv_shared` is found
+    in the file's `rpn_model` or at its top level. On any error the model stays as it was. A
+    Keras 3 file (`.weights.h5`) is left to Keras's own loader.
+
+    Args:
+        model: the network, built.
+        path: the file: weights or a whole model of Keras 1 or 2, or `.weights.h5` of Keras 3.
+        exclude: names of layers, or of inner models, that keep their values: for other classes
+            ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"].
+        by_name: True: layers on one side only are reported. False: they are an error.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        WeightsError: a `ValueError`: if the file is damaged, of another format or refused, if no
+            layer matches, if shapes differ, or if `by_name` is False and layers are left over.
+    """
+    path = os.fspath(path)
+    exclude = [exclude] if isinstance(exclude, str) else list(exclude or ())
+    with _open(path) as file:
+        with _reading(path):
+            stored = _stored_layers(file, path)
+        if stored is not None:
+            pairs, report = _match(model, stored, exclude, path)
+            _check(model, stored, report, by_name)
+            with _reading(path):
+                values = [(variable, dataset[()]) for variable, dataset in pairs]
+    if stored is None:
+        return _load_keras3(model, path, exclude)
+    for variable, value in values:
+        variable.assign(value)
+    return report
+
+
+def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> str:
+    """Write the weights of a model in Matterport's layout, and return the path.
+
+    The file appears whole or not at all. It holds kernels, biases and the parameters and
+    statistics of batch normalization; neither optimizer, random states nor metrics.
+
+    Raises:
+        ValueError: if the model owns a weight outside its layers, which the layout cannot hold.
+    """
+    in_layers = {id(weight) for layer, _ in weighted_layers(model) for weight in layer.weights}
+    loose = [weight.path for weight in model.weights if id(weight) not in in_layers]
+    if loose:
+        raise ValueError(
+            f"The layout of Matterport's files has a group per layer; these weights belong to "
+            f"the model itself: {_first(loose)}. Move them into a layer."
+        )
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["backend"] = LAYOUT_BACKEND
+        file.attrs["keras_version"] = LAYOUT_VERSION
+        _write_names(file, "layer_names", [layer.name for layer in model.layers])
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            inside = [leaf for leaf, _ in weighted_layers(layer)] if _is_model(layer) else [layer]
+            weights = _in_file_order(inside)
+            names = [_weight_name(leaf, weight) for leaf, weight in weights]
+            _write_names(group, "weight_names", names)
+            for name, (_, weight) in zip(names, weights, strict=True):
+                group.create_dataset(name, data=_to_numpy(weight))
+    return os.fspath(path)
+
+
+# --- Reading ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def _open(path: str) -> Iterator[h5py.File]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"Weights file {path}: no such file.")
+    if zipfile.is_zipfile(path):
+        raise WeightsError(
+            f"{path}: expected weights in HDF5 (.h5), received a zip archive such as Keras 3's "
+            "'.keras', which can hold code. Whoever made it can load it and save its weights as "
+            ".h5."
+        )
+    if not h5py.is_hdf5(path):
+        raise WeightsError(
+            f"{path}: expected an HDF5 file (.h5), received something else, {os.stat(path).st_size}"
+            " bytes long. If it was downloaded, delete it and download it again."
+        )
+    with _reading(path):
+        file = h5py.File(path, "r")
+    with file:
+        yield file
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Turn what h5py raises into `WeightsError`s."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except hdf5.UnsafeFileError as error:
+        raise WeightsError(
+            f"{path}: refused, because {error}. Weights are plain numbers inside their file: get "
+            "it anew, from somebody you trust."
+        ) from error
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, MemoryError) as error:
+        raise WeightsError(
+            f"{path}: the HDF5 file is damaged or truncated ({error}). Copy or download it again."
+        ) from error
+
+
+def _stored_layers(file: h5py.File, path: str) -> StoredWeights | None:
+    """Every layer of a file with its weights, or None for a file of Keras 3's layout."""
+    root, layers = file, hdf5.names(file, "layer_names")
+    if layers is None and "model_weights" in root:  # a whole saved model
+        root = hdf5.subgroup(file, "model_weights")
+        layers = hdf5.names(root, "layer_names")
+    if layers is None:
+        if "layers" in root or "_layer_checkpoint_dependencies" in root:
+            return None
+        raise WeightsError(
+            f"{path}: this HDF5 file holds no Keras weights: expected the attribute "
+            f"'layer_names', found {_first(list(root.attrs)) or 'no attribute'}."
+        )
+    return {layer: _stored_weights(hdf5.subgroup(root, layer)) for layer in layers}
+
+
+def _stored_weights(group: h5py.Group) -> list[tuple[str, h5py.Dataset]]:
+    names = hdf5.names(group, "weight_names")
+    if names is None:
+        raise KeyError(f"{group.name} lacks the attribute 'weight_names'")
+    weights = [(name, hdf5.child(group, name)) for name in names]
+    for name, weight in weights:
+        if not isinstance(weight, h5py.Dataset):
+            raise KeyError(f"{group.name}/{name} is no array")
+    return weights
+
+
+def _load_keras3(model: keras.Model, path: str, exclude: list[str]) -> WeightsReport:
+    if exclude or not path.endswith(".weights.h5"):
+        raise WeightsError(
+            f"{path}: this file has the layout of Keras 3, which Keras loads only whole and "
+            "under a name that ends in '.weights.h5'. Rename it, and leave `exclude` empty."
+        )
+    with keras3_loading(model, path):
+        model.load_weights(path)
+    return WeightsReport(path, tuple(layer.name for layer, _ in weighted_layers(model)))
+
+
+@contextmanager
+def keras3_loading(model: keras.Model, path: str) -> Iterator[None]:
+    """Let Keras's own loader read a file that was looked through; on an error undo its work.
+
+    Raises:
+        WeightsError: the file is refused, or Keras raised an error of any kind.
+    """
+    check_keras3_file(model, path)
+    before = model.get_weights()
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:
+        model.set_weights(before)
+        reason = " ".join(str(error).split())[:400]
+        raise WeightsError(f"{path}: Keras cannot load it into this model: {reason}") from error
+
+
+def check_keras3_file(model: keras.Model, path: str) -> None:
+    """Look through a file of Keras 3's layout, which Keras's own loader will read.
+
+    Args:
+        model: that is to load it.
+        path: of the `.weights.h5` file, or of the `.weights.json` that lists several.
+
+    Raises:
+        WeightsError: it holds what weights do not, or much more than the model.
+    """
+    size = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
+    for part in _shards(path) if path.endswith(".json") else [path]:
+        with _open(part) as file, _reading(part):
+            hdf5.check_tree(file, KERAS3_FLOOR_BYTES + MAX_KERAS3_RATIO * size)
+
+
+def _shards(path: str) -> list[str]:
+    """The files that a `.weights.json` lists; they lie beside it."""
+    try:
+        parts = load_json(path)["weight_map"].values()
+        names = {name for part in parts for name in ([part] if isinstance(part, str) else part)}
+        found = [Folder(os.path.dirname(path) or ".").find(name) for name in names]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise WeightsError(
+            f"{path}: expected the 'weight_map' of Keras's sharded weights, with the names of "
+            f"files beside it; {error}."
+        ) from error
+    if None in found:
+        raise WeightsError(f"{path}: one of the files {sorted(names)} that it lists is missing.")
+    return found
+
+
+# --- Matching --------------------------------------------------------------------------------
+
+
+def _match(
+    model: keras.Model, stored: StoredWeights, exclude: list[str], path: str
+) -> tuple[list[tuple[keras.Variable, h5py.Dataset]], WeightsReport]:
+    """Pair the variables of the model with the arrays of the file, and report."""
+    layers: dict[str, keras.Layer] = {}
+    inner_models: dict[str, list[keras.Layer]] = {}
+    for layer, owners in weighted_layers(model):
+        if layer.name in layers:
+            raise WeightsError(f"The model has two layers named {layer.name!r}; rename one.")
+        layers[layer.name] = layer
+        for owner in owners:
+            inner_models.setdefault(owner, []).append(layer)
+    excluded = {name for name in exclude if name in layers}
+    excluded |= {leaf.name for name in exclude for leaf in inner_models.get(name, ())}
+
+    values: list[tuple[keras.Variable, h5py.Dataset]] = []
+    loaded: list[str] = []
+    skipped: list[str] = []
+    mismatched: list[tuple[str, Shapes, Shapes]] = []
+    # A group that names a layer wins over the same layer inside another group.
+    for group, weights in sorted(stored.items(), key=lambda item: item[0] not in layers):
+        if not weights or group in exclude:
+            continue
+        for name, variables, arrays in _units(group, weights, layers, inner_models):
+            if name in excluded or name in exclude:
+                continue
+            if not variables or name in loaded:
+                skipped.append(name if name == group else f"{group}/{name}")
+                continue
+            expected, found = _shapes(variables), _shapes(arrays)
+            if expected == found:
+                loaded.append(name)
+                values += zip(variables, arrays, strict=True)
+            else:
+                mismatched.append((name, expected, found))
+    known = {layer.name for layer in model.layers} | {*layers, *inner_models, *stored}
+    known |= {name for group, weights in stored.items() for name in _by_layer(group, weights)}
+    seen = {*loaded, *excluded, *(name for name, _, _ in mismatched)}
+    report = WeightsReport(
+        path,
+        loaded=tuple(loaded),
+        skipped=tuple(skipped),
+        missing=tuple(name for name in layers if name not in seen),
+        mismatched=tuple(mismatched),
+        excluded=tuple(name for name in layers if name in excluded),
+        unknown_excluded=tuple(name for name in exclude if name not in known),
+    )
+    return values, report
+
+
+def _units(
+    group: str,
+    weights: list[tuple[str, h5py.Dataset]],
+    layers: dict[str, keras.Layer],
+    inner_models: dict[str, list[keras.Layer]],
+) -> Iterator[tuple[str, list[keras.Variable], list[h5py.Dataset]]]:
+    """Split a group of the file into layers: (name, variables of the model or [], arrays)."""
+    arrays = [array for _, array in weights]
+    if group in layers:
+        yield group, layers[group].weights, arrays
+        return
+    by_layer = _by_layer(group, weights)
+    if group in inner_models and not by_layer.keys() <= layers.keys():
+        # Keras made the names unique ("rpn_class_raw_1"): go by order, as Keras does.
+        targets = _in_file_order(inner_models[group])
+        if len(targets) != len(arrays):
+            yield group, [variable for _, variable in targets], arrays
+            return
+        for layer in inner_models[group]:
+            own = [index for index, (owner, _) in enumerate(targets) if owner is layer]
+            yield layer.name, [targets[i][1] for i in own], [arrays[i] for i in own]
+        return
+    for name, own_arrays in by_layer.items():
+        yield name, layers[name].weights if name in layers else [], own_arrays
+
+
+def _by_layer(group: str, weights: list[tuple[str, h5py.Dataset]]) -> dict[str, list[h5py.Dataset]]:
+    """Sort a group's arrays by the layer in their names: "rpn_class_raw/kernel:0"."""
+    by_layer: dict[str, list[h5py.Dataset]] = {}
+    for name, array in weights:
+        layer = name.split("/")[-2] if "/" in name else group
+        by_layer.setdefault(layer, []).append(array)
+    return by_layer
+
+
+def _check(model: keras.Model, stored: StoredWeights, report: WeightsReport, by_name: bool) -> None:
+    """Raise a `WeightsError` if the report says that the file does not fit."""
+    if report.mismatched:
+        shapes = "; ".join(
+            f"{name}: expected {_text(expected)}, found {_text(found)}"
+            for name, expected, found in report.mismatched[:4]
+        )
+        names = [name for name, _, _ in report.mismatched]
+        raise WeightsError(
+            f"{report.path}: {_count(names)} of another shape than the model's. {shapes}. To keep "
+            f"the model's own values there (other classes, say), load with exclude={names}.",
+            report,
+        )
+    if not report.loaded:
+        in_file = [name for name, weights in stored.items() if weights]
+        in_model = [layer.name for layer, _ in weighted_layers(model)]
+        raise WeightsError(
+            f"{report.path}: no layer matches by name. In the file: {_first(in_file) or 'none'}; "
+            f"in the model: {_first(in_model) or 'none'}; excluded: "
+            f"{_first(report.excluded) or 'none'}.",
+            report,
+        )
+    extra = [name for name in report.skipped if not {*name.split("/")} & {*IGNORED_LAYERS}]
+    if not by_name and (extra or report.missing):
+        raise WeightsError(
+            f"{report.path}: the layers differ from the model's. In the file only: "
+            f"{_first(extra) or 'none'}; in the model only: {_first(report.missing) or 'none'}. "
+            "Load with by_name=True to load the layers that both have.",
+            report,
+        )
+
+
+# --- Writing ---------------------------------------------------------------------------------
+
+
+def _in_file_order(
+    layers: Sequence[keras.Layer],
+) -> list[tuple[keras.Layer, keras.Variable]]:
+    """The (layer, weight) pairs of one group: statistics after parameters, as in Keras 2."""
+    pairs = [(layer, weight) for layer in layers for weight in layer.weights]
+    return sorted(pairs, key=lambda pair: pair[1].name.startswith("moving_"))
+
+
+def _weight_name(layer: keras.Layer, weight: keras.Variable) -> str:
+    """The dataset of a weight: "conv1/kernel:0"; a layer inside `layer` adds its own name."""
+    _, _, inside = f"/{weight.path}".partition(f"/{layer.name}/")
+    return f"{layer.name}/{inside or weight.name}:0"
+
+
+def _write_names(group: h5py.Group, attribute: str, names: Sequence[str]) -> None:
+    """Write a list of names, split into numbered attributes when one cannot hold it."""
+    data = np.array([name.encode("utf8") for name in names]) if names else np.zeros(0)
+    if data.nbytes <= ATTRIBUTE_LIMIT:
+        group.attrs[attribute] = data
+        return
+    chunk = ATTRIBUTE_LIMIT // data.itemsize
+    for index, start in enumerate(range(0, len(data), chunk)):
+        group.attrs[f"{attribute}{index}"] = data[start : start + chunk]
+
+
+def _to_numpy(weight: keras.Variable) -> np.ndarray:
+    array = keras.ops.convert_to_numpy(weight)
+    return array if array.dtype.kind in "fiub" else array.astype(np.float32)  # bfloat16
+
+
+# --- Small helpers -----------------------------------------------------------------------------
+
+
+def _is_model(layer: keras.Layer) -> bool:
+    return hasattr(layer, "layers")
+
+
+def _shapes(values: Iterable[keras.Variable | h5py.Dataset]) -> Shapes:
+    return tuple(tuple(value.shape) for value in values)
+
+
+def _text(shapes: Shapes) -> str:
+    return ", ".join(str(shape) for shape in shapes)
+
+
+def _count(names: Sequence[str]) -> str:
+    return f"{len(names)} layer" + ("" if len(names) == 1 else "s")
+
+
+def _first(names: Sequence[str], limit: int = 4) -> str:
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

@@ -1,0 +1,208 @@
+"""The detector in steps, in groups of shapes, and in the evaluation."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from mrcnn import network
+from mrcnn.data.masks import paste_masks
+from mrcnn.data.molding import mold_inputs
+from mrcnn.datasets.coco import CocoDataset
+from mrcnn.datasets.shapes import write_shapes
+from mrcnn.evaluation.coco import evaluate_model
+from mrcnn.evaluation.pipeline import ImageError
+from mrcnn.inference.detector import Detector
+from mrcnn.inference.frozen_graph import FrozenGraph
+from mrcnn.model import MaskRCNN
+from mrcnn.ops import native_kernels
+from tests.tiny import tiny_config
+
+GROUPS = {"IMAGE_MIN_DIM": 64, "IMAGE_MAX_DIM": 128, "IMAGE_SHAPE_GROUPS": "auto"}
+SIZES = ((64, 128), (128, 128), (128, 64), (60, 128), (30, 20), (128, 130))
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def mix_classes(model: MaskRCNN) -> MaskRCNN:
+    """Untrained, every RoI would be of the class of the largest bias."""
+    logits = model.keras_model.get_layer("mrcnn_class_logits")
+    kernel, bias = logits.get_weights()
+    logits.set_weights([kernel * 5, bias])
+    return model
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory) -> MaskRCNN:
+    keras.utils.set_random_seed(1)
+    config = tiny_config(**GROUPS, NUM_CLASSES=4)
+    return mix_classes(MaskRCNN("inference", config, tmp_path_factory.mktemp("logs")))
+
+
+def test_compact_results_are_the_results(grouped: MaskRCNN):
+    images = [picture(*size, seed) for seed, size in enumerate(SIZES)]
+    results = grouped.detect(images)
+    compact = grouped.detector.detect_compact(images)
+    assert sum(len(found["rois"]) for found in compact) > len(images)
+    for image, whole, found in zip(images, results, compact, strict=True):
+        for name in ("rois", "class_ids", "scores"):
+            np.testing.assert_array_equal(found[name], whole[name])
+        assert found["image_shape"] == image.shape
+        assert found["box_masks"].shape == (len(found["rois"]), 28, 28)
+        pasted = paste_masks(found["box_masks"], found["rois"], image.shape)
+        np.testing.assert_array_equal(pasted, whole["masks"])
+
+
+def test_batches_are_filled_from_all_the_images(grouped: MaskRCNN, monkeypatch):
+    """Two shapes in turn: neighbors never share a batch."""
+    images = [picture(*SIZES[k % 2], seed=k) for k in range(8)]
+    sizes = []
+    detector = grouped.detector
+    run = detector.detect_batch
+    monkeypatch.setattr(
+        detector, "detect_batch", lambda batch: sizes.append(len(batch)) or run(batch)
+    )
+    together = detector.detect(images)
+    assert sizes == [2] * 4
+    for image, found in zip(images, together, strict=True):
+        (alone,) = detector.detect([image])
+        np.testing.assert_array_equal(found["rois"], alone["rois"])
+
+
+@pytest.mark.parametrize(
+    "size, shape",
+    [
+        ((64, 128), (64, 128)),
+        ((128, 64), (128, 64)),
+        ((40, 80), (64, 128)),
+        ((90, 128), (128, 128)),
+    ],
+)
+def test_a_group_holds_the_image_of_the_square(size, shape):
+    image = picture(*size)
+    groups = tiny_config(**{**GROUPS, "IMAGE_SHAPE_GROUPS": [(64, 128), (128, 64)]})
+    square = tiny_config(**{**GROUPS, "IMAGE_SHAPE_GROUPS": None})
+    (molded,), (meta,), ((y1, x1, y2, x2),) = mold_inputs([image], groups)
+    assert molded.shape == tuple(meta[4:7]) == (*shape, 3)
+    (padded,), _, ((top, left, bottom, right),) = mold_inputs([image], square)
+    assert padded.shape == (128, 128, 3)
+    np.testing.assert_array_equal(molded[y1:y2, x1:x2], padded[top:bottom, left:right])
+    # In the middle, as in the square.
+    assert 0 <= (shape[0] - y2) - y1 <= 1 and 0 <= (shape[1] - x2) - x1 <= 1
+
+
+def test_a_group_detects_as_the_ancestor_does_on_that_shape(grouped: MaskRCNN):
+    """The mode "pad64" pads this image to the same shape; the parity fixtures hold that mode."""
+    image = picture(64, 128)
+    settings = {**GROUPS, "NUM_CLASSES": 4, "IMAGE_SHAPE_GROUPS": [(64, 128)]}
+    results = []
+    for changed in ({}, {"IMAGE_RESIZE_MODE": "pad64", "IMAGE_SHAPE_GROUPS": None}):
+        detector = Detector(grouped.keras_model, tiny_config(**{**settings, **changed}))
+        results += detector.detect([image])
+        assert detector.image_shape == (64, 128)
+    assert len(results[0]["rois"])
+    for name, values in results[0].items():
+        np.testing.assert_array_equal(values, results[1][name])
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes")
+    write_shapes(folder, 0, 7, (64, 90))
+    dataset = CocoDataset()
+    truth = dataset.load_coco(folder, "val", return_coco=True)
+    dataset.prepare()
+    return dataset, truth
+
+
+def test_evaluation_with_the_detector_is_evaluation_with_its_function(grouped, shapes):
+    dataset, truth = shapes
+    by_function = evaluate_model(
+        grouped.detect, dataset, truth, batch_size=grouped.config.BATCH_SIZE, progress=False
+    )
+    assert len(by_function[1]) > len(dataset.image_ids)
+    for workers in (0, 2):
+        metrics, results, timing = evaluate_model(
+            grouped.detector, dataset, truth, progress=False, workers=workers
+        )
+        assert results == by_function[1] and metrics == by_function[0]
+        assert timing["images"] == len(dataset.image_ids)
+    with pytest.raises(ValueError, match="batch_size: expected 2, the detector's own"):
+        evaluate_model(grouped.detector, dataset, truth, batch_size=3)
+
+
+def test_an_image_that_cannot_be_detected_in_is_named(grouped, shapes, monkeypatch):
+    dataset, truth = shapes
+    load = dataset.load_image
+    monkeypatch.setattr(dataset, "load_image", lambda i: load(i)[..., 0] if i == 2 else load(i))
+    with pytest.raises(ImageError, match=r"image 2 \(source .* ValueError: .*expected the shape"):
+        evaluate_model(grouped.detector, dataset, truth, progress=False)
+
+
+# --- Constants in the graph -------------------------------------------------------------------
+
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only TensorFlow's graphs are frozen"
+)
+
+
+def detect_both(model: MaskRCNN, frozen: Detector, image: np.ndarray) -> list[list[np.ndarray]]:
+    inputs = [frozen.prepare(image)]
+    arrays = [inputs[0].resized[None], inputs[0].meta[None].astype(np.float32)]
+    return [
+        detector.graph(inputs[0].shape, molded=False).predict_on_batch(arrays)
+        for detector in (model.detector, frozen)
+    ]
+
+
+@on_tensorflow
+def test_a_frozen_graph_gives_the_same_and_sees_new_weights(tmp_path):
+    keras.utils.set_random_seed(2)
+    model = mix_classes(MaskRCNN("inference", tiny_config(IMAGES_PER_GPU=1), tmp_path))
+    frozen = Detector(model.keras_model, tiny_config(IMAGES_PER_GPU=1, FREEZE_GRAPH=True))
+    image = picture(100, 128)
+    earlier = None
+    for change in (
+        lambda weights: weights,
+        lambda weights: [weights[0][:, :, ::-1], *weights[1:]],  # the same values in other places
+        lambda weights: [weights[0], weights[1] + 0.5],
+    ):
+        layer = model.keras_model.get_layer("fpn_p2")
+        layer.set_weights(change(layer.get_weights()))
+        plain, constant = detect_both(model, frozen, image)
+        assert [x.shape for x in constant] == [x.shape for x in plain]
+        # The RPN's answers have an order of their own; detections of almost equal scores have not.
+        for name in ("rpn_class", "rpn_bbox"):
+            index = network.INFERENCE_OUTPUTS.index(name)
+            np.testing.assert_allclose(constant[index], plain[index], atol=1e-4)
+        assert earlier is None or np.abs(plain[index] - earlier).max() > 1e-3
+        earlier = plain[index]
+
+
+@on_tensorflow
+def test_a_frozen_graph_is_made_once_while_weights_stay(tmp_path, monkeypatch):
+    config = tiny_config(IMAGES_PER_GPU=1, FREEZE_GRAPH=True)
+    model = MaskRCNN("inference", config, tmp_path)
+    made = []
+    freeze = native_kernels.with_constants
+    monkeypatch.setattr(
+        native_kernels, "with_constants", lambda *given: made.append(given) or freeze(*given)
+    )
+    for _ in range(3):
+        model.detect([picture(90, 128)])
+    assert len(made) == 1
+    norm = model.keras_model.get_layer("bn2a_branch2a")  # folded into its convolution
+    norm.set_weights([weight * 2 for weight in norm.get_weights()])
+    model.detect([picture(90, 128)])
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize("settings", [{"IMAGES_PER_GPU": 2}, {"JIT_COMPILE": True}])
+def test_only_single_images_without_xla_are_frozen(grouped: MaskRCNN, settings):
+    config = tiny_config(**{"IMAGES_PER_GPU": 1, **settings}, FREEZE_GRAPH=True, NUM_CLASSES=4)
+    with pytest.warns(UserWarning, match="FREEZE_GRAPH has no effect"):
+        graph = Detector(grouped.keras_model, config).graph((128, 128, 3), molded=False)
+    assert not isinstance(graph, FrozenGraph)

@@ -1,0 +1,48 @@
+"""Freed memory stays with the process, and imgaug finds the names that NumPy dropped."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mrcnn import process
+
+RESIDENT_MB_AFTER_FREEING_256 = """
+import numpy as np
+from mrcnn.process import keep_freed_memory
+if {keep}:
+    assert keep_freed_memory() and keep_freed_memory()
+array = np.ones(256 << 20, np.uint8)
+del array
+resident = next(line for line in open("/proc/self/status") if line.startswith("VmRSS"))
+print(int(resident.split()[1]) >> 10)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
+@pytest.mark.parametrize("keep", [False, True])
+def test_freed_memory_stays_with_the_process_when_asked(keep):
+    code = RESIDENT_MB_AFTER_FREEING_256.format(keep=keep)
+    resident = int(subprocess.run([sys.executable, "-c", code], check=True, stdout=-1).stdout)
+    assert (resident >= 256) == keep
+
+
+def test_names_are_not_restored_without_imgaug(monkeypatch):
+    monkeypatch.setattr(process, "find_spec", lambda name: None)
+    monkeypatch.delitem(vars(np), "sctypes", raising=False)
+    process.restore_numpy_names()
+    assert not hasattr(np, "sctypes")
+
+
+def test_names_are_restored_for_imgaug_and_those_that_exist_stay(monkeypatch):
+    monkeypatch.setattr(process, "find_spec", lambda name: object())
+    monkeypatch.delitem(vars(np), "sctypes", raising=False)
+    monkeypatch.setitem(vars(np), "complex", "mine")
+    process.restore_numpy_names()
+    assert np.float32 in np.sctypes["float"] and np.uint8 in np.sctypes["uint"]
+    assert np.complex == "mine"
+    monkeypatch.delitem(vars(np), "sctypes")

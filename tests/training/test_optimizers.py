@@ -1,0 +1,98 @@
+"""Weight decay and momentum, against the formulas written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+
+from mrcnn.layers import losses
+from mrcnn.training import optimizers
+
+RATE, MOMENTUM, DECAY, CLIP = 0.1, 0.9, 0.3, 2.0
+
+
+def variables() -> list[keras.Variable]:
+    random = np.random.default_rng(0)
+    shapes = {"kernel": (3, 2), "bias": (2,), "gamma": (2,), "unused": (4,)}
+    return [
+        keras.Variable(random.normal(size=shape).astype(np.float32), name=name)
+        for name, shape in shapes.items()
+    ]
+
+
+def gradients(step: int) -> list[np.ndarray | None]:
+    random = np.random.default_rng(step + 1)
+    return [*(random.normal(size=s).astype(np.float32) for s in ((3, 2), (2,), (2,))), None]
+
+
+def expected_weights(steps: int, clip: float | None = None) -> list[np.ndarray]:
+    """SGD with momentum on gradients to which 2 · factor / size · w is added before clipping."""
+    weights = [np.asarray(v, np.float64) for v in variables()]
+    momenta = [np.zeros_like(w) for w in weights]
+    for step in range(steps):
+        given = [0.0 if g is None else g.astype(np.float64) for g in gradients(step)]
+        decayed = (True, True, False, True)
+        total = [
+            g + (2 * DECAY / w.size * w if decays else 0.0)
+            for g, w, decays in zip(given, weights, decayed, strict=True)
+        ]
+        norm = np.sqrt(sum(np.sum(np.square(g)) for g in total))
+        factor = 1.0 if clip is None else min(1.0, clip / norm)
+        momenta = [MOMENTUM * m - RATE * factor * g for m, g in zip(momenta, total, strict=True)]
+        weights = [w + m for w, m in zip(weights, momenta, strict=True)]
+    return weights
+
+
+@pytest.mark.parametrize("make", [optimizers.SGD, keras.optimizers.SGD], ids=["ours", "Keras's"])
+@pytest.mark.parametrize("clip", [None, CLIP])
+def test_steps_with_momentum_decay_and_clipping(make: Callable, clip: float | None):
+    trained = variables()
+    optimizer = make(RATE, MOMENTUM, global_clipnorm=clip)
+    optimizer.build(trained)
+    optimizers.add_weight_decay(optimizer, 7.0)
+    optimizers.add_weight_decay(optimizer, DECAY)  # the last one counts, once
+    for step in range(3):
+        optimizer.apply(gradients(step), trained)
+    for found, expected in zip(trained, expected_weights(3, clip), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [optimizers.SGD, keras.optimizers.SGD], ids=["ours", "Keras's"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_clipping_does_not_hide_a_gradient_that_is_not_finite(make: Callable, value: float):
+    trained = variables()
+    optimizer = make(RATE, MOMENTUM, global_clipnorm=CLIP)
+    optimizer.build(trained)
+    broken = gradients(0)
+    broken[0][0, 0] = value
+    optimizer.apply(broken, trained)
+    for variable, gradient in zip(trained, broken, strict=True):
+        assert np.isfinite(np.asarray(variable)).all() == (gradient is None)
+
+
+def test_the_gradient_is_that_of_the_loss():
+    for variable in variables():
+        weight = np.asarray(variable, np.float64)
+        found = keras.ops.convert_to_numpy(losses.weight_decay_gradient(variable, DECAY))
+        if not losses.is_decayed(variable):
+            assert float(losses.weight_decay([variable], DECAY)) == 0
+            continue
+        value = DECAY * np.mean(np.square(weight))
+        assert float(losses.weight_decay([variable], DECAY)) == pytest.approx(value, rel=1e-5)
+        np.testing.assert_allclose(found, 2 * DECAY * weight / weight.size, rtol=1e-5)
+
+
+def test_the_inner_optimizer_of_a_loss_scale_decays():
+    trained = variables()[:1]
+    inner = keras.optimizers.SGD(RATE)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0)
+    optimizer.build(trained)
+    optimizers.add_weight_decay(optimizer, DECAY)
+    before = np.asarray(trained[0], np.float64)
+    gradient = gradients(0)[0]
+    optimizer.apply([8.0 * gradient], trained)
+    expected = before - RATE * (gradient + 2 * DECAY * before / before.size)
+    np.testing.assert_allclose(trained[0], expected, rtol=1e-5)

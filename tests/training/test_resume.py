@@ -1,0 +1,403 @@
+"""A run that was stopped anywhere, by anything, ends as one that was not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from benchmarks import kills
+from benchmarks.stand_in import Squares, StandIn, StandInConfig
+from mrcnn.checkpoints import folders, state_file
+from mrcnn.commands import options as commands_options
+from mrcnn.data.augment import HorizontalFlip
+from mrcnn.training import trainer
+from mrcnn.training.interrupts import StopRequest
+
+EPOCHS = 2  # of each of the two stages, of 5 steps and 3 validation batches each
+
+
+def train(
+    folder: Path,
+    *,
+    callbacks: list | None = None,
+    stages: tuple = (("heads", 2e-2), ("all", 1e-2)),
+    validate: bool = True,
+    images: int = 7,
+    **settings: Any,
+) -> StandIn:
+    """Train two stages in a folder, or go on there, as a new process would."""
+    config = commands_options.configure(StandInConfig, settings)
+    keras.utils.set_random_seed(config.SEED)
+    model = StandIn("training", config, folder)
+    for number, (layers, rate) in enumerate(stages, start=1):
+        model.train(
+            Squares().add(images),
+            Squares().add(4) if validate else None,
+            learning_rate=rate,
+            epochs=number * EPOCHS,
+            layers=layers,
+            augmentation=HorizontalFlip(0.5),
+            custom_callbacks=callbacks,
+            resume=True,
+        )
+    return model
+
+
+class At(keras.callbacks.Callback):
+    """Does something once, before a step or before a batch of an epoch's validation."""
+
+    def __init__(self, epoch: int, batch: int, act: Callable[[], None], test: bool = False) -> None:
+        super().__init__()
+        self.place, self.act, self.test = (epoch, batch), act, test
+        self.epoch, self.seen = 0, []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.seen.append((self.epoch, batch))
+        if not self.test and (self.epoch, batch) == self.place:
+            self.act()
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self.test and (self.epoch, batch) == self.place:
+            self.act()
+
+
+class CrashError(Exception):
+    """What a run dies of here; nothing in the package knows it."""
+
+
+def crash() -> None:
+    raise CrashError
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def newest(folder: Path) -> int:
+    (run,) = folder.iterdir()
+    return max(folders.states_in(run))
+
+
+def assert_same_end(folder: Path, expected: Path) -> None:
+    ends = kills.end(folder), kills.end(expected)
+    assert ends[0]["losses"] == ends[1]["losses"]
+    assert ends[0]["state"].keys() == ends[1]["state"].keys()
+    for key, value in ends[0]["state"].items():
+        assert value == ends[1]["state"][key], key
+    (run,), (other,) = folder.iterdir(), expected.iterdir()
+    for name in folders.epochs_in(other).values():
+        assert arrays_in(run / name) == arrays_in(other / name), name
+
+
+def arrays_in(path: Path) -> dict[str, bytes]:
+    """The datasets of a weights file; other layers' names are numbered by the process."""
+    found: dict[str, bytes] = {}
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, item: (
+                found.__setitem__(name, item[()].tobytes())
+                if isinstance(item, h5py.Dataset)
+                else None
+            )
+        )
+    assert found
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(folder)
+    return folder
+
+
+# --- Killed --------------------------------------------------------------------------------
+
+
+def test_killed_while_running_and_while_writing(tmp_path: Path):
+    arguments = Namespace(
+        kills=2, epochs=3, seed=1, optimizer="adam", width=4096, network="stand-in"
+    )
+    result = kills.compare(tmp_path, arguments)
+    assert result["same"] and result["during a write"] >= 1, result
+    assert result["resumed_at"][-1] > result["resumed_at"][0] > 0
+
+
+# --- Stopped at any place --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("epoch", "batch", "in_validation"),
+    [(0, 3, False), (2, 0, False), (3, 2, True)],
+)
+def test_a_crash_anywhere(whole: Path, tmp_path: Path, epoch: int, batch: int, in_validation: bool):
+    with pytest.raises(CrashError):
+        train(tmp_path, callbacks=[At(epoch, batch, crash, in_validation)])
+    # At most CHECKPOINT_STEPS = 2 steps are lost.
+    steps = 5 * epoch + (5 if in_validation else batch)
+    assert 0 <= steps - newest(tmp_path) <= 2
+    train(tmp_path)
+    assert_same_end(tmp_path, whole)
+
+
+@pytest.mark.parametrize(
+    ("act", "epoch", "batch", "in_validation"),
+    [(terminate, 1, 1, False), (interrupt, 2, 1, True)],
+)
+def test_a_signal_writes_the_state_first(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture, act, epoch, batch, in_validation
+):
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    expected = SystemExit if act is terminate else KeyboardInterrupt
+    with pytest.raises(expected) as raised:
+        train(tmp_path, callbacks=[At(epoch, batch, act, in_validation)], CHECKPOINT_STEPS=None)
+    if act is terminate:
+        assert raised.value.code == 128 + signal.SIGTERM
+    # The signal came before this step, or batch of the validation: the state is of the next one.
+    steps = 5 * epoch + (5 if in_validation else batch + 1)
+    assert newest(tmp_path) == steps
+    assert f"step_{steps:08d}.state" in capsys.readouterr().out
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+    # Settings of checkpoints may differ when a run goes on.
+    seen = At(9, 9, crash)
+    model = train(tmp_path, callbacks=[seen])
+    assert seen.seen[0] == divmod(steps, 5) and seen.seen[-1] == (3, 4)
+    assert model.epoch == 2 * EPOCHS
+    assert_same_end(tmp_path, whole)
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    with StopRequest() as stop:
+        interrupt()
+        assert stop.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        partial(keras.optimizers.SGD, momentum=0.9, use_ema=True, ema_momentum=0.5),
+        lambda rate: keras.optimizers.Lion(
+            keras.optimizers.schedules.ExponentialDecay(rate, 3, 0.5)
+        ),
+    ],
+    ids=["average", "schedule"],
+)
+def test_any_optimizer_goes_on(tmp_path: Path, optimizer: Any):
+    one_stage = {"stages": (("all", 1e-2),), "OPTIMIZER": staticmethod(optimizer)}
+    train(tmp_path / "whole", **one_stage)
+    with pytest.raises(CrashError):
+        train(tmp_path / "stopped", callbacks=[At(0, 3, crash)], **one_stage)
+    train(tmp_path / "stopped", **one_stage)
+    assert_same_end(tmp_path / "stopped", tmp_path / "whole")
+
+
+# --- What can be wrong with the files -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("crashed")
+    with pytest.raises(CrashError):
+        train(folder, callbacks=[At(1, 4, crash)])
+    (run,) = folder.iterdir()
+    assert sorted(folders.states_in(run)) == [5, 6, 8]  # 5 is the best
+    return run
+
+
+@pytest.fixture
+def stopped(crashed: Path, tmp_path: Path) -> Path:
+    """The folder of a run that crashed in its second epoch: the newest states are of 6 and 8."""
+    return Path(shutil.copytree(crashed, tmp_path / "logs" / crashed.name))
+
+
+def test_a_damaged_state_is_named_and_the_one_before_used(
+    whole: Path, stopped: Path, capsys: pytest.CaptureFixture
+):
+    path = stopped / "step_00000008.state"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    (stopped / "step_00000010.state.999.part").write_bytes(b"half")
+    with open(stopped / "losses.csv", "ab") as file:
+        file.write(b"1,0.5,0.")
+    train(stopped.parent)
+    out = capsys.readouterr().out
+    assert f"{path}: the state file is damaged" in out
+    assert "Going on at step 6" in out
+    assert not list(stopped.glob("*.part"))
+    assert path.with_name("step_00000008.state.unused").is_file()
+    assert_same_end(stopped.parent, whole)
+
+
+def test_only_damaged_states_are_an_error(stopped: Path):
+    for name in folders.states_in(stopped).values():
+        (stopped / name).write_bytes(b"nothing")
+    with pytest.raises(state_file.StateError, match="none of its .* states can be used"):
+        train(stopped.parent)
+
+
+def test_a_full_disk_stops_before_anything_is_deleted(
+    stopped: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = {path.name: path.read_bytes() for path in stopped.glob("*.state")}
+    monkeypatch.setattr(state_file.shutil, "disk_usage", lambda _: Namespace(free=1000))
+    with pytest.raises(OSError, match="disk is full"):
+        train(stopped.parent)
+    assert {path.name: path.read_bytes() for path in stopped.glob("*.state")} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"SEED": 5}, "SEED expected 0, received 5"),
+        ({"WEIGHT_DECAY": 0.5}, "WEIGHT_DECAY"),
+        ({"IMAGES_PER_GPU": 4}, "BATCH_SIZE expected 2, received 4"),
+        ({"stages": (("heads", 0.5),)}, "learning_rate expected 0.02, received 0.5"),
+        ({"stages": (("all", 2e-2),)}, "layers expected 'heads', received 'all'"),
+        ({"images": 8}, "training data expected 7 images .* received 8 images"),
+        ({"validate": False}, "validation data expected 4 images .* received none"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_would_not_go_on_exactly_is_refused(stopped: Path, changes: dict, message: str):
+    with pytest.raises(ValueError, match=f"cannot go on exactly.*{message}"):
+        train(stopped.parent, **changes)
+
+
+def test_a_run_without_states_goes_on_with_its_last_epoch(
+    stopped: Path, capsys: pytest.CaptureFixture
+):
+    for name in folders.states_in(stopped).values():
+        (stopped / name).unlink()
+    train(stopped.parent, stages=(("heads", 2e-2),))
+    assert "the optimizer starts anew" in capsys.readouterr().out
+    assert sorted(folders.epochs_in(stopped)) == [1, 2]
+
+
+def test_weights_of_an_epoch_begin_anew_without_doubled_rows(stopped: Path):
+    # As scripts for Matterport's package go on: from an epoch, not from a state.
+    model = StandIn("training", StandInConfig(), stopped.parent)
+    model.load_weights(model.find_last(), by_name=True)
+    model.train(Squares().add(7), Squares().add(4), 2e-2, epochs=2, layers="heads")
+    rows = (stopped / "losses.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1"]
+    # The states of the run that was left are out of the way, not gone.
+    assert (stopped / "step_00000008.state.unused").is_file() and newest(stopped.parent) == 10
+
+
+def test_a_model_that_was_stopped_goes_on_in_the_same_process(whole: Path, tmp_path: Path):
+    keras.utils.set_random_seed(0)
+    model = StandIn("training", StandInConfig(), tmp_path)
+
+    def call(**options: Any) -> None:
+        for number, (layers, rate) in enumerate((("heads", 2e-2), ("all", 1e-2)), start=1):
+            model.train(
+                *(Squares().add(7), Squares().add(4), rate, number * EPOCHS, layers),
+                augmentation=HorizontalFlip(0.5),
+                **options,
+            )
+
+    with pytest.raises(KeyboardInterrupt):
+        call(custom_callbacks=[At(1, 2, interrupt)])
+    call(resume=True)
+    assert_same_end(tmp_path, whole)
+
+
+def test_the_best_state_stays(tmp_path: Path):
+    class Score(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict) -> None:
+            logs["score"] = [0.5, 0.9, 0.7, 0.9][epoch]
+
+    settings = {"CHECKPOINT_METRIC": "score", "CHECKPOINTS_KEPT": 1, "CHECKPOINT_STEPS": None}
+    train(tmp_path, callbacks=[Score()], **settings)
+    (run,) = tmp_path.iterdir()
+    assert sorted(folders.states_in(run)) == [10, 20]
+    best = state_file.read_state(run / "step_00000020.state").header["best"]
+    assert best == {"metric": "score", "value": 0.9, "step": 10}
+
+
+def test_a_metric_that_is_not_there_is_said_after_the_state_is_written(tmp_path: Path):
+    with pytest.raises(ValueError, match="CHECKPOINT_METRIC: expected one of .*'val_loss'.*AP"):
+        train(tmp_path, CHECKPOINT_METRIC="AP")
+    assert newest(tmp_path) == 5
+
+
+def test_a_budget_without_room_is_said_at_once(tmp_path: Path):
+    with pytest.raises(ValueError, match="CHECKPOINT_DISK_BUDGET"):
+        train(tmp_path, CHECKPOINT_DISK_BUDGET=1e-6)
+
+
+# --- Determinism ---------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_losses_with_any_number_of_workers(
+    whole: Path, tmp_path: Path
+):
+    train(tmp_path / "again", LOADER_WORKERS=3, LOADER_PREFETCH=1)
+    assert_same_end(tmp_path / "again", whole)
+    train(tmp_path / "other", SEED=1, stages=(("heads", 2e-2),))
+    rows = [kills.end(folder)["losses"][0] for folder in (tmp_path / "other", whole)]
+    assert rows[0] != rows[1]
+
+
+def test_every_epoch_is_validated_on_the_same_batches(tmp_path: Path):
+    # Weights that do not change, without noise: the loss of the validation may not either.
+    class Still(StandIn):
+        def build(self, mode: str, config: Any) -> keras.Model:
+            model = super().build(mode, config)
+            model.get_layer("noise").factor = 0.0
+            return model
+
+    config = commands_options.configure(StandInConfig, {"TRAIN_BN": False, "VALIDATION_STEPS": 3})
+    model = Still("training", config, tmp_path)
+    history = model.train(
+        Squares().add(4), Squares().add(6), 1e-30, epochs=3, layers="mrcnn_bbox_fc"
+    )
+    assert len(set(history.history["val_rpn_class_loss"])) == 1
+    assert len(set(history.history["rpn_class_loss"])) > 1
+
+
+def test_rows_of_epochs_to_come_are_dropped(tmp_path: Path):
+    path = tmp_path / "losses.csv"
+    trainer.drop_losses(path, 0)
+    assert not path.exists()
+    path.write_text("epoch,loss\r\n0,1.0\r\n1,2.0\r\n2,3.", newline="")
+    trainer.drop_losses(path, 1)
+    assert path.read_bytes() == b"epoch,loss\r\n0,1.0\r\n"
+    path.write_text("", newline="")
+    trainer.drop_losses(path, 1)
+    assert path.read_bytes() == b""
+
+
+def test_the_states_hold_no_more_than_they_must(whole: Path):
+    (run,) = whole.iterdir()
+    state = state_file.read_state(run / "step_00000020.state")
+    assert state.header["epoch"] == 4 and state.header["stage"]["layers"] == "all"
+    paths = [path for path, _ in state.groups["model"]]
+    assert sum("seed_generator_state" in path for path in paths) == 1
+    assert any("moving_variance" in path for path in paths)
+    assert sum("momentum" in path for path, _ in state.groups["optimizer"]) == len(
+        [path for path in paths if "moving" not in path and "seed" not in path]
+    )
+    assert all(np.all(np.isfinite(a)) for _, a in state.groups["optimizer"])

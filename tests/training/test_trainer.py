@@ -1,0 +1,117 @@
+"""The optimizer of a stage: chosen by the settings, fresh at each stage."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+
+from mrcnn import network
+from mrcnn.training import optimizers, trainer
+from tests.tiny import tiny_config
+
+
+@pytest.fixture(scope="module")
+def model() -> network.TrainingModel:
+    return network.build_training(tiny_config())
+
+
+def compiled(model: network.TrainingModel, optimizer, rate: float = 0.01):
+    config = tiny_config(OPTIMIZER=optimizer, GRADIENT_CLIP_NORM=3.0)
+    trainer.compile_model(model, config, rate, 0.8)
+    return model.optimizer
+
+
+def test_the_default_is_sgd_with_momentum_clipped_by_the_global_norm(model):
+    optimizer = compiled(model, tiny_config().OPTIMIZER)
+    assert isinstance(optimizer, keras.optimizers.SGD)
+    assert optimizer.momentum == 0.8 and optimizer.global_clipnorm == 3.0
+    assert float(optimizer.learning_rate) == pytest.approx(0.01)
+
+
+def test_adam_is_clipped_too(model):
+    optimizer = compiled(model, "adam")
+    assert type(optimizer) is keras.optimizers.Adam and optimizer.global_clipnorm == 3.0
+
+
+def test_a_function_makes_the_optimizer_from_the_learning_rate(model):
+    optimizer = compiled(model, partial(keras.optimizers.RMSprop, rho=0.5), rate=0.125)
+    assert type(optimizer) is keras.optimizers.RMSprop and optimizer.rho == 0.5
+    assert float(optimizer.learning_rate) == 0.125
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_the_next_stage_starts_with_an_empty_optimizer_and_its_own_rate(model, name):
+    optimizer = compiled(model, name)
+    ones = [keras.ops.ones_like(variable) for variable in model.trainable_variables]
+    optimizer.apply(ones, model.trainable_variables)
+    assert any(np.any(keras.ops.convert_to_numpy(v)) for v in optimizer.variables[2:])
+
+    again = compiled(model, name, rate=0.02)
+    assert float(again.learning_rate) == pytest.approx(0.02)
+    others = [v for v in again.variables if v is not again._learning_rate]
+    assert len(others) > len(model.trainable_variables)
+    assert not any(np.any(keras.ops.convert_to_numpy(v)) for v in others)
+
+
+def test_the_rate_rises_and_falls_over_a_stage(model):
+    config = tiny_config(LEARNING_RATE_SCHEDULE="cosine", WARMUP_STEPS=4)
+    trainer.compile_model(model, config, 0.1, 0.8, steps=12)
+    rates = []
+    for step in range(13):
+        model.optimizer.iterations.assign(step)
+        rates.append(float(model.optimizer.learning_rate))
+    np.testing.assert_allclose(rates[:5], [0, 0.025, 0.05, 0.075, 0.1], atol=1e-7)
+    falling = [0.05 * (1 + np.cos(np.pi * k / 8)) for k in range(9)]
+    np.testing.assert_allclose(rates[4:], falling, atol=1e-6)
+
+
+def test_a_rate_that_has_risen_stays(model):
+    trainer.compile_model(model, tiny_config(WARMUP_STEPS=2), 0.1, 0.8, steps=6)
+    model.optimizer.iterations.assign(5)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
+
+
+def test_a_stage_shorter_than_its_warm_up_is_named(model):
+    with pytest.raises(ValueError, match="WARMUP_STEPS.*more than 4 steps; received 3"):
+        trainer.compile_model(model, tiny_config(WARMUP_STEPS=4), 0.1, 0.8, steps=3)
+
+
+def test_accumulated_gradients_make_one_update(model):
+    config = tiny_config(GRADIENT_ACCUMULATION_STEPS=2, GRADIENT_CLIP_NORM=0.0, WEIGHT_DECAY=0.0)
+    trainer.compile_model(model, config, 0.5, 0.0)
+    optimizers.add_weight_decay(model.optimizer, 0.0)
+    variables = model.trainable_variables
+    before = [np.array(v) for v in variables]
+    try:
+        for value in (1.0, 3.0):
+            middle = [np.array(v) for v in variables]
+            model.optimizer.apply([np.full(v.shape, value, np.float32) for v in variables])
+        for old, between, new in zip(before, middle, variables, strict=True):
+            np.testing.assert_array_equal(old, between)
+            np.testing.assert_allclose(new, old - 0.5 * 2.0, rtol=1e-5, atol=1e-6)
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+
+
+def test_weights_files_hold_the_moving_average(model, tmp_path):
+    config = tiny_config(EMA_MOMENTUM=0.5, WEIGHT_DECAY=0.0)
+    trainer.compile_model(model, config, 0.5, 0.0)
+    variable = model.get_layer("mrcnn_class_logits").bias
+    ones = [np.ones(v.shape, np.float32) for v in model.trainable_variables]
+    first = [np.array(v) for v in model.trainable_variables]
+    seen = []
+    try:
+        for _ in range(2):
+            model.optimizer.apply(ones)
+            seen.append(np.array(variable))
+        with trainer._averaged_weights(model):
+            averaged = np.array(variable)
+        np.testing.assert_allclose(averaged, 0.5 * seen[0] + 0.5 * seen[1], rtol=1e-5)
+        np.testing.assert_array_equal(variable, seen[1])
+    finally:
+        for v, value in zip(model.trainable_variables, first, strict=True):
+            v.assign(value)
