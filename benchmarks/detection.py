@@ -197,8 +197,8 @@ def _settings(args: argparse.Namespace, **settings: Any) -> dict[str, Any]:
 
 
 def _config(settings: dict[str, Any]) -> Any:
-    from mrcnn.commands import options as commands_options
     from mrcnn.config import Config
+    from mrcnn.runs import settings as commands_options
 
     return commands_options.configure(Config, settings)
 

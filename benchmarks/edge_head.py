@@ -26,11 +26,12 @@ import numpy as np
 
 from benchmarks.training_step import random_batch
 from mrcnn import network
-from mrcnn.commands import options
 from mrcnn.config import Config
 from mrcnn.data.loader import Batch
 from mrcnn.process import keep_freed_memory
-from mrcnn.training import trainer
+from mrcnn.runs import settings as runs_settings
+from mrcnn.training import compile
+from mrcnn.training import model as training_model
 
 
 def main() -> None:
@@ -59,14 +60,14 @@ def main() -> None:
     }
     models = {}
     for name, filters in (("plain", ()), ("edge", args.filters)):
-        config = options.configure(Config, {**settings, "EDGE_LOSS_FILTERS": filters})
+        config = runs_settings.configure(Config, {**settings, "EDGE_LOSS_FILTERS": filters})
         keras.utils.set_random_seed(0)
-        models[name] = network.build_training(config)
-        trainer.compile_model(models[name], config, 1e-4, 0.9)
+        models[name] = training_model.build(config)
+        compile.compile_model(models[name], config, 1e-4, 0.9)
     batch = random_batch(config)
     batches = {"plain": batch, "edge": batch, "head": head_batch(config)}
     models["head"] = head_model(config)
-    trainer.compile_model(models["head"], config, 1e-4, 0.9)
+    compile.compile_model(models["head"], config, 1e-4, 0.9)
     clock = {name: [] for name in models}
     cpu = {name: [] for name in models}
     for number in range(args.steps + 2):
@@ -95,7 +96,7 @@ def main() -> None:
     )
 
 
-def head_model(config: Config) -> network.TrainingModel:
+def head_model(config: Config) -> training_model.TrainingModel:
     """One layer that learns, and the Edge Agreement Head on masks of the size of training."""
     shape = (config.BATCH_SIZE, config.POSITIVE_ROIS_PER_IMAGE, *config.MASK_SHAPE)
     inputs = {
@@ -105,7 +106,7 @@ def head_model(config: Config) -> network.TrainingModel:
     }
     masks = keras.layers.Dense(shape[-1], activation="sigmoid")(inputs["predicted"])
     loss = network.build_edge_head(config)([masks, inputs["target"], inputs["class_ids"]])
-    return network.TrainingModel(inputs=inputs, outputs={"mrcnn_mask_edge_loss": loss})
+    return training_model.TrainingModel(inputs=inputs, outputs={"mrcnn_mask_edge_loss": loss})
 
 
 def head_batch(config: Config) -> Batch:

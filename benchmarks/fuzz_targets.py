@@ -33,7 +33,7 @@ from mrcnn.data.images import read_image
 from mrcnn.datasets.cityscapes import CityscapesDataset, read_instance_ids
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.via import read_via_json
-from mrcnn.files import download
+from mrcnn.files import zip
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 24, 32  # height and width of the images
@@ -404,7 +404,7 @@ def _write_zip(case: bytes, folder: Path) -> None:
 
 def _read_zip(folder: Path) -> None:
     try:
-        download.extract_zip(folder / "archive.zip", folder / "in" / "here", progress=False)
+        zip.extract_zip(folder / "archive.zip", folder / "in" / "here", progress=False)
     except OSError as error:
         # The operating system's own errors name the file inside.
         if error.filename is None or "here" not in str(error.filename):
@@ -444,10 +444,11 @@ def _write_settings(case: bytes, folder: Path) -> None:
 
 def _read_settings(folder: Path) -> None:
     from mrcnn.commands import options as commands_options
+    from mrcnn.runs import settings as runs_settings
 
-    settings = commands_options.load_settings(folder / "weights.h5")
+    settings = runs_settings.load_settings(folder / "weights.h5")
     try:
-        commands_options.configure(commands_options.Config, settings)
+        runs_settings.configure(commands_options.Config, settings)
     except ValueError as error:  # of the class, which knows no file
         raise ValueError(f"config.json: {error}") from error
 

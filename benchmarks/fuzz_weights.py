@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from hypothesis import strategies as st
 
-from mrcnn.weights import matterport
+from mrcnn.weights import matterport, report
 
 HUGE = 2**40
 
@@ -144,7 +144,7 @@ def read_weights(folder: Path) -> None:
     model.set_weights(before)
     try:
         matterport.load_weights(model, path)
-    except matterport.WeightsError:
+    except report.WeightsError:
         for value, kept in zip(model.get_weights(), before, strict=True):
             np.testing.assert_array_equal(value, kept)
         raise

@@ -29,6 +29,7 @@ from mrcnn.config import BACKBONES, Config
 from mrcnn.data import molding
 from mrcnn.inference.frozen_graph import FrozenGraph
 from mrcnn.model import MaskRCNN
+from mrcnn.runs import settings as runs_settings
 
 
 def build(args: argparse.Namespace, min_confidence: float = 0.0) -> MaskRCNN:
@@ -48,7 +49,7 @@ def build(args: argparse.Namespace, min_confidence: float = 0.0) -> MaskRCNN:
         settings["MIXED_PRECISION"] = args.dtype
     keras.utils.set_random_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        return MaskRCNN("inference", options.configure(Config, settings), folder)
+        return MaskRCNN("inference", runs_settings.configure(Config, settings), folder)
 
 
 def graph_of(

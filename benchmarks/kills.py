@@ -150,9 +150,9 @@ def work(folder: Path, args: argparse.Namespace) -> None:
     import keras
 
     from benchmarks import stand_in
-    from mrcnn.commands import options
     from mrcnn.data.augment import HorizontalFlip
     from mrcnn.model import MaskRCNN
+    from mrcnn.runs import settings as runs_settings
 
     settings = {
         "OPTIMIZER": args.optimizer,
@@ -171,7 +171,7 @@ def work(folder: Path, args: argparse.Namespace) -> None:
             "TRAIN_ROIS_PER_IMAGE": 12,
             "EDGE_LOSS_FILTERS": ("sobel-x",),
         }
-    config = options.configure(stand_in.StandInConfig, settings)
+    config = runs_settings.configure(stand_in.StandInConfig, settings)
     keras.utils.set_random_seed(config.SEED)
     model_class = {"mask-rcnn": MaskRCNN, "stand-in": stand_in.StandIn}[args.network]
     model = model_class("training", config, folder)

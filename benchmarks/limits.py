@@ -21,7 +21,7 @@ from keras.src.backend import compute_output_spec
 
 from mrcnn.layers.class_masks import ClassMasks
 from mrcnn.layers.per_roi import RoiConv2D
-from mrcnn.network import TrainingModel
+from mrcnn.training.model import TrainingModel
 
 # The convolution that sets the pace: 3 x 3, 256 to 256 channels, as in the mask head.
 PROBE_SHAPE = (8, 64, 64, 256)

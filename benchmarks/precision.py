@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.limits import peak_memory
-from mrcnn.commands import options
 from mrcnn.config import Config
 from mrcnn.data.boxes import compute_overlaps
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.evaluation.coco import evaluate_model
 from mrcnn.model import MaskRCNN
+from mrcnn.runs import settings as runs_settings
 
 # A partner's box overlaps by at least this.
 PARTNER_IOU = 0.5
@@ -72,13 +72,13 @@ def main() -> None:
     dataset = CocoDataset()
     truth = dataset.load_coco(args.dataset, args.subset, year=args.year, return_coco=True)
     dataset.prepare()
-    settings = {"NUM_CLASSES": dataset.num_classes, **options.load_settings(args.weights)}
-    settings |= options.inference_settings(options.configure(Config, settings))
+    settings = {"NUM_CLASSES": dataset.num_classes, **runs_settings.load_settings(args.weights)}
+    settings |= runs_settings.inference_settings(runs_settings.configure(Config, settings))
     metrics, results = {}, {}
     image_ids = dataset.image_ids[: args.limit or None]
     for dtype in ("float32", args.dtype):
         precision = {"MIXED_PRECISION": None if dtype == "float32" else dtype}
-        config = options.configure(Config, settings | precision)
+        config = runs_settings.configure(Config, settings | precision)
         with tempfile.TemporaryDirectory() as folder:
             model = MaskRCNN("inference", config, folder)
         model.load_weights(Path(args.weights), by_name=True)

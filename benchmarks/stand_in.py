@@ -16,7 +16,7 @@ from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.layers.losses import LossLayer
 from mrcnn.model import MaskRCNN
-from mrcnn.weights.keras_api import TrainingNetwork
+from mrcnn.training.model import TrainingNetwork
 
 SIDE = 64  # pixels, of every image
 

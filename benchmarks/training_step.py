@@ -21,13 +21,14 @@ import keras
 import numpy as np
 
 from benchmarks import limits
-from mrcnn import network
 from mrcnn.commands import options
 from mrcnn.config import BACKBONES, Config
 from mrcnn.data.loader import Batch
 from mrcnn.data.molding import compose_image_meta
 from mrcnn.process import keep_freed_memory
-from mrcnn.training import trainer
+from mrcnn.runs import settings
+from mrcnn.training import compile
+from mrcnn.training import model as training_model
 
 ROWS: dict[str, dict[str, Any]] = {
     # The shapes sample: ResNet-50, 128², batch 8, 32 RoIs an image.
@@ -119,15 +120,15 @@ def step_config(args: argparse.Namespace) -> Config:
     ):
         if value:
             given[setting] = value
-    return options.configure(Config, given)
+    return settings.configure(Config, given)
 
 
-def build(config: Config, layers: str = "all") -> network.TrainingModel:
+def build(config: Config, layers: str = "all") -> training_model.TrainingModel:
     """A compiled model in which `layers` learn."""
     keras.utils.set_random_seed(0)
-    model = network.build_training(config)
-    trainer.set_trainable(model, layers)
-    trainer.compile_model(model, config, config.LEARNING_RATE, config.LEARNING_MOMENTUM)
+    model = training_model.build(config)
+    compile.set_trainable(model, layers)
+    compile.compile_model(model, config, config.LEARNING_RATE, config.LEARNING_MOMENTUM)
     return model
 
 

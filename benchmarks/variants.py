@@ -23,14 +23,14 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from mrcnn import network
 from mrcnn.ablation.arms import ARMS, Settings, choose
-from mrcnn.commands import options
 from mrcnn.config import Config
 from mrcnn.data.loader import Batch, Loader
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.ops.edge_filters import FILTERS
-from mrcnn.training import trainer
+from mrcnn.runs import settings as runs_settings
+from mrcnn.training import compile
+from mrcnn.training import model as training_model
 
 # Beyond the arms: exponents and combinations that the paper does not have.
 MORE: dict[str, Settings] = {
@@ -108,7 +108,7 @@ class Row(NamedTuple):
 def make_config(settings: Mapping[str, Any], image_size: int, num_classes: int) -> Config:
     """The tiny network with a variant's settings."""
     size = {"IMAGE_MIN_DIM": image_size, "IMAGE_MAX_DIM": image_size, "NUM_CLASSES": num_classes}
-    return options.configure(Config, {**NETWORK, **size, **settings})
+    return runs_settings.configure(Config, {**NETWORK, **size, **settings})
 
 
 def load_batches(dataset: CocoDataset, config: Config, steps: int) -> list[Batch]:
@@ -124,8 +124,8 @@ def train_variant(config: Config, batches: Sequence[Batch], learning_rate: float
     """Train a network from scratch, one step a batch."""
     started = time.perf_counter()
     keras.utils.set_random_seed(0)
-    model = network.build_training(config)
-    trainer.compile_model(model, config, learning_rate, 0.9)
+    model = training_model.build(config)
+    compile.compile_model(model, config, learning_rate, 0.9)
     losses = []
     for batch in batches:
         model.reset_metrics()  # the mean since the last reset is the step's own loss

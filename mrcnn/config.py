@@ -21,15 +21,13 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from mrcnn import batch
 from mrcnn.ops import edge_filters
 
 BACKBONES = ("resnet50", "resnet101", "resnet10", "resnet18")
-# In a batch, the value of a mask that stands for a box whose object nobody outlined.
-BOX_ONLY_MASK = 2
 OPTIMIZERS = ("sgd", "adam")
 MIXED_PRECISIONS = ("bfloat16", "float16")
 RESIZE_MODES = ("none", "square", "pad64", "crop")
-MASK_SIZES = (28, 56)
 LOSS_NAMES = (
     "rpn_class_loss",
     "rpn_bbox_loss",
@@ -210,7 +208,7 @@ class Config:
         self.BATCH_SIZE = self.IMAGES_PER_GPU * self.GPU_COUNT
         self.IMAGE_SHAPE = np.array([*self._image_size(), self.IMAGE_CHANNEL_COUNT])
         # image_id, original shape, molded shape, window, scale, one flag a class
-        self.IMAGE_META_SIZE = 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES
+        self.IMAGE_META_SIZE = batch.meta_size(self.NUM_CLASSES)
 
     def _image_size(self) -> tuple[int, int]:
         if self.IMAGE_RESIZE_MODE == "crop":

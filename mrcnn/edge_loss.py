@@ -26,8 +26,7 @@ import keras
 from keras import ops
 
 from mrcnn.ops import edge_filters, edges
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")

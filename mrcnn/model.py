@@ -22,7 +22,8 @@ from mrcnn.data import molding
 from mrcnn.data.boxes import norm_boxes
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.molding import compose_image_meta, mold_image, parse_image_meta, unmold_image
-from mrcnn.files import download
+from mrcnn.data.random_rois import generate_random_rois
+from mrcnn.inference import model as inference_model
 from mrcnn.inference.detector import Detector
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.resnet import conv_block, identity_block, resnet_graph
@@ -59,17 +60,16 @@ from mrcnn.matterport.layers import (
     ProposalLayer,
     PyramidROIAlign,
 )
-from mrcnn.matterport.targets import (
-    build_detection_targets,
-    build_rpn_targets,
-    generate_random_rois,
-)
+from mrcnn.matterport.targets import build_detection_targets, build_rpn_targets
 from mrcnn.process import keep_freed_memory
+from mrcnn.training import compile as training_compile
+from mrcnn.training import model as training_model
 from mrcnn.training import trainer
 from mrcnn.training.stages import Stage
 from mrcnn.training.stages import epochs as stage_epochs
-from mrcnn.weights.keras_api import InferenceNetwork, TrainingNetwork
-from mrcnn.weights.matterport import WeightsReport, load_weights, save_weights
+from mrcnn.weights import pretrained
+from mrcnn.weights.matterport import load_weights, save_weights
+from mrcnn.weights.report import WeightsReport
 
 __all__ = [
     "BatchNorm",
@@ -156,8 +156,8 @@ class MaskRCNN:
     def build(self, mode: str, config: Config) -> keras.Model:
         """Build the graph of a mode; see `mrcnn.network`."""
         if mode == "training":
-            return network.build_training(config, TrainingNetwork)
-        return network.build_inference(config, InferenceNetwork)
+            return training_model.build(config)
+        return inference_model.build(config)
 
     # --- Weights and logs ---------------------------------------------------------
 
@@ -241,7 +241,7 @@ class MaskRCNN:
 
     def get_imagenet_weights(self) -> str:
         """Path of the ImageNet weights of ResNet-50, downloaded when they are not there."""
-        return download.imagenet_weights_path()
+        return pretrained.imagenet_weights_path()
 
     def set_log_dir(self, model_path: str | None = None) -> None:
         """Choose the log folder: that of a checkpoint to go on from, or a new one.
@@ -263,8 +263,10 @@ class MaskRCNN:
     # --- Training ---------------------------------------------------------------------
 
     def compile(self, learning_rate: float, momentum: float, steps: int | None = None) -> None:
-        """Give the model a new optimizer; see `mrcnn.training.trainer.compile_model`."""
-        trainer.compile_model(self.keras_model, self.config, learning_rate, momentum, steps)
+        """Give the model a new optimizer; see `mrcnn.training.compile.compile_model`."""
+        training_compile.compile_model(
+            self.keras_model, self.config, learning_rate, momentum, steps
+        )
 
     def set_trainable(
         self,
@@ -274,7 +276,7 @@ class MaskRCNN:
         verbose: int = 1,
     ) -> None:
         """Let exactly the layers learn that a group or regular expression names."""
-        names = trainer.set_trainable(keras_model or self.keras_model, layer_regex)
+        names = training_compile.set_trainable(keras_model or self.keras_model, layer_regex)
         if verbose > 0:
             print(f"{' ' * indent}{len(names)} layers learn: {_shorten(names)}")
 

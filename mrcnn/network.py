@@ -11,12 +11,12 @@ which the first P can be positive, G ground-truth slots, C classes, D detections
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
-from keras import ops
 
+from mrcnn import batch
 from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.layers.anchors import Anchors
 from mrcnn.layers.box_head import box_head_graph
@@ -24,7 +24,7 @@ from mrcnn.layers.detection_slots import AllSlots, FoundBoxes
 from mrcnn.layers.detections import Detections
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.layers.fpn import fpn_graph
-from mrcnn.layers.losses import LossLayer, UncertaintyWeighting, weight_decay
+from mrcnn.layers.losses import LossLayer, UncertaintyWeighting
 from mrcnn.layers.mask_head import mask_head_graph
 from mrcnn.layers.molding import MoldImage, NormalizeBoxes
 from mrcnn.layers.proposals import Proposals
@@ -33,9 +33,7 @@ from mrcnn.layers.rpn import build_rpn_model, rpn_over_pyramid
 from mrcnn.layers.targets import RoiTargets, RpnTargets
 from mrcnn.ops import native_kernels
 from mrcnn.ops.image_meta import parse_image_meta
-from mrcnn.training import optimizers
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 INFERENCE_OUTPUTS = (
     *("detections", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask"),
@@ -123,12 +121,12 @@ def build_mask_head(
     )
 
 
-def build_training(config: Config, model_class: type[TrainingModel] | None = None) -> TrainingModel:
+def build_training(config: Config, model_class: type[keras.Model] = keras.Model) -> keras.Model:
     """The graph from a batch of the loader to the losses.
 
     Args:
         config: settings.
-        model_class: `TrainingModel` (None) or a subclass.
+        model_class: `keras.Model` or a subclass; see `mrcnn.training.model`.
 
     Returns:
         A model whose inputs are those of `mrcnn.data.loader` and whose outputs are the
@@ -136,10 +134,10 @@ def build_training(config: Config, model_class: type[TrainingModel] | None = Non
         takes batches of any of `config.INPUT_SHAPES`, and is traced for each.
     """
     with _dtype_policy(config):
-        return _build_training(config, model_class or TrainingModel)
+        return _build_training(config, model_class)
 
 
-def _build_training(config: Config, model_class: type[TrainingModel]) -> TrainingModel:
+def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Model:
     height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
     if config.INPUT_SHAPES:
         height = width = None
@@ -149,11 +147,11 @@ def _build_training(config: Config, model_class: type[TrainingModel]) -> Trainin
     def batch_input(name: str, shape: tuple[int | None, ...], dtype: str) -> Tensor:
         return keras.Input(batch_shape=(config.BATCH_SIZE, *shape), dtype=dtype, name=name)
 
-    image = batch_input("input_image", (height, width, channels), "uint8")
-    meta = batch_input("input_image_meta", (config.IMAGE_META_SIZE,), "float32")
-    gt_class_ids = batch_input("input_gt_class_ids", (instances,), "int32")
-    gt_boxes = batch_input("input_gt_boxes", (instances, 4), "int32")
-    gt_masks = batch_input("input_gt_masks", (instances, *masks), "uint8")
+    image = batch_input(batch.IMAGE, (height, width, channels), "uint8")
+    meta = batch_input(batch.IMAGE_META, (config.IMAGE_META_SIZE,), "float32")
+    gt_class_ids = batch_input(batch.GT_CLASS_IDS, (instances,), "int32")
+    gt_boxes = batch_input(batch.GT_BOXES, (instances, 4), "int32")
+    gt_masks = batch_input(batch.GT_MASKS, (instances, *masks), "uint8")
     inputs = [image, meta, gt_class_ids, gt_boxes, gt_masks]
 
     trunk = build_trunk(MoldImage(config.MEAN_PIXEL, name="molded_image")(image), config)
@@ -171,7 +169,7 @@ def _build_training(config: Config, model_class: type[TrainingModel]) -> Trainin
         anchors = anchors_layer(config, name="anchors")(image)
         rois = build_proposals(trunk, anchors, config.POST_NMS_ROIS_TRAINING, config)
     else:
-        given = batch_input("input_rois", (config.POST_NMS_ROIS_TRAINING, 4), "int32")
+        given = batch_input(batch.ROIS, (config.POST_NMS_ROIS_TRAINING, 4), "int32")
         inputs.append(given)
         rois = NormalizeBoxes(name="ROI")([given, image])
 
@@ -220,7 +218,6 @@ def _build_training(config: Config, model_class: type[TrainingModel]) -> Trainin
     return model_class(
         inputs={tensor.name: tensor for tensor in inputs},
         outputs=outputs,
-        weight_decay=config.WEIGHT_DECAY,
         name="mask_rcnn",
     )
 
@@ -256,8 +253,8 @@ def build_inference(config: Config, model_class: type[keras.Model] = keras.Model
 
 
 def _build_inference(config: Config, model_class: type[keras.Model]) -> keras.Model:
-    image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name="input_image")
-    meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
+    image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name=batch.IMAGE)
+    meta = keras.Input((config.IMAGE_META_SIZE,), name=batch.IMAGE_META)
     anchors = keras.Input((None, 4), name="input_anchors")
 
     trunk = build_trunk(image, config)
@@ -280,112 +277,6 @@ def _build_inference(config: Config, model_class: type[keras.Model]) -> keras.Mo
     return model_class([image, meta, anchors], outputs, name="mask_rcnn")
 
 
-def with_static_shape(
-    model: keras.Model, image_shape: tuple[int, ...], batch_size: int, config: Config, molded: bool
-) -> keras.Model:
-    """Wrap an inference graph for one batch size and image shape.
-
-    Static shapes are what the layers compute with and what XLA compiles. The wrapper
-    also makes the anchors, and subtracts the mean when images are not molded yet.
-
-    Returns:
-        A model from [images, image_meta] to the outputs of `model`.
-    """
-    dtype = "float32" if molded else "uint8"
-    images = keras.Input(batch_shape=(batch_size, *image_shape), dtype=dtype)
-    meta = keras.Input(batch_shape=(batch_size, config.IMAGE_META_SIZE))
-    anchors = anchors_layer(config)(images)
-    x = images if molded else MoldImage(config.MEAN_PIXEL)(images)
-    wrapped = keras.Model([images, meta], model([x, meta, anchors]))
-    wrapped.compile(jit_compile=native_kernels.default_jit_compile(config.JIT_COMPILE))
-    return wrapped
-
-
-@keras.saving.register_keras_serializable(package="mrcnn")
-class TrainingModel(keras.Model):
-    """Functional model whose outputs are its losses.
-
-    The loss layers have added them to the total; this class adds the weight decay of
-    whatever is trainable at the time and keeps the running mean of each loss. Trackers
-    live here because updating them inside `call` fails on JAX.
-    """
-
-    def __init__(self, *args: Any, weight_decay: float = 0.0, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.weight_decay = weight_decay
-        self.loss_means = [
-            keras.metrics.Mean(name=name) for name in LOSS_NAMES if name in self.output
-        ]
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "weight_decay": self.weight_decay}
-
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        # The layers compute with static shapes, but Keras's generator adapter forgets the
-        # batch size.
-        inputs = {tensor.name: _with_batch(inputs[tensor.name], tensor) for tensor in self.inputs}
-        return super().call(inputs, training=training, mask=mask)
-
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        super().compile(*args, **kwargs)
-        optimizers.add_weight_decay(self.optimizer, self.weight_decay)
-
-    def make_train_function(self, force: bool = False) -> Any:
-        if self.several_shapes and (self.train_function is None or force):
-            self.train_function = self._function_of_shape("train_function")
-        return super().make_train_function()
-
-    def make_test_function(self, force: bool = False) -> Any:
-        if self.several_shapes and (self.test_function is None or force):
-            self.test_function = self._function_of_shape("test_function")
-        return super().make_test_function()
-
-    @property
-    def several_shapes(self) -> bool:
-        """Whether image shapes differ between batches, in a way that Keras does not handle.
-
-        Only on TensorFlow, where Keras traces a step once, for unknown sides. JAX traces each
-        shape, and PyTorch traces nothing.
-        """
-        if keras.backend.backend() != "tensorflow":
-            return False
-        return any(x.name == "input_image" and None in x.shape for x in self.inputs)
-
-    def _function_of_shape(self, kind: str) -> Callable[[Iterator], Any]:
-        """A step that is Keras's own, traced for each image shape by itself.
-
-        Args:
-            kind: "train_function" or "test_function".
-        """
-        functions: dict[tuple[int, ...], Callable[[Iterator], Any]] = {}
-        make = getattr(super(), f"make_{kind}")
-
-        def step(iterator: Iterator) -> Any:
-            batch = next(iterator)
-            shape = tuple(batch[0]["input_image"].shape)
-            if shape not in functions:
-                make(force=True)
-                functions[shape] = getattr(self, kind)
-                setattr(self, kind, step)
-            return functions[shape](iter([batch]))
-
-        return step
-
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
-        loss = super().compute_loss(*args, **kwargs)
-        # The optimizer adds its gradient: backpropagation would hold one for each weight from
-        # the start of the step to its end.
-        decay = weight_decay(self.trainable_variables, self.weight_decay)
-        return loss + ops.stop_gradient(decay)
-
-    def compute_metrics(
-        self, x: Any, y: Any, y_pred: dict[str, Tensor], sample_weight: Any = None
-    ) -> dict[str, Tensor]:
-        for mean in self.loss_means:
-            mean.update_state(y_pred[mean.name])
-        return self.get_metrics_result()
-
-
 @contextlib.contextmanager
 def _dtype_policy(config: Config) -> Iterator[None]:
     """Let layers that are made inside compute as MIXED_PRECISION says."""
@@ -396,12 +287,6 @@ def _dtype_policy(config: Config) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def _with_batch(value: Tensor, symbolic: keras.KerasTensor) -> Tensor:
-    """Give a tensor the static shape of an input, whose image sides may be open."""
-    sides = zip(symbolic.shape, value.shape, strict=True)
-    return ops.reshape(value, [own if side is None else side for side, own in sides])
 
 
 def _loss_weight(name: str, config: Config) -> float:

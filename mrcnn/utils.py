@@ -35,9 +35,10 @@ from mrcnn.evaluation.average_precision import (
     compute_matches,
     compute_recall,
 )
-from mrcnn.files.download import COCO_WEIGHTS_URL as COCO_MODEL_URL
-from mrcnn.files.download import download_trained_weights
 from mrcnn.matterport.anchors import generate_anchors, generate_pyramid_anchors
+from mrcnn.ops.tensor import Tensor
+from mrcnn.weights.pretrained import COCO_WEIGHTS_URL as COCO_MODEL_URL
+from mrcnn.weights.pretrained import download_trained_weights
 
 __all__ = [
     "COCO_MODEL_URL",
@@ -69,8 +70,6 @@ __all__ = [
     "trim_zeros",
     "unmold_mask",
 ]
-
-Tensor = Any
 
 
 # --- NumPy -----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
-from mrcnn.drawing import notebook
+from mrcnn.drawing import notebook, tables
 from mrcnn.drawing.instances import blend_mask, class_name, draw_instances, to_rgb
 
 FIGURE_SIZE = (16, 16)  # inches, Matterport's
@@ -344,9 +344,9 @@ def display_table(table: Sequence[Sequence[Any]]) -> None:
     except ImportError:
         pass  # IPython is optional: text does as well
     if shell is not None:
-        display(HTML(notebook.html_table(table)))
+        display(HTML(tables.html_table(table)))
     else:
-        print(notebook.text_table(table))
+        print(tables.text_table(table))
 
 
 def display_weight_stats(model: Any) -> None:
@@ -355,7 +355,7 @@ def display_weight_stats(model: Any) -> None:
     Args:
         model: a `MaskRCNN` or a Keras model.
     """
-    display_table(notebook.weight_table(model))
+    display_table(tables.weight_table(model))
 
 
 def _axes(given: Any, figsize: tuple[float, float]) -> tuple[Axes, bool]:

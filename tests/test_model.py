@@ -17,7 +17,8 @@ from mrcnn.config import LOSS_NAMES
 from mrcnn.data.boxes import norm_boxes
 from mrcnn.data.dataset import Dataset
 from mrcnn.model import MaskRCNN
-from mrcnn.training.stages import Stage, weighted_layers
+from mrcnn.training.stages import Stage
+from mrcnn.weights.layers import weighted_layers
 from tests.tiny import tiny_config
 
 SIZES = ((64, 64), (40, 90), (100, 30), (64, 64), (17, 23))

@@ -11,14 +11,17 @@ from keras import ops
 
 from mrcnn import network
 from mrcnn.config import LOSS_NAMES, Config
-from mrcnn.layers import losses
+from mrcnn.inference import model as inference_model
 from mrcnn.layers.resnet import resnet_graph
 from mrcnn.layers.roi_align import RoiAlign
-from mrcnn.network import TrainingModel
+from mrcnn.ops import losses
 from mrcnn.ops.indexing import select_class
 from mrcnn.ops.targets import DetectionTargets
-from mrcnn.training import trainer
-from mrcnn.training.stages import layer_regex, weighted_layers
+from mrcnn.training import compile, weight_decay
+from mrcnn.training import model as training_model
+from mrcnn.training.model import TrainingModel
+from mrcnn.training.stages import layer_regex
+from mrcnn.weights.layers import weighted_layers
 from tests.tiny import tiny_batch, tiny_config
 
 BACKEND = keras.backend.backend()
@@ -33,7 +36,7 @@ KINDS = ("objects", "none", "crowds", "lines")
 
 def eager(model: TrainingModel, config: Config) -> TrainingModel:
     """Compile for training without tracing: quicker for a step or two."""
-    trainer.compile_model(model, config, config.LEARNING_RATE, config.LEARNING_MOMENTUM)
+    compile.compile_model(model, config, config.LEARNING_RATE, config.LEARNING_MOMENTUM)
     model.run_eagerly = True
     return model
 
@@ -105,7 +108,7 @@ def test_a_backbone_may_end_early_but_must_be_known():
 
 def test_both_graphs_have_matterports_names():
     config = tiny_config(EDGE_LOSS_FILTERS=["sobel-x", "sobel-y"])
-    graphs = network.build_training(config), network.build_inference(config)
+    graphs = training_model.build(config), network.build_inference(config)
     for graph, own, foreign in zip(
         graphs, (TRAINING, INFERENCE), (INFERENCE, TRAINING), strict=True
     ):
@@ -131,7 +134,7 @@ def test_the_inference_graph_fits_any_image_and_batch():
         *((20, 4), (None, 2), (None, 4)),
     ]
     for shape in ((64, 64, 3), (64, 128, 3)):
-        static = network.with_static_shape(model, shape, 2, config, molded=False)
+        static = inference_model.with_static_shape(model, shape, 2, config, molded=False)
         assert all(None not in output.shape for output in static.outputs)
         anchors = 3 * sum(-(-shape[0] // s) * -(-shape[1] // s) for s in (4, 8, 16, 32, 64))
         assert static.outputs[5].shape == (2, anchors, 2)
@@ -145,9 +148,9 @@ class Trained:
 
     def __init__(self, **settings: Any) -> None:
         self.config = tiny_config(**settings)
-        self.model = network.build_training(self.config)
-        trainer.set_trainable(self.model, layer_regex("all"))
-        trainer.compile_model(
+        self.model = training_model.build(self.config)
+        compile.set_trainable(self.model, layer_regex("all"))
+        compile.compile_model(
             self.model, self.config, self.config.LEARNING_RATE, self.config.LEARNING_MOMENTUM
         )
         self.model.optimizer.build(self.model.trainable_variables)
@@ -225,7 +228,7 @@ def test_the_step_is_traced_once(trained: Trained):
 
 def test_the_total_is_the_sum_and_the_weight_decay(trained: Trained):
     model, config = trained.model, trained.config
-    decay = float(losses.weight_decay(model.trainable_variables, config.WEIGHT_DECAY))
+    decay = float(weight_decay.weight_decay(model.trainable_variables, config.WEIGHT_DECAY))
     logs = step(model, tiny_batch(config))
     total = decay + sum(logs[name] for name in LOSS_NAMES)
     assert decay > 0
@@ -272,7 +275,7 @@ def small_backbone(image: Any) -> list[Any]:
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
 def test_variants_train(settings: dict):
     config = tiny_config(**settings)
-    model = network.build_training(config)
+    model = training_model.build(config)
     batch = tiny_batch(config)
     for tensor in model.inputs:
         assert tuple(tensor.shape) == batch[tensor.name].shape
@@ -296,9 +299,9 @@ def test_variants_train(settings: dict):
 @tensorflow_only
 def test_only_the_chosen_layers_learn():
     config = tiny_config()
-    model = network.build_training(config)
+    model = training_model.build(config)
     # Weights of layers that never learn, such as random states, are no part of this.
-    chosen = set(trainer.set_trainable(model, layer_regex("heads")))
+    chosen = set(compile.set_trainable(model, layer_regex("heads")))
     assert {*RPN, "fpn_p2", "mrcnn_class_conv1"} <= chosen and "conv1" not in chosen
     eager(model, config)
     before = weights_of(model)
@@ -306,15 +309,15 @@ def test_only_the_chosen_layers_learn():
     moved = changed(before, weights_of(model)) - {"rpn_targets", "proposal_targets"}
     assert {*RPN, "fpn_p2"} <= moved <= chosen
     # And back: everything learns again.
-    everything = set(trainer.set_trainable(model, layer_regex("all")))
+    everything = set(compile.set_trainable(model, layer_regex("all")))
     assert chosen < everything and {"conv1", "bn_conv1"} <= everything
     # A pattern must fit the whole name, inside the RPN too.
-    assert trainer.set_trainable(model, "rpn_class_raw") == ["rpn_class_raw"]
+    assert compile.set_trainable(model, "rpn_class_raw") == ["rpn_class_raw"]
     assert [v.path for v in model.trainable_variables] == [
         "rpn_class_raw/kernel",
         "rpn_class_raw/bias",
     ]
-    assert trainer.set_trainable(model, "rpn_model") == [*RPN]
+    assert compile.set_trainable(model, "rpn_model") == [*RPN]
 
 
 @tensorflow_only
@@ -325,7 +328,7 @@ def test_the_edge_head_adds_one_loss_and_nothing_else():
         config = tiny_config(EDGE_LOSS_FILTERS=filters, USE_RPN_ROIS=False)
         given = {**batch, "input_rois": tiny_batch(config)["input_rois"]}
         keras.utils.set_random_seed(5)
-        model = eager(network.build_training(config), config)
+        model = eager(training_model.build(config), config)
         found = model.predict_on_batch(given)
         values[filters] = (
             {name: float(found[name]) for name in LOSS_NAMES if name in found},
@@ -350,7 +353,7 @@ def test_loss_weights_scale_the_losses():
             LOSS_WEIGHTS=loss_weights, USE_RPN_ROIS=False, EDGE_LOSS_FILTERS=["sobel-x"]
         )
         keras.utils.set_random_seed(5)
-        model = eager(network.build_training(config), config)
+        model = eager(training_model.build(config), config)
         values.append(model.predict_on_batch(tiny_batch(config)))
     for name in LOSS_NAMES:
         np.testing.assert_allclose(
@@ -362,7 +365,7 @@ def test_loss_weights_scale_the_losses():
 @tensorflow_only
 def test_the_mask_branch_needs_the_positive_slots_only():
     config = tiny_config(USE_RPN_ROIS=False)
-    model = network.build_training(config)
+    model = training_model.build(config)
     slots, every = config.POSITIVE_ROIS_PER_IMAGE, config.TRAIN_ROIS_PER_IMAGE
     names = ("fpn_p2", "fpn_p3", "fpn_p4", "fpn_p5")
     batch = tiny_batch(config)
@@ -402,7 +405,7 @@ def test_boxes_and_losses_stay_float32_in_mixed_precision():
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = network.build_training(config)
+        model = training_model.build(config)
     finally:
         keras.config.set_dtype_policy(before)
     float32 = ("rpn_class_logits", "rpn_bbox", "mrcnn_class_logits", "mrcnn_bbox", "mrcnn_mask")
@@ -425,7 +428,7 @@ WITHOUT_DRAWING = {
 @tensorflow_only
 def test_boxes_without_masks_train_everything_but_the_mask_branch():
     config = tiny_config(**WITHOUT_DRAWING, WEIGHT_DECAY=0.0)
-    model = eager(network.build_training(config), config)
+    model = eager(training_model.build(config), config)
     batch = tiny_batch(config)
     batch["input_rois"] = np.repeat(batch["input_gt_boxes"][:, :2], 2, axis=1)
     batch["input_gt_masks"] = 2 * batch["input_gt_masks"]
@@ -441,7 +444,7 @@ def test_boxes_without_masks_train_everything_but_the_mask_branch():
 @tensorflow_only
 def test_learned_loss_weights_start_at_one_and_follow_the_losses():
     config = tiny_config(**WITHOUT_DRAWING, UNCERTAINTY_WEIGHTING=True, WEIGHT_DECAY=0.0)
-    model = eager(network.build_training(config), config)
+    model = eager(training_model.build(config), config)
     batch = tiny_batch(config)
     batch["input_rois"] = np.repeat(batch["input_gt_boxes"][:, :2], 2, axis=1)
     logs = step(model, batch)
@@ -458,8 +461,8 @@ def test_xla_gives_the_losses_of_the_native_kernels():
     for jit in (False, True):
         config = tiny_config(JIT_COMPILE=jit, **WITHOUT_DRAWING)
         keras.utils.set_random_seed(5)
-        model = network.build_training(config)
-        trainer.compile_model(model, config, config.LEARNING_RATE, config.LEARNING_MOMENTUM)
+        model = training_model.build(config)
+        compile.compile_model(model, config, config.LEARNING_RATE, config.LEARNING_MOMENTUM)
         assert model.jit_compile is jit
         values[jit] = model.predict_on_batch(tiny_batch(config))
     for name in LOSS_NAMES:
@@ -491,7 +494,7 @@ def test_no_gradient_has_a_dynamic_shape(loss: str):
     import tensorflow as tf
 
     config = tiny_config(JIT_COMPILE=True, **WITHOUT_DRAWING)
-    model = network.build_training(config)
+    model = training_model.build(config)
 
     @tf.function
     def gradients(batch: dict) -> list:

@@ -20,10 +20,11 @@ from keras import ops
 from mrcnn import network
 from mrcnn.config import Config
 from mrcnn.data.molding import resize_to_input, unmold_image
-from mrcnn.layers import losses
+from mrcnn.inference import model as inference_model
 from mrcnn.model import MaskRCNN
+from mrcnn.ops import losses
 from mrcnn.ops.indexing import select_class
-from mrcnn.training import trainer
+from mrcnn.training import compile, weight_decay
 from mrcnn.training.stages import layer_regex
 from mrcnn.weights.matterport import load_weights
 
@@ -123,7 +124,7 @@ def case(request: pytest.FixtureRequest, shared: Path, tmp_path_factory) -> Case
         molded = expected[-1]["molded_images"].astype(np.float32)
         shape = molded.shape[1:]
         if shape not in static:
-            static[shape] = network.with_static_shape(probe, shape, 1, config, molded=True)
+            static[shape] = inference_model.with_static_shape(probe, shape, 1, config, molded=True)
         metas = expected[-1]["image_metas"].astype(np.float32)
         outputs = static[shape].predict_on_batch([molded, metas])
         actual.append(dict(zip(names, outputs, strict=True)))
@@ -415,13 +416,13 @@ def test_the_rpns_gradients_are_the_ancestors(training: Training):
 
 @pytest.mark.parametrize("layers", ["heads", "all"])
 def test_the_weight_decay_is_the_ancestors(training: Training, layers: str):
-    trainer.set_trainable(training.model, layer_regex(layers))
+    compile.set_trainable(training.model, layer_regex(layers))
     try:
-        decay = losses.weight_decay(
+        decay = weight_decay.weight_decay(
             training.model.trainable_variables, training.config.WEIGHT_DECAY
         )
     finally:
-        trainer.set_trainable(training.model, ".*")
+        compile.set_trainable(training.model, ".*")
     assert_loss(decay, training.stored[f"reg_{layers}_without_anchors"])
 
 

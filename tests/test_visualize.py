@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mrcnn import visualize
 from mrcnn.data.images import read_image
-from mrcnn.drawing import notebook
+from mrcnn.drawing import notebook, tables
 
 NAMES = ["BG", "square", "disk"]
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -425,9 +425,7 @@ class TestTables:
             names = [line.split()[0] for line in lines]
             for name in ("conv1/kernel", "rpn_conv_shared/kernel", "mrcnn_mask/bias"):
                 assert names.count(name) == 1
-            assert not any(
-                notebook.OVERFLOW in line or notebook.DEAD_WEIGHT in line for line in lines
-            )
+            assert not any(tables.OVERFLOW in line or tables.DEAD_WEIGHT in line for line in lines)
 
     def test_weight_stats(self, capsys: pytest.CaptureFixture[str]) -> None:
         arrays = {
@@ -449,6 +447,6 @@ class TestTables:
             header, kernel, bias, dead, wild, nan = capsys.readouterr().out.splitlines()
             assert header.split()[0] == "WEIGHT"
             assert kernel.split() == ["conv/kernel", "(1,", "2)", "-1.0000", "+2.0000", "+1.5000"]
-            assert notebook.DEAD_WEIGHT in dead and notebook.DEAD_WEIGHT not in bias
-            assert notebook.OVERFLOW in wild and notebook.OVERFLOW in nan
-            assert notebook.OVERFLOW not in kernel
+            assert tables.DEAD_WEIGHT in dead and tables.DEAD_WEIGHT not in bias
+            assert tables.OVERFLOW in wild and tables.OVERFLOW in nan
+            assert tables.OVERFLOW not in kernel

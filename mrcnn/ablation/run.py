@@ -58,11 +58,13 @@ def run(folder: Path) -> dict[str, float]:
     Returns:
         The metrics by name, such as `segm/AP` and `boundary/AP`.
     """
-    from mrcnn.commands import options
     from mrcnn.config import Config
     from mrcnn.data.augment import HorizontalFlip
     from mrcnn.model import MaskRCNN
     from mrcnn.process import set_random_seed
+    from mrcnn.runs import results as runs_results
+    from mrcnn.runs import settings as runs_settings
+    from mrcnn.runs import start_weights
     from mrcnn.training import stages
 
     spec = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
@@ -71,16 +73,16 @@ def run(folder: Path) -> dict[str, float]:
     val_set, truth = _load(spec, spec["val_subset"])
     base = type("Config", (Config,), {"NAME": "run"})
     settings = {"NUM_CLASSES": train_set.num_classes, **spec["settings"], "SEED": spec["seed"]}
-    config = options.configure(base, settings)
+    config = runs_settings.configure(base, settings)
     chosen = [stages.Stage(*stage) for stage in spec["stages"]]
-    print(options.describe(config, chosen))
+    print(runs_results.describe(config, chosen))
 
     set_random_seed(spec["seed"])
     shutil.rmtree(folder / "logs", ignore_errors=True)  # of an attempt that was cut short
     model = MaskRCNN("training", config, folder / "logs")
-    options.load_start_weights(model, spec["model"], spec["exclude"])
+    start_weights.load_start_weights(model, spec["model"], spec["exclude"])
     _share_initial_weights(model, Path(spec["initial_weights"]))
-    options.save_settings(config, model.log_dir)
+    runs_settings.save_settings(config, model.log_dir)
     model.train_stages(
         train_set,
         val_set,
@@ -91,7 +93,9 @@ def run(folder: Path) -> dict[str, float]:
     trained = time.perf_counter()
     weights = Path(model.find_last())
 
-    detecting = options.configure(base, {**settings, **options.inference_settings(config)})
+    detecting = runs_settings.configure(
+        base, {**settings, **runs_settings.inference_settings(config)}
+    )
     detector = MaskRCNN("inference", detecting, folder / "logs")
     detector.load_weights(weights, by_name=True)
     metrics = evaluate(
@@ -102,7 +106,9 @@ def run(folder: Path) -> dict[str, float]:
     metrics["seconds/cpu"] = time.process_time()
     shutil.copy(weights.parent / "losses.csv", folder / LOSSES_FILE)
     shutil.copy(weights, folder / "weights.h5")
-    options.save_settings(config, folder)  # beside them, for `mrcnn evaluate` and `mrcnn edges`
+    runs_settings.save_settings(
+        config, folder
+    )  # beside them, for `mrcnn evaluate` and `mrcnn edges`
     shutil.rmtree(folder / "logs")
     write_json(folder / METRICS_FILE, metrics)
     return metrics
@@ -117,9 +123,9 @@ def evaluate(
     dilation_ratio: float,
 ) -> dict[str, float]:
     """COCO metrics of masks and boxes, and Boundary AP; undefined ones are left out."""
-    from mrcnn.commands import options
     from mrcnn.evaluation import coco
     from mrcnn.evaluation.boundary import boundary_metrics
+    from mrcnn.runs import results as runs_results
 
     metrics, results, _ = coco.evaluate_model(
         detector.detector, dataset, truth, limit=limit, progress=False
@@ -130,7 +136,7 @@ def evaluate(
     print(coco.format_table(metrics))
     shown = dataset.image_ids[: limit or None]
     shown = shown[:: max(1, len(shown) // 4)][:4]
-    options.draw_page(detector, dataset, shown, folder / "detections.png", 0.5)
+    runs_results.draw_page(detector, dataset, shown, folder / "detections.png", 0.5)
     return {
         f"{kind}/{name}": value
         for kind, values in metrics.items()

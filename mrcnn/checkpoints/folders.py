@@ -12,8 +12,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 DATE_FORMAT = "%Y%m%dT%H%M"
@@ -159,33 +158,6 @@ def _newest_folder(
         + (f"; other folders there: {others}" if others else "")
         + ". Check NAME, RUN_NAME and the model folder, or give the path of a weights file."
     )
-
-
-@contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Yield a temporary name beside `path`; on success, put that file in place of `path`.
-
-    The bytes reach the disk before the name changes, so a run that is killed leaves either the
-    old file or the new one, never half of one. On an error the temporary file is removed. The
-    folder is created if it is not there.
-    """
-    target = Path(path)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield str(temporary)
-        # Not every system lets a file be synchronized that is open for reading only.
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # the rename itself; elsewhere a folder cannot be opened
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _key(name: str) -> str:

@@ -13,23 +13,19 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
 from mrcnn.checkpoints import folders
+from mrcnn.files import atomic
 
 FORMAT = 1
 USER_BLOCK = 512  # bytes; the smallest that HDF5 allows
 _FIRST_LINE = re.compile(rb"mrcnn state (?P<format>\d+) sha256 (?P<digest>[0-9a-f]{64})\n")
-# HDF5's own bytes around an array, and around all: above what was seen (0.9 and 6 KB).
-ARRAY_OVERHEAD, FILE_OVERHEAD = 2_000, 100_000
-GIGABYTE = 10**9
 
 # Of each group: the paths and values of its variables, in order.
 Groups = Mapping[str, Iterable[tuple[str, np.ndarray]]]
@@ -69,7 +65,7 @@ def write_state(path: str | os.PathLike[str], header: Mapping[str, Any], groups:
         OSError: the disk is full or does not write. What lay under `path` is still there.
     """
     try:
-        with folders.atomic_path(path) as temporary:
+        with atomic.atomic_path(path) as temporary:
             with h5py.File(temporary, "w", userblock_size=USER_BLOCK) as file:
                 file.attrs["header"] = json.dumps(header)
                 for name, variables in groups.items():
@@ -157,82 +153,6 @@ def newest_state(
             f"{' '.join(damaged)} Pass the weights of an epoch (mask_rcnn_*.h5) instead."
         )
     return None, damaged
-
-
-def expected_size(groups: Groups) -> int:
-    """Bytes that a state file of these groups will take, at most."""
-    arrays = [array for variables in groups.values() for _, array in variables]
-    return sum(array.nbytes + ARRAY_OVERHEAD for array in arrays) + FILE_OVERHEAD
-
-
-def check_budget(size: int, budget: float | None) -> None:
-    """Check that the disk budget has room for a state and its successor.
-
-    Args:
-        size: bytes of a state.
-        budget: `Config.CHECKPOINT_DISK_BUDGET`, GB.
-
-    Raises:
-        ValueError: it has not.
-    """
-    if budget is not None and 2 * size > budget * GIGABYTE:
-        raise ValueError(
-            f"CHECKPOINT_DISK_BUDGET: expected at least {2 * size / GIGABYTE:.3g} GB, two states, "
-            f"because a new one is written before the old one is deleted; received {budget:g} GB."
-        )
-
-
-def check_free_space(log_dir: str | os.PathLike[str], size: int) -> None:
-    """Check that a state fits on the disk, before anything is written.
-
-    Raises:
-        OSError: it does not (`errno.ENOSPC`).
-    """
-    free = shutil.disk_usage(log_dir).free
-    if free < size:
-        raise OSError(
-            errno.ENOSPC,
-            f"The disk is full: expected {size / GIGABYTE:.3g} GB for a state of training, "
-            f"received {free / GIGABYTE:.3g} GB of free space. Nothing was deleted; free space, "
-            "then go on with --model last",
-            os.fspath(log_dir),
-        )
-
-
-def remove_old(
-    log_dir: str | os.PathLike[str],
-    kept: int,
-    best_step: int | None = None,
-    budget: float | None = None,
-) -> list[int]:
-    """Delete the states that need not stay; call it when the newest one is on the disk.
-
-    The newest `kept` and the best one stay. When these and the next one would exceed the budget,
-    the oldest go first, then the best; the newest never.
-
-    Args:
-        log_dir: the folder.
-        kept: at least 1.
-        best_step: the step of the best state.
-        budget: GB, see `check_budget`.
-
-    Returns:
-        The steps of the states that were deleted.
-    """
-    found = folders.states_in(log_dir)
-    steps = sorted(found)
-    staying = steps[-kept:] + ([best_step] if best_step in found else [])
-    # In the order in which they go when the budget is short.
-    staying = sorted(set(staying), key=lambda step: (step == steps[-1], step == best_step, step))
-    sizes = {step: os.path.getsize(os.path.join(log_dir, found[step])) for step in steps}
-    while len(staying) > 1 and budget is not None:
-        if sum(sizes[step] for step in staying) + sizes[steps[-1]] <= budget * GIGABYTE:
-            break
-        staying.pop(0)
-    removed = [step for step in steps if step not in staying]
-    for step in removed:
-        Path(log_dir, found[step]).unlink()
-    return removed
 
 
 def _digest(path: str) -> str:

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from mrcnn import __version__
-from mrcnn.checkpoints import folders, identity, state_file, variables
+from mrcnn.checkpoints import folders, identity, retention, state_file, variables
 from mrcnn.checkpoints.state_file import State
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
@@ -71,8 +71,8 @@ class StateWriter:
                 "dtype_policy": keras.config.dtype_policy().name,
             },
         }
-        self.size = state_file.expected_size(variables.values_of(model))
-        state_file.check_budget(self.size, config.CHECKPOINT_DISK_BUDGET)
+        self.size = retention.expected_size(variables.values_of(model))
+        retention.check_budget(self.size, config.CHECKPOINT_DISK_BUDGET)
         self._written: tuple[int, int] | None = None
         self._last_time = time.monotonic()
 
@@ -140,7 +140,7 @@ class StateWriter:
         if self._written == (epoch, epoch_step):
             return path
         variables.synchronize(self.model)
-        state_file.check_free_space(self.log_dir, self.size)
+        retention.check_free_space(self.log_dir, self.size)
         position = {"step": step, "epoch": epoch, "epoch_step": epoch_step}
         header = {**self.header, **position, "best": self.best}
         state_file.write_state(path, header, variables.values_of(self.model, instead))
@@ -148,7 +148,7 @@ class StateWriter:
         self._last_time = time.monotonic()
         best_step = self.best["step"] if self.best else None
         budget = self.config.CHECKPOINT_DISK_BUDGET
-        state_file.remove_old(self.log_dir, self.config.CHECKPOINTS_KEPT, best_step, budget)
+        retention.remove_old(self.log_dir, self.config.CHECKPOINTS_KEPT, best_step, budget)
         return path
 
     def write_epoch(self, epoch: int, logs: Mapping[str, float]) -> str:

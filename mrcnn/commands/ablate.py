@@ -14,6 +14,7 @@ from mrcnn.ablation.arms import ARMS, GRIDS, choose
 from mrcnn.commands import options
 from mrcnn.config import Config
 from mrcnn.evaluation.boundary import DILATION_RATIO
+from mrcnn.runs import settings as runs_settings
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         box_only=args.box_only,
     )
     for arm in arms.values():  # wrong settings are found before hours of other arms
-        options.configure(Config, {**settings, **arm})
+        runs_settings.configure(Config, {**settings, **arm})
     print(f"{len(grid.runs)} runs: {', '.join(arms)}; seeds {args.seeds}. Folder: {args.output}")
     failures = grids.run(grid, args.output, args.jobs)
     command = shlex.join(["mrcnn", *sys.argv[1:]]) if sys.argv[1:] else ""

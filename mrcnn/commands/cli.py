@@ -85,9 +85,7 @@ def _parser(command: Sequence[str]) -> argparse.ArgumentParser:
     ablate.add_argument("--model", default="none", help="start weights: none, imagenet, or a file")
     ablate.add_argument("--year", default="", help="in the data set's file names")
 
-    replay = commands.add_parser(
-        "replay", help="compute the step again whose loss was not finite"
-    )
+    replay = commands.add_parser("replay", help="compute the step again whose loss was not finite")
     replay.set_defaults(run=_replay)
     replay.add_argument("file", help="the replay file that training wrote")
 
@@ -117,10 +115,11 @@ def _train(args: argparse.Namespace) -> None:
     from mrcnn.commands import options
     from mrcnn.commands import train as commands_train
     from mrcnn.data import augment
+    from mrcnn.runs import settings
 
     base = _config(args.name or Path(args.dataset).resolve().name)
     if not args.no_check:
-        check.before_training(args, options.configure(base, options.settings_of(args)))
+        check.before_training(args, settings.configure(base, options.settings_of(args)))
     train_set, _ = _load(args.dataset, args.train_subset, args.year, args.box_only)
     val_set, _ = _load(args.dataset, args.val_subset, args.year, args.box_only)
     transforms = {
@@ -133,11 +132,11 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from mrcnn.commands import train as commands_train
+    from mrcnn.commands import evaluate as commands_evaluate
 
     dataset, truth = _load(args.dataset, args.subset, args.year)
     subset = f"{args.subset}{args.year}"
-    commands_train.evaluate(_config("evaluation"), args, args.model, dataset, truth, subset)
+    commands_evaluate.evaluate(_config("evaluation"), args, args.model, dataset, truth, subset)
 
 
 def _ablate(args: argparse.Namespace) -> int:

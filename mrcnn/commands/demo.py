@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mrcnn.commands import options
 from mrcnn.config import Config
 from mrcnn.data.augment import HorizontalFlip
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.shapes import CLASS_NAMES, write_shapes
 from mrcnn.model import MaskRCNN
 from mrcnn.process import set_random_seed
+from mrcnn.runs import results
+from mrcnn.runs import settings as runs_settings
 from mrcnn.training import stages
 from mrcnn.training.stages import Stage
 
@@ -78,27 +79,27 @@ def run(output: str | Path, steps: int = STEPS, **settings: Any) -> Path:
     for name, data_set in (("train", train_set), ("val", val_set)):
         print(f"    {name}: {data_set.summary()}")
 
-    config = options.configure(DemoConfig, settings)
+    config = runs_settings.configure(DemoConfig, settings)
     whole = sum(stage.steps for stage in STAGES)
     chosen = [replace(stage, steps=max(1, round(stage.steps * steps / whole))) for stage in STAGES]
-    print(f"2/4 Training from scratch\n{options.describe(config, chosen)}")
+    print(f"2/4 Training from scratch\n{results.describe(config, chosen)}")
     set_random_seed(config.SEED)
     model = MaskRCNN("training", config, output / "logs")
-    options.save_settings(config, model.log_dir)
+    runs_settings.save_settings(config, model.log_dir)
     model.train_stages(train_set, val_set, chosen, augmentation=HorizontalFlip())
 
     print("3/4 Evaluation with pycocotools on images the network has not seen")
     weights = model.find_last()
-    detecting = options.configure(
-        DemoConfig, {**settings, **options.inference_settings(config), "IMAGES_PER_GPU": 8}
+    detecting = runs_settings.configure(
+        DemoConfig, {**settings, **runs_settings.inference_settings(config), "IMAGES_PER_GPU": 8}
     )
     detector = MaskRCNN("inference", detecting, output / "logs")
     detector.load_weights(weights, by_name=True)
-    options.evaluate(detector, val_set, truth, output, "val", pictures=12)
+    results.evaluate(detector, val_set, truth, output, "val", pictures=12)
 
     print("4/4 Loss curves")
     ends = stages.epochs(chosen, config.STEPS_PER_EPOCH)
-    losses = options.report_losses(model.log_dir, ends, output / "losses.png")
+    losses = results.report_losses(model.log_dir, ends, output / "losses.png")
     print(f"Loss curves: {losses}\nWeights: {weights}")
     print(f"Done in {time.perf_counter() - started:.0f} s. Everything is in {output}")
     return output

@@ -31,8 +31,11 @@ from mrcnn.data.molding import parse_image_meta, resize_to_input, unmold_detecti
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.segmentation import annotation_to_rle
 from mrcnn.evaluation.average_precision import UNMATCHED, compute_matches
+from mrcnn.inference import model as inference_model
 from mrcnn.ops.crops import crop_and_resize
 from mrcnn.ops.native_kernels import available
+from mrcnn.runs import results as runs_results
+from mrcnn.runs import settings as runs_settings
 from mrcnn.weights.matterport import load_weights
 
 
@@ -204,13 +207,13 @@ def network_pairs(
             f"--mask-size {mask_size}: the masks of {weights} are {mask_shape[0]} x "
             f"{mask_shape[1]}. Leave the option out, or give the network's own with --set."
         )
-    print(options.describe(config))
+    print(runs_results.describe(config))
     model = network.build_inference(config)
     print(load_weights(model, weights))
 
     @functools.lru_cache(maxsize=16)  # in some resizing modes images keep their shapes
     def of_shape(shape: tuple[int, ...]) -> keras.Model:
-        return network.with_static_shape(model, shape, 1, config, molded=False)
+        return inference_model.with_static_shape(model, shape, 1, config, molded=False)
 
     for image_id in tqdm(dataset.image_ids[: limit or None], desc="Detect", unit="image"):
         image = dataset.load_image(image_id)
@@ -232,9 +235,9 @@ def _network_settings(weights: str, num_classes: int, settings: Sequence[str]) -
     options.add_settings_options(parser)
     given = options.settings_of(parser.parse_args(["--set", *settings] if settings else []))
     base = type("EdgesConfig", (Config,), {"NAME": "edges"})
-    known = {"NUM_CLASSES": num_classes, **options.load_settings(weights)}
-    known |= options.inference_settings(options.configure(base, known | given))
-    config = options.configure(base, known | given)
+    known = {"NUM_CLASSES": num_classes, **runs_settings.load_settings(weights)}
+    known |= runs_settings.inference_settings(runs_settings.configure(base, known | given))
+    config = runs_settings.configure(base, known | given)
     if config.NUM_CLASSES != num_classes:
         raise ValueError(
             f"{weights}: the network has {config.NUM_CLASSES} classes with the background, the "

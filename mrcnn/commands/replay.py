@@ -7,12 +7,13 @@ from typing import Any
 
 import keras
 
-from mrcnn import network
 from mrcnn.checkpoints import state_file, variables
 from mrcnn.commands import options
 from mrcnn.config import Config
+from mrcnn.runs import settings as runs_settings
+from mrcnn.training import model as training_model
 from mrcnn.training import nonfinite
-from mrcnn.training.trainer import set_trainable
+from mrcnn.training.compile import set_trainable
 
 
 def replay(path: str | os.PathLike[str], **settings: Any) -> tuple[dict, dict]:
@@ -48,7 +49,7 @@ def replay(path: str | os.PathLike[str], **settings: Any) -> tuple[dict, dict]:
                 f"{state.path}: {name} was the function {value['function']!r}, which a file "
                 f"cannot hold. Call mrcnn.commands.replay.replay(path, {name}=...) with it."
             )
-    config = options.configure(Config, stored)
+    config = runs_settings.configure(Config, stored)
     here = keras.backend.backend()
     print(
         f"{state.path}: step {header['step']}, layers {header['stage']['layers']}, written with "
@@ -57,7 +58,7 @@ def replay(path: str | os.PathLike[str], **settings: Any) -> tuple[dict, dict]:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(header["versions"]["dtype_policy"])
     try:
-        model = network.build_training(config)
+        model = training_model.build(config)
         set_trainable(model, header["stage"]["layers"])
         variables.restore(model, state, ("model",))
         losses, norms = nonfinite.measure(model, config, nonfinite.batch_of(state))

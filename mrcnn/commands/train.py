@@ -16,6 +16,8 @@ from mrcnn.config import Config
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.model import MaskRCNN
 from mrcnn.process import set_random_seed
+from mrcnn.runs import results, start_weights
+from mrcnn.runs import settings as runs_settings
 from mrcnn.training import stages
 
 
@@ -42,53 +44,24 @@ def train(
     if str(args.model).lower() == "last":  # with its settings, where no option changes them
         run_name = settings.get("RUN_NAME", base.RUN_NAME)
         run = folders.find_last_run(args.logs, base.NAME, run_name)
-        settings = (
-            commands_options.load_settings(Path(run, commands_options.SETTINGS_FILE)) | settings
-        )
-    config = commands_options.configure(base, settings)
+        settings = runs_settings.load_settings(Path(run, runs_settings.SETTINGS_FILE)) | settings
+    config = runs_settings.configure(base, settings)
     chosen = commands_options.stages_of(args)
     for name, dataset in (("training", train_set), ("validation", val_set)):
         print(f"{name} data: {dataset.summary()}")
-    print(commands_options.describe(config, chosen))
+    print(results.describe(config, chosen))
 
     set_random_seed(config.SEED)
     model = MaskRCNN("training", config, args.logs)
-    commands_options.load_start_weights(model, args.model)
-    print(f"Settings: {commands_options.save_settings(config, model.log_dir)}")
+    start_weights.load_start_weights(model, args.model)
+    print(f"Settings: {runs_settings.save_settings(config, model.log_dir)}")
     # The last stage alone is trained on top of what the weights have seen.
     start = 0
     if args.training_mode == "fine":
         start = model.epoch if model.schedule_start is None else model.schedule_start
     model.train_stages(train_set, val_set, chosen, start=start, **options)
     ends = stages.epochs(chosen, config.STEPS_PER_EPOCH, start)
-    print(f"Loss curves: {commands_options.report_losses(model.log_dir, ends)}")
+    print(f"Loss curves: {results.report_losses(model.log_dir, ends)}")
     weights = model.find_last()
     print(f"Weights: {weights}")
     return weights
-
-
-def evaluate(
-    base: type[Config],
-    args: argparse.Namespace,
-    weights: str | Path,
-    dataset: CocoDataset,
-    ground_truth: Any,
-    subset: str,
-) -> None:
-    """Evaluate weights with the settings beside them.
-
-    Args:
-        base: the configuration, where the weights have no settings beside them.
-        args: of `recipe.add_settings_options`, with `logs`, `limit` and perhaps `output`.
-        weights: a weights file.
-        dataset, ground_truth: prepared data set, and its annotations for pycocotools.
-        subset: names the files of the results.
-    """
-    settings = {"NUM_CLASSES": dataset.num_classes, **commands_options.load_settings(weights)}
-    settings |= commands_options.inference_settings(commands_options.configure(base, settings))
-    config = commands_options.configure(base, settings | commands_options.settings_of(args))
-    print(commands_options.describe(config))
-    model = MaskRCNN("inference", config, args.logs)
-    model.load_weights(weights, by_name=True)
-    folder = getattr(args, "output", None) or Path(weights).resolve().parent
-    commands_options.evaluate(model, dataset, ground_truth, folder, subset, args.limit)

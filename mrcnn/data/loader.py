@@ -33,13 +33,14 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn import batch as batch_names
 from mrcnn.data.augment import as_transform
 from mrcnn.data.bad_images import BadImages, Loaded, Work
 from mrcnn.data.cache import make_cache
+from mrcnn.data.random_rois import generate_random_rois
 from mrcnn.data.sample import Sample, SampleError, describe_image, limit_instances, load_sample
 from mrcnn.data.shape_groups import ShapeGroups, group_shapes
 from mrcnn.data.workers import Call, Deaths, WorkerError, WorkerPool, WorkerProcess
-from mrcnn.matterport.targets import generate_random_rois
 from mrcnn.process import keep_freed_memory
 
 logger = logging.getLogger(__name__)
@@ -63,12 +64,12 @@ class Loader:
     A batch maps the names of the model's inputs to arrays:
 
     - `input_image`: uint8 [B, H, W, C]; H, W are one of `config.INPUT_SHAPES` if there are any
-    - `input_image_meta`: float32 [B, 1 + 3 + 3 + 4 + 1 + NUM_CLASSES]; column 0 is the image id
+    - `input_image_meta`: float32 [B, 12 + NUM_CLASSES]; column 0 is the image id
     - `input_gt_class_ids`: int32 [B, G]; 0: an empty slot, negative: a crowd
     - `input_gt_boxes`: int32 [B, G, 4], pixels (y1, x1, y2, x2), zero in empty slots
     - `input_gt_masks`: uint8 {0, 1} [B, G, h, w], mini masks when USE_MINI_MASK
     - `input_rois`, when USE_RPN_ROIS is off: int32 [B, POST_NMS_ROIS_TRAINING, 4] random pixel
-      boxes, most of them around the objects (`mrcnn.matterport.targets.generate_random_rois`)
+      boxes, most of them around the objects (`mrcnn.data.random_rois.generate_random_rois`)
 
     Workers start with the first iteration and stay until `close`; use the loader as a context
     manager, or close it. Threads suit reading and NumPy, which let go of Python's lock;
@@ -379,14 +380,14 @@ def stack_samples(samples: Sequence[Sample], slots: int) -> Batch:
         boxes[i, :instances] = sample.boxes
         masks[i, :instances] = sample.masks
     batch = {
-        "input_image": np.stack([sample.image for sample in samples]),
-        "input_image_meta": np.stack([sample.image_meta for sample in samples]),
-        "input_gt_class_ids": class_ids,
-        "input_gt_boxes": boxes,
-        "input_gt_masks": masks,
+        batch_names.IMAGE: np.stack([sample.image for sample in samples]),
+        batch_names.IMAGE_META: np.stack([sample.image_meta for sample in samples]),
+        batch_names.GT_CLASS_IDS: class_ids,
+        batch_names.GT_BOXES: boxes,
+        batch_names.GT_MASKS: masks,
     }
     if first.rois is not None:
-        batch["input_rois"] = np.stack([sample.rois for sample in samples])
+        batch[batch_names.ROIS] = np.stack([sample.rois for sample in samples])
     return batch
 
 

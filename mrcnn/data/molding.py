@@ -14,20 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mrcnn.batch import META_COLUMNS
 from mrcnn.config import Config
 from mrcnn.data.boxes import denorm_boxes, norm_boxes
 from mrcnn.data.images import Box, resize_image
 from mrcnn.data.masks import paste_masks
-
-# Where each field lies in an image's meta row; one flag for each class follows.
-_META_FIELDS = {
-    "image_id": (0, np.int32),
-    "original_image_shape": (slice(1, 4), np.int32),
-    "image_shape": (slice(4, 7), np.int32),
-    "window": (slice(7, 11), np.int32),
-    "scale": (11, np.float32),
-    "active_class_ids": (slice(12, None), np.int32),
-}
 
 
 def mold_image(images: np.ndarray, config: Config) -> np.ndarray:
@@ -76,7 +67,7 @@ def compose_image_meta(
         active_class_ids: one flag for each class: 1 where the image's data set knows it.
 
     Returns:
-        float64 [1 + 3 + 3 + 4 + 1 + NUM_CLASSES].
+        float64 [12 + NUM_CLASSES].
     """
     fields = (image_id, original_image_shape, image_shape, window, scale, active_class_ids)
     return np.concatenate([np.atleast_1d(field).astype(np.float64) for field in fields])
@@ -86,13 +77,14 @@ def parse_image_meta(meta: np.ndarray) -> dict[str, np.ndarray]:
     """Take the fields out of meta rows: the inverse of `compose_image_meta`.
 
     Args:
-        meta: [B, 1 + 3 + 3 + 4 + 1 + NUM_CLASSES].
+        meta: [B, 12 + NUM_CLASSES].
 
     Returns:
         A dict of image_id [B], original_image_shape [B, 3], image_shape [B, 3], window [B, 4],
         scale [B] (float32), active_class_ids [B, NUM_CLASSES]; int32 but for the scale.
     """
-    return {name: meta[:, at].astype(dtype) for name, (at, dtype) in _META_FIELDS.items()}
+    fields = {name: meta[:, at].astype(np.int32) for name, at in META_COLUMNS.items()}
+    return fields | {"scale": meta[:, META_COLUMNS["scale"]].astype(np.float32)}
 
 
 def mold_inputs(

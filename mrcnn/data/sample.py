@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.config import BOX_ONLY_MASK, IMAGE_SIDE_MULTIPLE
+from mrcnn.batch import BOX_ONLY_MASK
+from mrcnn.config import IMAGE_SIDE_MULTIPLE
 from mrcnn.data.augment import as_transform, augment, augment_boxwise, is_boxwise
 from mrcnn.data.cache import Entry, FolderCache, MemoryCache
 from mrcnn.data.images import (

@@ -19,7 +19,7 @@ from mrcnn.data.sample import place_masks
 from mrcnn.doctor.annotations import Subset
 from mrcnn.doctor.findings import Finding, Kind, report, stops_at_step, warning
 from mrcnn.doctor.segmentations import Shapes
-from mrcnn.matterport.targets import RPN_NEGATIVE_IOU, RPN_POSITIVE_IOU
+from mrcnn.ops.assignment import RPN_NEGATIVE_IOU, RPN_POSITIVE_IOU
 
 OVERFLOW = warning(
     *("too-many-objects", "image", "annotations", "at most MAX_GT_INSTANCES = {limit}"),

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from mrcnn import network
 from mrcnn.config import Config
 from mrcnn.data import molding
 from mrcnn.data.masks import paste_masks
+from mrcnn.inference import model as inference_model
 from mrcnn.inference.frozen_graph import FrozenGraph
 from mrcnn.ops import native_kernels
 
@@ -156,7 +156,7 @@ class Detector:
         """
         key, config = (image_shape, molded), self.config
         if key not in self._static:
-            graph = network.with_static_shape(
+            graph = inference_model.with_static_shape(
                 self.model, image_shape, config.BATCH_SIZE, config, molded
             )
             if config.FREEZE_GRAPH:

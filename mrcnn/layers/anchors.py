@@ -10,8 +10,7 @@ import numpy as np
 from keras import ops
 
 from mrcnn.ops import anchors as anchor_ops
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")

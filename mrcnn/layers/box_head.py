@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import layers
 
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.per_roi import RoiConv2D
 from mrcnn.layers.roi_align import RoiAlign
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 
 def box_head_graph(

@@ -8,8 +8,7 @@ import keras
 from keras import ops
 
 from mrcnn.layers.per_roi import RoiConv2D
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 # N is rounded up, so that the convolutions meet few different shapes: each is prepared once.
 SLOTS_AT_ONCE = 4

@@ -12,8 +12,7 @@ from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.image_meta import normalized_window
 from mrcnn.ops.indexing import gather_rows
 from mrcnn.ops.nms import nms_sorted
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 
 def refine_detections(

@@ -15,12 +15,11 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 # Fold where the output is so many times larger than the kernel. Scaling a kernel takes about
 # as many passes over it, forward and backward, as normalizing takes over the output.

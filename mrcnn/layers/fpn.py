@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from keras import layers
 
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 
 def fpn_graph(stages: Sequence[Tensor], filters: int) -> list[Tensor]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import layers
 
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.class_masks import ClassMasks
 from mrcnn.layers.per_roi import RoiConv2D, RoiConv2DTranspose
 from mrcnn.layers.roi_align import RoiAlign
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 
 def mask_head_graph(

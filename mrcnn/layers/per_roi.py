@@ -8,14 +8,12 @@ slower; the layer names and weights are those of the ancestor's wrapped layers.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import keras
 from keras import ops
 
 from mrcnn.layers.folded_norm import FoldsNorm
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 
 class _PerRoi:

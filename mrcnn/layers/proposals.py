@@ -11,8 +11,7 @@ from keras import ops
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.indexing import gather_rows
 from mrcnn.ops.nms import nms_sorted
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 _WHOLE_IMAGE = np.array([0.0, 0.0, 1.0, 1.0], np.float32)
 

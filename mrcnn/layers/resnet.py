@@ -11,14 +11,12 @@ Every network returns C1 … C5, the outputs of its stages, with strides 2, 4, 8
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from keras import layers
 
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.folded_norm import FoldingConv2D
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 # Blocks of the stages 2 to 5.
 BOTTLENECK_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}

@@ -9,8 +9,7 @@ from keras import ops
 
 from mrcnn.ops.crops import pyramid_roi_align
 from mrcnn.ops.image_meta import parse_image_meta
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")

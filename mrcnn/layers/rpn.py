@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import layers
 
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 RPN_OUTPUTS = ("rpn_class_logits", "rpn_class", "rpn_bbox")
 

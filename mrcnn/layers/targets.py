@@ -13,8 +13,7 @@ import numpy as np
 from keras import ops
 
 from mrcnn.ops import targets
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")

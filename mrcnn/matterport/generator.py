@@ -18,16 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn import batch as batch_names
 from mrcnn.data.augment import HorizontalFlip, Sequential
 from mrcnn.data.loader import TARGET_STREAM, Loader, random_generator, stack_samples
 from mrcnn.data.molding import mold_image
+from mrcnn.data.random_rois import generate_random_rois
 from mrcnn.data.sample import Sample, load_sample
 from mrcnn.matterport.anchors import image_anchors
-from mrcnn.matterport.targets import (
-    build_detection_targets,
-    build_rpn_targets,
-    generate_random_rois,
-)
+from mrcnn.matterport.targets import build_detection_targets, build_rpn_targets
 
 Arrays = list[np.ndarray]
 
@@ -224,13 +222,13 @@ class _Batches:
         rpn_match, rpn_bbox, *more = map(np.stack, zip(*targets, strict=True))
         batch = stack_samples(samples, self.config.MAX_GT_INSTANCES)
         inputs = [
-            mold_image(batch["input_image"], self.config),
-            batch["input_image_meta"],
+            mold_image(batch[batch_names.IMAGE], self.config),
+            batch[batch_names.IMAGE_META],
             rpn_match[..., None],
             rpn_bbox.astype(np.float32),
-            batch["input_gt_class_ids"],
-            batch["input_gt_boxes"],
-            batch["input_gt_masks"].transpose(0, 2, 3, 1).astype(bool),
+            batch[batch_names.GT_CLASS_IDS],
+            batch[batch_names.GT_BOXES],
+            batch[batch_names.GT_MASKS].transpose(0, 2, 3, 1).astype(bool),
         ]
         outputs: Arrays = []
         if self.detection_targets:

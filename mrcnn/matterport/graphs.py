@@ -23,19 +23,16 @@ import numpy as np
 from keras import ops
 
 from mrcnn.config import Config
-from mrcnn.layers import losses
 from mrcnn.layers.box_head import box_head_graph
 from mrcnn.layers.detections import refine_detections
 from mrcnn.layers.mask_head import mask_head_graph
 from mrcnn.matterport.layers import all_slots
 from mrcnn.ops import anchors as anchor_ops
 from mrcnn.ops import boxes as box_ops
-from mrcnn.ops import edges, image_meta, native_kernels
+from mrcnn.ops import edges, image_meta, losses, native_kernels
 from mrcnn.ops import targets as ops_targets
 from mrcnn.ops.indexing import select_class
-
-Tensor = Any
-
+from mrcnn.ops.tensor import Tensor
 
 # --- Boxes ------------------------------------------------------------------------------------
 

@@ -32,14 +32,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from mrcnn import network
+from mrcnn import batch as batch_names
 from mrcnn.config import Config
 from mrcnn.data import molding
+from mrcnn.inference import model as inference_model
 from mrcnn.layers.proposals import Proposals, proposal_steps
 from mrcnn.layers.targets import RoiTargets
 from mrcnn.ops import native_kernels
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
+from mrcnn.training import model as training_model
 
 # Compiled graphs kept, one for each set of outputs and image shape.
 MAX_GRAPHS = 16
@@ -214,7 +215,7 @@ class Inspector:
                 f"outputs: expected symbolic tensors; received None for {', '.join(missing)}. "
                 "`ancestor` returns None when it finds no tensor of the name it is given."
             )
-        training = isinstance(self.model, network.TrainingModel)
+        training = isinstance(self.model, training_model.TrainingModel)
         images, metas = np.asarray(molded_images, np.float32), np.asarray(image_metas, np.float32)
         count = len(images)
         if training:
@@ -247,13 +248,13 @@ class Inspector:
                 for name, tensor in tensors.items()
             }
             if training:
-                images = [inputs["input_image"], inputs["input_image_meta"]]
+                images = [inputs[batch_names.IMAGE], inputs[batch_names.IMAGE_META]]
                 graph = self._graph_to(ends, images)
                 graph.compile(
                     jit_compile=native_kernels.default_jit_compile(self.config.JIT_COMPILE)
                 )
             else:
-                graph = network.with_static_shape(
+                graph = inference_model.with_static_shape(
                     self._graph_to(ends), shape[1:], shape[0], self.config, molded=True
                 )
             self._graphs[key] = list(tensors.values()), graph
@@ -266,7 +267,7 @@ class Inspector:
         self, images: np.ndarray, metas: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Images as the training graph takes them: uint8, and as many as it has slots."""
-        batch, *shape = next(x for x in self.model.inputs if x.name == "input_image").shape
+        batch, *shape = next(x for x in self.model.inputs if x.name == batch_names.IMAGE).shape
         fits = all(side in (None, own) for side, own in zip(shape, images.shape[1:], strict=True))
         if not fits or len(images) > batch:
             raise ValueError(

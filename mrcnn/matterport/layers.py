@@ -21,8 +21,7 @@ from mrcnn.layers.roi_align import RoiAlign
 from mrcnn.layers.targets import RoiTargets
 from mrcnn.ops import native_kernels
 from mrcnn.ops import targets as ops_targets
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 
 class _FromConfig:

@@ -18,15 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mrcnn.data.boxes import compute_iou, compute_overlaps, norm_boxes
-
-# As in `mrcnn.ops.targets`, which the host side does not import, because it needs Keras.
-CROWD_IOU = 0.001
-RPN_POSITIVE_IOU = 0.7
-RPN_NEGATIVE_IOU = 0.3
-ROI_POSITIVE_IOU = 0.5
-
-# Of the random RoIs of an image, the share that lies around its objects.
-_SHARE_NEAR_OBJECTS = 0.9
+from mrcnn.ops.assignment import CROWD_IOU, ROI_POSITIVE_IOU, RPN_NEGATIVE_IOU, RPN_POSITIVE_IOU
 
 
 def build_rpn_targets(
@@ -161,54 +153,6 @@ def build_detection_targets(
         frame = _relative(roi, box) if config.USE_MINI_MASK else norm_boxes(roi, gt_masks.shape)
         masks[slot, :, :, own] = _crop(gt_masks[:, :, g], frame, config.MASK_SHAPE).round()
     return DetectionTargets(rois, class_ids, bboxes, masks)
-
-
-def generate_random_rois(
-    image_shape: Sequence[int],
-    count: int,
-    gt_class_ids: np.ndarray,
-    gt_boxes: np.ndarray,
-    rng: np.random.Generator | None = None,
-) -> np.ndarray:
-    """Make random RoIs, to train the heads without the RPN.
-
-    Nine tenths lie around the objects, as many around each: their edges are drawn from the
-    object's box, extended by its own size on each side. The others lie anywhere.
-
-    Args:
-        image_shape: (H, W, …).
-        count: how many.
-        gt_class_ids: int [G]; slots of class 0 are passed over.
-        gt_boxes: int [G, 4] pixels.
-        rng: draws them.
-
-    Returns:
-        int32 [count, 4] pixels, inside the image, each of at least one pixel.
-    """
-    rng = np.random if rng is None else rng
-    height, width = image_shape[:2]
-    boxes = np.asarray(gt_boxes).reshape(-1, 4)[np.asarray(gt_class_ids) != 0]
-    near = int(count * _SHARE_NEAR_OBJECTS) // max(len(boxes), 1) if len(boxes) else 0
-    size = boxes[:, 2:] - boxes[:, :2]
-    areas = np.concatenate([boxes[:, :2] - size, boxes[:, 2:] + size], axis=1)
-    areas = np.clip(areas, 0, [height, width, height, width])
-    anywhere = np.tile([[0, 0, height, width]], (count - near * len(boxes), 1))
-    areas = np.concatenate([np.repeat(areas, near, axis=0), anywhere]).astype(np.int64)
-    y1, y2 = _two_edges(areas[:, 0], areas[:, 2], height, rng)
-    x1, x2 = _two_edges(areas[:, 1], areas[:, 3], width, rng)
-    return np.stack([y1, x1, y2, x2], axis=1).astype(np.int32)
-
-
-def _two_edges(
-    low: np.ndarray, high: np.ndarray, side: int, rng: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    """Two different whole numbers of each range [low, high], sorted; every pair is as likely."""
-    low = np.minimum(low, side - 1)
-    span = np.maximum(high - low, 1)
-    first = (rng.random(len(low)) * (span + 1)).astype(np.int64)
-    second = (rng.random(len(low)) * span).astype(np.int64)
-    second += second >= first
-    return low + np.minimum(first, second), low + np.maximum(first, second)
 
 
 def _make_neutral(

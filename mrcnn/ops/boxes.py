@@ -8,11 +8,9 @@ Functions broadcast over leading axes and are unit-agnostic unless they say othe
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 # Side given to boxes without area before a division by their size; see `encode`.
 _SAFE_SIDE = 1.0

@@ -19,8 +19,7 @@ from typing import Any
 from keras import ops
 
 from mrcnn.ops import native_kernels
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 # FPN (Lin et al. 2017), eq. 1: a RoI of the ImageNet size, 224 pixels, belongs to P4.
 CANONICAL_SIDE = 224.0

@@ -26,8 +26,7 @@ from mrcnn.ops.edge_filters import (
     resolve_filters,
 )
 from mrcnn.ops.indexing import masked_mean
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 # exp(20) = 4.9e8 leaves room for the squared gradients that clipping by the global norm sums
 # in float32; one infinity there turns every weight into NaN.

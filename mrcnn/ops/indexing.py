@@ -5,11 +5,9 @@ Shape letters: B images, N rows of an image, K chosen rows, C classes.
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 
 def gather_rows(values: Tensor, index: Tensor) -> Tensor:

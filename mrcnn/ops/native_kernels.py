@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 
 def available(jit_compile: bool | None) -> bool:

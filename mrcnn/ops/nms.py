@@ -8,14 +8,11 @@ Shape letters: B images, N candidates, K kept.
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import native_kernels
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
 
 
 def nms_sorted(

@@ -10,22 +10,16 @@ R = RoIs per image. Class id 0 marks an empty slot, a negative one a crowd.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from keras import ops
 
-from mrcnn.config import BOX_ONLY_MASK
+from mrcnn.batch import BOX_ONLY_MASK
 from mrcnn.ops import boxes as box_ops
+from mrcnn.ops.assignment import CROWD_IOU, ROI_POSITIVE_IOU, RPN_NEGATIVE_IOU, RPN_POSITIVE_IOU
 from mrcnn.ops.crops import crop_and_resize
 from mrcnn.ops.indexing import gather_rows, keep_random, true_first
-
-Tensor = Any
-
-# A crowd takes anchors and proposals that touch it out of the negatives.
-CROWD_IOU = 0.001
-RPN_POSITIVE_IOU = 0.7
-RPN_NEGATIVE_IOU = 0.3
-ROI_POSITIVE_IOU = 0.5
+from mrcnn.ops.tensor import Tensor
 
 # IoUs this close, relatively, are a tie. Anchors placed symmetrically around an object
 # are equally good, but rounding (float32, and again otherwise under XLA) tells them apart.

@@ -8,19 +8,22 @@ step before left, the other last, so that an epoch's state holds what other call
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
-from mrcnn.checkpoints import variables
+from mrcnn.checkpoints import folders, variables
 from mrcnn.checkpoints.state_file import State
 from mrcnn.checkpoints.variables import NonFiniteWeightsError
 from mrcnn.checkpoints.writer import StateWriter
 from mrcnn.training.interrupts import StopRequest
 from mrcnn.training.loss_guard import LossGuard, NonFiniteLossError
+from mrcnn.weights.matterport import save_weights
 
 
 class RunCallbacks(keras.callbacks.CallbackList):
@@ -151,3 +154,66 @@ def _stop_if_asked(stop: StopRequest, path: str) -> None:
 def _spoilt(step: int, error: NonFiniteWeightsError) -> NonFiniteLossError:
     """The loss of the next step would tell; the update of this one did it."""
     return NonFiniteLossError(f"After step {step}, {error}", step, {})
+
+
+class SaveEpoch(keras.callbacks.Callback):
+    """Writes the weights after every epoch under Matterport's file name.
+
+    With EMA_MOMENTUM, their moving average.
+    """
+
+    def __init__(self, log_dir: Path, name: str) -> None:
+        super().__init__()
+        self.log_dir = log_dir
+        self.name = name
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        with averaged_weights(self.model):
+            path = folders.checkpoint_path(self.log_dir, self.name, epoch + 1)
+            save_weights(self.model, path)
+
+
+@contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """The optimizer's moving averages in the place of the weights, if it keeps any."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not optimizer.use_ema:
+        yield
+        return
+    variables = optimizer._trainable_variables
+    before = [ops.convert_to_numpy(variable).copy() for variable in variables]
+    averages = optimizer._model_variables_moving_average
+    for variable, average in zip(variables, averages, strict=True):
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Writes the losses of every epoch as TensorBoard events.
+
+    Keras's own callback needs TensorFlow with any backend; this one needs none.
+    """
+
+    def __init__(self, log_dir: Path, first_epoch: int) -> None:
+        super().__init__()
+        self.log_dir = log_dir
+        self.first_epoch = first_epoch
+        self.writer = None
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        from tensorboardX import SummaryWriter
+
+        # Hides what an interrupted run wrote of epochs that are trained anew.
+        self.writer = SummaryWriter(str(self.log_dir), purge_step=self.first_epoch + 1)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        for name, value in (logs or {}).items():
+            self.writer.add_scalar(name, value, epoch + 1)
+        self.writer.flush()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        self.writer.close()

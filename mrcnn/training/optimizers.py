@@ -12,14 +12,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from mrcnn.layers.losses import is_decayed, weight_decay_gradient
 from mrcnn.ops import native_kernels
-
-Tensor = Any
+from mrcnn.ops.tensor import Tensor
+from mrcnn.training.weight_decay import is_decayed, weight_decay_gradient
 
 
 def add_weight_decay(optimizer: keras.optimizers.Optimizer, factor: float) -> None:
-    """Let an optimizer add the gradient of `mrcnn.layers.losses.weight_decay` to those it is given.
+    """Let an optimizer add the gradient of `mrcnn.training.weight_decay.weight_decay` to those it is given.
 
     Added before clipping, as if the decay were part of the loss. A second call changes the
     factor.

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from mrcnn.weights.layers import weighted_layers
 
 if TYPE_CHECKING:
     import keras
@@ -101,27 +103,6 @@ SCHEDULES = {
     "paper-640k": _paper(520_000),
     "scratch": _SCRATCH,
 }
-
-
-def weighted_layers(model: keras.Model) -> Iterator[tuple[keras.Layer, tuple[str, ...]]]:
-    """Yield each layer that has weights, once, in the order of the model.
-
-    Models inside the model, such as `rpn_model`, are entered.
-
-    Yields:
-        (layer, names of the inner models that hold it, outermost first)
-    """
-    seen: set[int] = set()
-
-    def walk(layers: Sequence[keras.Layer], owners: tuple[str, ...]) -> Iterator:
-        for layer in layers:
-            if hasattr(layer, "layers"):
-                yield from walk(layer.layers, (*owners, layer.name))
-            elif layer.weights and id(layer) not in seen:
-                seen.add(id(layer))
-                yield layer, owners
-
-    yield from walk(model.layers, ())
 
 
 def matching_layers(model: keras.Model, layers: str) -> list[keras.Layer]:

@@ -8,126 +8,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import keras
-from keras import ops
 
-from mrcnn.checkpoints import folders
 from mrcnn.checkpoints.state_file import State
 from mrcnn.checkpoints.writer import StateWriter
-from mrcnn.config import OPTIMIZERS, Config
+from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Batch, Loader
 from mrcnn.data.sample import describe_image
-from mrcnn.network import TrainingModel
+from mrcnn.files import atomic
 from mrcnn.ops import native_kernels
-from mrcnn.training import optimizers
-from mrcnn.training.callbacks import AfterEpochs, BeforeSteps, RunCallbacks
+from mrcnn.training.callbacks import AfterEpochs, BeforeSteps, RunCallbacks, SaveEpoch, TensorBoard
 from mrcnn.training.interrupts import StopRequest
 from mrcnn.training.loss_guard import LossGuard, NonFiniteLossError
+from mrcnn.training.model import TrainingModel
 from mrcnn.training.nonfinite import explain
-from mrcnn.training.stages import matching_layers, weighted_layers
-from mrcnn.weights.matterport import save_weights
 
 LOSSES_FILE = "losses.csv"
-
-
-def set_trainable(model: keras.Model, layers: str) -> list[str]:
-    """Let exactly the layers learn that a group or regular expression names.
-
-    Args:
-        model: nested models are entered.
-        layers: see `mrcnn.training.stages.matching_layers`.
-
-    Returns:
-        Names of the layers that learn now.
-
-    Raises:
-        ValueError: no layer with weights matches.
-    """
-    chosen = matching_layers(model, layers)
-    model.trainable = True  # and all inside: a frozen inner model would freeze its layers
-    for layer, _ in weighted_layers(model):
-        layer.trainable = any(layer is one for one in chosen)
-    return [layer.name for layer in chosen]
-
-
-def compile_model(
-    model: TrainingModel,
-    config: Config,
-    learning_rate: float,
-    momentum: float,
-    steps: int | None = None,
-) -> None:
-    """Give the model a fresh optimizer, as `config.OPTIMIZER` says.
-
-    "sgd" is the ancestor's: SGD with momentum, clipped by the global norm. "adam" is clipped the
-    same way and suits a random start. A function makes any other from the learning rate, or from
-    the schedule where LEARNING_RATE_SCHEDULE or WARMUP_STEPS ask for one.
-
-    The losses are in the graph already (`mrcnn.layers.losses.LossLayer`), so that compiling
-    again changes nothing but the optimizer. When the same weights learn as before, the
-    optimizer is set back instead: that spares tracing the step again.
-
-    Args:
-        steps: of the stage, over which a schedule runs.
-    """
-    learning_rate = _schedule(config, learning_rate, steps)
-    clip_norm = config.GRADIENT_CLIP_NORM or None
-    chosen = config.OPTIMIZER
-    jit_compile = native_kernels.default_jit_compile(config.JIT_COMPILE)
-    # What the traced step hangs on, beside the graph.
-    learned = tuple(id(variable) for variable in model.trainable_variables)
-    traced = (learned, chosen, momentum, clip_norm, jit_compile)
-    # A function's optimizer may hold more than can be set back, and so do those of a schedule and
-    # of a scaled loss.
-    kept = chosen in OPTIMIZERS and isinstance(learning_rate, float)
-    kept = kept and config.MIXED_PRECISION != "float16"
-    if kept and getattr(model, "traced_with", None) == traced:
-        for variable in model.optimizer.variables:
-            variable.assign(ops.zeros_like(variable))
-        model.optimizer.learning_rate = learning_rate
-        return
-    accumulated = config.GRADIENT_ACCUMULATION_STEPS
-    options = {
-        "global_clipnorm": clip_norm,
-        "gradient_accumulation_steps": accumulated if accumulated > 1 else None,
-        "use_ema": config.EMA_MOMENTUM is not None,
-        "ema_momentum": config.EMA_MOMENTUM or 0.0,
-    }
-    if chosen == "sgd":
-        optimizer = optimizers.SGD(learning_rate, momentum, **options)
-    elif chosen == "adam":
-        optimizer = keras.optimizers.Adam(learning_rate, **options)
-    else:
-        optimizer = chosen(learning_rate)
-    # Otherwise its variables are made in the first step, which is then traced twice.
-    optimizer.build(model.trainable_variables)
-    model.compile(optimizer=optimizer, jit_compile=jit_compile)
-    model.traced_with = traced
-
-
-def _schedule(config: Config, learning_rate: float, steps: int | None) -> Any:
-    """The rate, or what Keras makes of it over the steps of a stage."""
-    warm_up = config.WARMUP_STEPS
-    falls = config.LEARNING_RATE_SCHEDULE == "cosine"
-    if not warm_up and not falls:
-        return float(learning_rate)
-    if steps is None or steps <= warm_up:
-        raise ValueError(
-            f"WARMUP_STEPS, LEARNING_RATE_SCHEDULE: expected a stage of more than {warm_up} steps; "
-            f"received {steps}. Train longer at a time, or warm up for fewer steps."
-        )
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warm_up else learning_rate,
-        decay_steps=steps - warm_up,
-        alpha=0.0 if falls else 1.0,
-        warmup_target=learning_rate if warm_up else None,
-        warmup_steps=warm_up,
-    )
 
 
 def fit(
@@ -200,9 +101,9 @@ def fit(
                 BeforeSteps(writer, guard, stop, state),
                 guard,
                 # Before the others: if a later callback fails, the weights are safe.
-                _SaveEpoch(log_dir, config.NAME),
+                SaveEpoch(log_dir, config.NAME),
                 keras.callbacks.CSVLogger(str(losses_file), append=True),
-                _TensorBoard(log_dir, first_epoch),
+                TensorBoard(log_dir, first_epoch),
                 *callbacks,
                 AfterEpochs(writer, stop, losses_file),
             ],
@@ -311,7 +212,7 @@ def drop_losses(path: Path, first_epoch: int) -> None:
         if line.endswith("\n") and (number == 0 or int(line.split(",")[0]) < first_epoch)
     ]
     if kept != lines:
-        with folders.atomic_path(path) as temporary:
+        with atomic.atomic_path(path) as temporary:
             Path(temporary).write_text("".join(kept), encoding="utf-8", newline="")
 
 
@@ -352,66 +253,3 @@ class _Validation(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         self.loader.report()
-
-
-class _SaveEpoch(keras.callbacks.Callback):
-    """Writes the weights after every epoch under Matterport's file name.
-
-    With EMA_MOMENTUM, their moving average.
-    """
-
-    def __init__(self, log_dir: Path, name: str) -> None:
-        super().__init__()
-        self.log_dir = log_dir
-        self.name = name
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        with _averaged_weights(self.model):
-            path = folders.checkpoint_path(self.log_dir, self.name, epoch + 1)
-            save_weights(self.model, path)
-
-
-@contextmanager
-def _averaged_weights(model: keras.Model) -> Iterator[None]:
-    """The optimizer's moving averages in the place of the weights, if it keeps any."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    if not optimizer.use_ema:
-        yield
-        return
-    variables = optimizer._trainable_variables
-    before = [ops.convert_to_numpy(variable).copy() for variable in variables]
-    averages = optimizer._model_variables_moving_average
-    for variable, average in zip(variables, averages, strict=True):
-        variable.assign(average)
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)
-
-
-class _TensorBoard(keras.callbacks.Callback):
-    """Writes the losses of every epoch as TensorBoard events.
-
-    Keras's own callback needs TensorFlow with any backend; this one needs none.
-    """
-
-    def __init__(self, log_dir: Path, first_epoch: int) -> None:
-        super().__init__()
-        self.log_dir = log_dir
-        self.first_epoch = first_epoch
-        self.writer = None
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        from tensorboardX import SummaryWriter
-
-        # Hides what an interrupted run wrote of epochs that are trained anew.
-        self.writer = SummaryWriter(str(self.log_dir), purge_step=self.first_epoch + 1)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        for name, value in (logs or {}).items():
-            self.writer.add_scalar(name, value, epoch + 1)
-        self.writer.flush()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        self.writer.close()

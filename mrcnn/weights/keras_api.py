@@ -11,10 +11,8 @@ import os
 from typing import Any
 
 import h5py
-import keras
 
-from mrcnn.network import TrainingModel
-from mrcnn.weights import matterport
+from mrcnn.weights import keras3, matterport, report
 
 _KERAS_NAMES = (".weights.h5", ".weights.json")
 
@@ -68,12 +66,12 @@ class _MatterportFiles:
         """
         path = os.fspath(filepath)
         if _has_keras_layout(path):
-            with matterport.keras3_loading(self, path):
+            with keras3.keras3_loading(self, path):
                 super().load_weights(path, skip_mismatch=skip_mismatch, **options)
             return
         try:
             matterport.load_weights(self, path, by_name=by_name)
-        except matterport.WeightsError as error:
+        except report.WeightsError as error:
             if not skip_mismatch or error.report is None or not error.report.mismatched:
                 raise
             names = [name for name, _, _ in error.report.mismatched]
@@ -91,13 +89,3 @@ def _has_keras_layout(path: str) -> bool:
             return "layer_names" not in file.attrs and "layers" in file
     except OSError:  # damaged: our own reader says so
         return False
-
-
-@keras.saving.register_keras_serializable(package="mrcnn")
-class InferenceNetwork(_MatterportFiles, keras.Model):
-    """The inference graph of `mrcnn.network`, with Matterport's weights files."""
-
-
-@keras.saving.register_keras_serializable(package="mrcnn")
-class TrainingNetwork(_MatterportFiles, TrainingModel):
-    """The training graph of `mrcnn.network`, with Matterport's weights files."""

@@ -12,20 +12,18 @@ data are read, so that a file takes no more memory than the model.
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
 
-from mrcnn.checkpoints.folders import atomic_path
 from mrcnn.files import hdf5
-from mrcnn.files.untrusted import Folder, load_json
-from mrcnn.training.stages import weighted_layers
+from mrcnn.files.atomic import atomic_path
+from mrcnn.weights.keras3 import load_keras3
+from mrcnn.weights.layers import weighted_layers
+from mrcnn.weights.reading import open_weights, reading
+from mrcnn.weights.report import Shapes, WeightsError, WeightsReport, count_names, first_names
 
 # Kernels are stored height, width, in, out on every backend of Keras 3, which is what a Keras 2
 # reader takes "tensorflow" to mean; the version keeps it from converting Keras 1 weights.
@@ -36,56 +34,8 @@ ATTRIBUTE_LIMIT = 64512  # bytes
 # Some ports keep the anchors of one image size and batch as a weight. Ours are computed.
 IGNORED_LAYERS = ("anchors",)
 
-Shapes = tuple[tuple[int, ...], ...]
 # Per layer of a file: the name and the unread values of each of its weights, in order.
 StoredWeights = dict[str, list[tuple[str, h5py.Dataset]]]
-# What a file of Keras 3 may declare for a byte of the model: the optimizer's state is in it too.
-MAX_KERAS3_RATIO = 8
-KERAS3_FLOOR_BYTES = 64 << 20
-
-
-@dataclass(frozen=True)
-class WeightsReport:
-    """What `load_weights` did, layer by layer. `str()` gives a short summary.
-
-    Attributes:
-        path: the file.
-        loaded: layers that got their weights from the file.
-        skipped: layers in the file that the model has not.
-        missing: layers of the model that the file has not; they keep their values.
-        mismatched: (name, expected shapes, found shapes); only in the report of an error.
-        excluded: layers of the model that `exclude` kept as they are.
-        unknown_excluded: names in `exclude` that neither the model nor the file has.
-    """
-
-    path: str
-    loaded: tuple[str, ...] = ()
-    skipped: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    mismatched: tuple[tuple[str, Shapes, Shapes], ...] = ()
-    excluded: tuple[str, ...] = ()
-    unknown_excluded: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        parts = [f"{self.path}: {_count(self.loaded)} loaded"]
-        for names, meaning in (
-            (self.skipped, "in the file only"),
-            (self.missing, "in the model only"),
-            (tuple(name for name, _, _ in self.mismatched), "of another shape"),
-            (self.excluded, "excluded"),
-            (self.unknown_excluded, "in `exclude` but nowhere else"),
-        ):
-            if names:
-                parts.append(f"{_count(names)} {meaning} ({_first(names)})")
-        return "; ".join(parts)
-
-
-class WeightsError(ValueError):
-    """Weights that cannot be loaded. `report` tells what was compared, if it came to that."""
-
-    def __init__(self, message: str, report: WeightsReport | None = None) -> None:
-        super().__init__(message)
-        self.report = report
 
 
 def load_weights(
@@ -114,16 +64,16 @@ def load_weights(
     """
     path = os.fspath(path)
     exclude = [exclude] if isinstance(exclude, str) else list(exclude or ())
-    with _open(path) as file:
-        with _reading(path):
+    with open_weights(path) as file:
+        with reading(path):
             stored = _stored_layers(file, path)
         if stored is not None:
             pairs, report = _match(model, stored, exclude, path)
             _check(model, stored, report, by_name)
-            with _reading(path):
+            with reading(path):
                 values = [(variable, dataset[()]) for variable, dataset in pairs]
     if stored is None:
-        return _load_keras3(model, path, exclude)
+        return load_keras3(model, path, exclude)
     for variable, value in values:
         variable.assign(value)
     return report
@@ -143,7 +93,7 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> str:
     if loose:
         raise ValueError(
             f"The layout of Matterport's files has a group per layer; these weights belong to "
-            f"the model itself: {_first(loose)}. Move them into a layer."
+            f"the model itself: {first_names(loose)}. Move them into a layer."
         )
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["backend"] = LAYOUT_BACKEND
@@ -163,45 +113,6 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> str:
 # --- Reading ---------------------------------------------------------------------------------
 
 
-@contextmanager
-def _open(path: str) -> Iterator[h5py.File]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"Weights file {path}: no such file.")
-    if zipfile.is_zipfile(path):
-        raise WeightsError(
-            f"{path}: expected weights in HDF5 (.h5), received a zip archive such as Keras 3's "
-            "'.keras', which can hold code. Whoever made it can load it and save its weights as "
-            ".h5."
-        )
-    if not h5py.is_hdf5(path):
-        raise WeightsError(
-            f"{path}: expected an HDF5 file (.h5), received something else, {os.stat(path).st_size}"
-            " bytes long. If it was downloaded, delete it and download it again."
-        )
-    with _reading(path):
-        file = h5py.File(path, "r")
-    with file:
-        yield file
-
-
-@contextmanager
-def _reading(path: str) -> Iterator[None]:
-    """Turn what h5py raises into `WeightsError`s."""
-    try:
-        yield
-    except WeightsError:
-        raise
-    except hdf5.UnsafeFileError as error:
-        raise WeightsError(
-            f"{path}: refused, because {error}. Weights are plain numbers inside their file: get "
-            "it anew, from somebody you trust."
-        ) from error
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError, MemoryError) as error:
-        raise WeightsError(
-            f"{path}: the HDF5 file is damaged or truncated ({error}). Copy or download it again."
-        ) from error
-
-
 def _stored_layers(file: h5py.File, path: str) -> StoredWeights | None:
     """Every layer of a file with its weights, or None for a file of Keras 3's layout."""
     root, layers = file, hdf5.names(file, "layer_names")
@@ -213,7 +124,7 @@ def _stored_layers(file: h5py.File, path: str) -> StoredWeights | None:
             return None
         raise WeightsError(
             f"{path}: this HDF5 file holds no Keras weights: expected the attribute "
-            f"'layer_names', found {_first(list(root.attrs)) or 'no attribute'}."
+            f"'layer_names', found {first_names(list(root.attrs)) or 'no attribute'}."
         )
     return {layer: _stored_weights(hdf5.subgroup(root, layer)) for layer in layers}
 
@@ -227,68 +138,6 @@ def _stored_weights(group: h5py.Group) -> list[tuple[str, h5py.Dataset]]:
         if not isinstance(weight, h5py.Dataset):
             raise KeyError(f"{group.name}/{name} is no array")
     return weights
-
-
-def _load_keras3(model: keras.Model, path: str, exclude: list[str]) -> WeightsReport:
-    if exclude or not path.endswith(".weights.h5"):
-        raise WeightsError(
-            f"{path}: this file has the layout of Keras 3, which Keras loads only whole and "
-            "under a name that ends in '.weights.h5'. Rename it, and leave `exclude` empty."
-        )
-    with keras3_loading(model, path):
-        model.load_weights(path)
-    return WeightsReport(path, tuple(layer.name for layer, _ in weighted_layers(model)))
-
-
-@contextmanager
-def keras3_loading(model: keras.Model, path: str) -> Iterator[None]:
-    """Let Keras's own loader read a file that was looked through; on an error undo its work.
-
-    Raises:
-        WeightsError: the file is refused, or Keras raised an error of any kind.
-    """
-    check_keras3_file(model, path)
-    before = model.get_weights()
-    try:
-        yield
-    except WeightsError:
-        raise
-    except Exception as error:
-        model.set_weights(before)
-        reason = " ".join(str(error).split())[:400]
-        raise WeightsError(f"{path}: Keras cannot load it into this model: {reason}") from error
-
-
-def check_keras3_file(model: keras.Model, path: str) -> None:
-    """Look through a file of Keras 3's layout, which Keras's own loader will read.
-
-    Args:
-        model: that is to load it.
-        path: of the `.weights.h5` file, or of the `.weights.json` that lists several.
-
-    Raises:
-        WeightsError: it holds what weights do not, or much more than the model.
-    """
-    size = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
-    for part in _shards(path) if path.endswith(".json") else [path]:
-        with _open(part) as file, _reading(part):
-            hdf5.check_tree(file, KERAS3_FLOOR_BYTES + MAX_KERAS3_RATIO * size)
-
-
-def _shards(path: str) -> list[str]:
-    """The files that a `.weights.json` lists; they lie beside it."""
-    try:
-        parts = load_json(path)["weight_map"].values()
-        names = {name for part in parts for name in ([part] if isinstance(part, str) else part)}
-        found = [Folder(os.path.dirname(path) or ".").find(name) for name in names]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise WeightsError(
-            f"{path}: expected the 'weight_map' of Keras's sharded weights, with the names of "
-            f"files beside it; {error}."
-        ) from error
-    if None in found:
-        raise WeightsError(f"{path}: one of the files {sorted(names)} that it lists is missing.")
-    return found
 
 
 # --- Matching --------------------------------------------------------------------------------
@@ -388,7 +237,7 @@ def _check(model: keras.Model, stored: StoredWeights, report: WeightsReport, by_
         )
         names = [name for name, _, _ in report.mismatched]
         raise WeightsError(
-            f"{report.path}: {_count(names)} of another shape than the model's. {shapes}. To keep "
+            f"{report.path}: {count_names(names)} of another shape than the model's. {shapes}. To keep "
             f"the model's own values there (other classes, say), load with exclude={names}.",
             report,
         )
@@ -396,16 +245,16 @@ def _check(model: keras.Model, stored: StoredWeights, report: WeightsReport, by_
         in_file = [name for name, weights in stored.items() if weights]
         in_model = [layer.name for layer, _ in weighted_layers(model)]
         raise WeightsError(
-            f"{report.path}: no layer matches by name. In the file: {_first(in_file) or 'none'}; "
-            f"in the model: {_first(in_model) or 'none'}; excluded: "
-            f"{_first(report.excluded) or 'none'}.",
+            f"{report.path}: no layer matches by name. In the file: {first_names(in_file) or 'none'}; "
+            f"in the model: {first_names(in_model) or 'none'}; excluded: "
+            f"{first_names(report.excluded) or 'none'}.",
             report,
         )
     extra = [name for name in report.skipped if not {*name.split("/")} & {*IGNORED_LAYERS}]
     if not by_name and (extra or report.missing):
         raise WeightsError(
             f"{report.path}: the layers differ from the model's. In the file only: "
-            f"{_first(extra) or 'none'}; in the model only: {_first(report.missing) or 'none'}. "
+            f"{first_names(extra) or 'none'}; in the model only: {first_names(report.missing) or 'none'}. "
             "Load with by_name=True to load the layers that both have.",
             report,
         )
@@ -457,11 +306,3 @@ def _shapes(values: Iterable[keras.Variable | h5py.Dataset]) -> Shapes:
 
 def _text(shapes: Shapes) -> str:
     return ", ".join(str(shape) for shape in shapes)
-
-
-def _count(names: Sequence[str]) -> str:
-    return f"{len(names)} layer" + ("" if len(names) == 1 else "s")
-
-
-def _first(names: Sequence[str], limit: int = 4) -> str:
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

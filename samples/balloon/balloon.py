@@ -264,14 +264,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mrcnn.commands import options, train
+    from mrcnn.commands import train
     from mrcnn.data.augment import HorizontalFlip
+    from mrcnn.runs import settings as runs_settings
 
     if not args.dataset:
         raise ValueError("train needs --dataset, the folder with train/ and val/.")
     base = BalloonConfig
     if args.model == "none":  # then everything has to be learned, batch statistics too
-        base = type(options.configure(base, {"TRAIN_BN": None}))
+        base = type(runs_settings.configure(base, {"TRAIN_BN": None}))
     args.schedule = args.schedule or ("scratch" if args.model == "none" else "paper-160k")
     if args.steps is None and args.scale is None:
         args.steps = DEFAULT_STEPS
@@ -285,6 +286,9 @@ def _train(args: argparse.Namespace) -> None:
 def _splash(args: argparse.Namespace) -> None:
     from mrcnn.commands import options
     from mrcnn.model import MaskRCNN
+    from mrcnn.runs import results as runs_results
+    from mrcnn.runs import settings as runs_settings
+    from mrcnn.runs import start_weights
 
     if args.model in ("none", "imagenet"):
         raise ValueError(
@@ -293,14 +297,16 @@ def _splash(args: argparse.Namespace) -> None:
     if (args.image is None) == (args.video is None):
         raise ValueError("splash needs one of --image and --video.")
     given = options.settings_of(args)
-    path = options.weights_path(args.model, args.logs, options.configure(BalloonConfig, given))
+    path = start_weights.weights_path(
+        args.model, args.logs, runs_settings.configure(BalloonConfig, given)
+    )
     if args.model == "coco":
-        settings: dict[str, Any] = {"NUM_CLASSES": options.COCO_CLASSES}
+        settings: dict[str, Any] = {"NUM_CLASSES": start_weights.COCO_CLASSES}
     else:
-        settings = options.load_settings(path)
+        settings = runs_settings.load_settings(path)
     settings |= {"GPU_COUNT": 1, "IMAGES_PER_GPU": 1, **given}
-    config = options.configure(BalloonConfig, settings)
-    print(options.describe(config))
+    config = runs_settings.configure(BalloonConfig, settings)
+    print(runs_results.describe(config))
     model = MaskRCNN("inference", config, args.logs)
     model.load_weights(path, by_name=True)
     detect_and_color_splash(model, args.image, args.video, args.output)

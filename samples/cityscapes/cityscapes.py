@@ -153,11 +153,14 @@ def _without_size(args: argparse.Namespace) -> argparse.Namespace:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mrcnn.commands import options, train
+    from mrcnn.commands import train
     from mrcnn.data.augment import HorizontalFlip
+    from mrcnn.runs import settings as runs_settings
 
     train_set, val_set = _load(args, "train"), _load(args, "val")
-    base = type(options.configure(CityscapesConfig, image_settings(train_set, args.image_size)))
+    base = type(
+        runs_settings.configure(CityscapesConfig, image_settings(train_set, args.image_size))
+    )
     flip = HorizontalFlip()
     train.train(base, _without_size(args), train_set, val_set, augmentation=flip)
 
@@ -167,18 +170,21 @@ def _evaluate(args: argparse.Namespace) -> None:
     from mrcnn.evaluation import cityscapes, coco
     from mrcnn.evaluation.ground_truth import coco_ground_truth
     from mrcnn.model import MaskRCNN
+    from mrcnn.runs import results as runs_results
+    from mrcnn.runs import settings as runs_settings
+    from mrcnn.runs import start_weights
 
     if args.official:
         cityscapes.official_package()  # not after hours of detecting
     dataset = _load(args, "val", args.limit)
     given = options.settings_of(_without_size(args))
-    weights = options.weights_path(
-        args.model, args.logs, options.configure(CityscapesConfig, given)
+    weights = start_weights.weights_path(
+        args.model, args.logs, runs_settings.configure(CityscapesConfig, given)
     )
     settings = {
         "NUM_CLASSES": dataset.num_classes,
         **image_settings(dataset),
-        **options.load_settings(weights),
+        **runs_settings.load_settings(weights),
         **(image_settings(dataset, args.image_size) if args.image_size else {}),
     }
     if settings["NUM_CLASSES"] != dataset.num_classes:
@@ -186,9 +192,11 @@ def _evaluate(args: argparse.Namespace) -> None:
             f"{weights}: expected weights for the {dataset.num_classes} classes, background "
             f"included, of --classes {args.classes}; they are for {settings['NUM_CLASSES']}."
         )
-    settings |= options.inference_settings(options.configure(CityscapesConfig, settings))
-    config = options.configure(CityscapesConfig, settings | given)
-    print(options.describe(config))
+    settings |= runs_settings.inference_settings(
+        runs_settings.configure(CityscapesConfig, settings)
+    )
+    config = runs_settings.configure(CityscapesConfig, settings | given)
+    print(runs_results.describe(config))
     model = MaskRCNN("inference", config, args.logs)
     model.load_weights(weights, by_name=True)
 
@@ -207,7 +215,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         cityscapes.write_csv(folder / "cityscapes_val.csv", official)
     # Spread over the data set: neighbors are often alike.
     shown = dataset.image_ids[:: max(1, len(dataset.image_ids) // PICTURES)][:PICTURES]
-    options.draw_page(model, dataset, shown, folder / "detections_val.png", MIN_SCORE_DRAWN)
+    runs_results.draw_page(model, dataset, shown, folder / "detections_val.png", MIN_SCORE_DRAWN)
     print(f"Metrics and pictures: {folder}")
 
 

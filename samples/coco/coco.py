@@ -88,13 +88,14 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from mrcnn.commands import options, train
+    from mrcnn.commands import evaluate, options
+    from mrcnn.runs import settings, start_weights
 
     dataset, truth = _load(args, _val_subset(args))
-    config = options.configure(CocoConfig, options.settings_of(args))
-    weights = options.weights_path(args.model, args.logs, config)
+    config = settings.configure(CocoConfig, options.settings_of(args))
+    weights = start_weights.weights_path(args.model, args.logs, config)
     subset = f"{_val_subset(args)}{args.year}"
-    train.evaluate(CocoConfig, args, weights, dataset, truth, subset)
+    evaluate.evaluate(CocoConfig, args, weights, dataset, truth, subset)
 
 
 def _val_subset(args: argparse.Namespace) -> str:
@@ -103,13 +104,13 @@ def _val_subset(args: argparse.Namespace) -> str:
 
 def _load(args: argparse.Namespace, *subsets: str) -> tuple[Any, Any]:
     """One data set of all `subsets`, and the ground truth of the last."""
+    from mrcnn.datasets import coco_download
     from mrcnn.datasets.coco import CocoDataset
-    from mrcnn.files import download
 
     dataset, truth = CocoDataset(), None
     for subset in subsets:
         if args.download:
-            download.download_coco(args.dataset, subset, args.year)
+            coco_download.download_coco(args.dataset, subset, args.year)
         truth = dataset.load_coco(args.dataset, subset, year=args.year, return_coco=True)
     dataset.prepare()
     return dataset, truth

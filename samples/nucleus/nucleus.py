@@ -270,12 +270,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mrcnn.commands import options, train
+    from mrcnn.commands import train
     from mrcnn.data.augment import HorizontalFlip, RandomRotate90, Sequential
+    from mrcnn.runs import settings as runs_settings
 
     base = NucleusConfig
     if args.model == "none":  # then everything has to be learned, batch statistics too
-        base = type(options.configure(base, {"TRAIN_BN": None}))
+        base = type(runs_settings.configure(base, {"TRAIN_BN": None}))
     args.schedule = args.schedule or ("scratch" if args.model == "none" else "paper-160k")
     if args.steps is None and args.scale is None:
         args.steps = DEFAULT_STEPS
@@ -286,21 +287,25 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from mrcnn.commands import options, train
+    from mrcnn.commands import evaluate, options
     from mrcnn.evaluation.ground_truth import coco_ground_truth
+    from mrcnn.runs import settings as runs_settings
+    from mrcnn.runs import start_weights
 
     subset = args.subset or "val"
     dataset = _load(args, subset)
     truth = coco_ground_truth(dataset, dataset.image_ids[: args.limit or None])
-    config = options.configure(NucleusConfig, options.settings_of(args))
-    weights = options.weights_path(args.model, args.logs, config)
-    train.evaluate(NucleusConfig, args, weights, dataset, truth, subset)
+    config = runs_settings.configure(NucleusConfig, options.settings_of(args))
+    weights = start_weights.weights_path(args.model, args.logs, config)
+    evaluate.evaluate(NucleusConfig, args, weights, dataset, truth, subset)
 
 
 def _detect(args: argparse.Namespace) -> None:
     """Write the submission and the pictures of a subset."""
     from mrcnn.commands import options
     from mrcnn.model import MaskRCNN
+    from mrcnn.runs import results, start_weights
+    from mrcnn.runs import settings as runs_settings
 
     if args.model in ("none", "imagenet", "coco"):
         raise ValueError(
@@ -309,12 +314,14 @@ def _detect(args: argparse.Namespace) -> None:
     subset = args.subset or "stage1_test"
     dataset = _load(args, subset)
     given = options.settings_of(args)
-    weights = options.weights_path(args.model, args.logs, options.configure(NucleusConfig, given))
-    config = options.configure(NucleusConfig, options.load_settings(weights))
-    settings = {**options.load_settings(weights), **options.inference_settings(config)}
+    weights = start_weights.weights_path(
+        args.model, args.logs, runs_settings.configure(NucleusConfig, given)
+    )
+    config = runs_settings.configure(NucleusConfig, runs_settings.load_settings(weights))
+    settings = {**runs_settings.load_settings(weights), **runs_settings.inference_settings(config)}
     settings |= {"DETECTION_MIN_CONFIDENCE": config.DETECTION_MIN_CONFIDENCE, "IMAGES_PER_GPU": 1}
-    config = options.configure(NucleusConfig, settings | given)
-    print(options.describe(config))
+    config = runs_settings.configure(NucleusConfig, settings | given)
+    print(results.describe(config))
     model = MaskRCNN("inference", config, args.logs)
     model.load_weights(weights, by_name=True)
 

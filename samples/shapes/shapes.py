@@ -219,8 +219,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     """Train, then evaluate the weights on images that the network has not seen."""
-    from mrcnn.commands import options, train
+    from mrcnn.commands import evaluate, options, train
     from mrcnn.evaluation.ground_truth import coco_ground_truth
+    from mrcnn.runs import settings
 
     base = ShapesConfig
     if args.model.lower() == "none":
@@ -229,7 +230,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.steps is None and args.scale is None:
         args.steps = DEFAULT_STEPS
     args.limit = 0  # evaluate on all images
-    config = options.configure(base, options.settings_of(args))
+    config = settings.configure(base, options.settings_of(args))
     height, width = config.IMAGE_SHAPE[:2].tolist()
     train_set, val_set = ShapesDataset(seed=config.SEED), ShapesDataset(seed=config.SEED + 1)
     for dataset, count in ((train_set, args.train_images), (val_set, args.val_images)):
@@ -237,7 +238,7 @@ def _run(args: argparse.Namespace) -> None:
         dataset.prepare()
     weights = train.train(base, args, train_set, val_set)
     truth = coco_ground_truth(val_set)
-    train.evaluate(base, args, weights, val_set, truth, "val")
+    evaluate.evaluate(base, args, weights, val_set, truth, "val")
 
 
 if __name__ == "__main__":

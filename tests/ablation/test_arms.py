@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from mrcnn.ablation.arms import ARMS, BASELINE, GRIDS, choose
-from mrcnn.commands import options
 from mrcnn.config import Config
+from mrcnn.runs import settings as runs_settings
 
 
 @pytest.mark.parametrize("name", ARMS)
 def test_an_arm_is_a_valid_configuration_of_settings_that_exist(name):
     assert all(hasattr(Config, setting) for setting in ARMS[name])
-    options.configure(Config, ARMS[name])
+    runs_settings.configure(Config, ARMS[name])
 
 
 @pytest.mark.parametrize("name", GRIDS)

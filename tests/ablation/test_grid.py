@@ -15,8 +15,8 @@ import pytest
 from mrcnn.ablation import grid as grids
 from mrcnn.ablation.run import ORPHAN_STATUS, WITH_PARENT
 from mrcnn.commands import cli
-from mrcnn.commands import options as commands_options
 from mrcnn.datasets.shapes import write_shapes
+from mrcnn.runs import settings as commands_options
 from mrcnn.training.stages import Stage
 
 TINY = [

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcnn.checkpoints.folders import (
-    atomic_path,
     checkpoint_path,
     epochs_in,
     find_last,
@@ -22,6 +21,7 @@ from mrcnn.checkpoints.folders import (
     state_path,
     states_in,
 )
+from mrcnn.files.atomic import atomic_path
 
 NOW = datetime.datetime(2019, 3, 4, 5, 6, 7)
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mrcnn.checkpoints import folders, state_file
+from mrcnn.checkpoints import folders, retention, state_file
 
 ARRAYS = {
     "model": [
@@ -49,7 +49,7 @@ def test_what_is_written_is_read(tmp_path):
     # Any HDF5 reader opens it.
     with h5py.File(path) as file:
         assert "conv/kernel" == file["model/00000"].attrs["path"]
-    assert os.path.getsize(path) < state_file.expected_size(groups())
+    assert os.path.getsize(path) < retention.expected_size(groups())
 
 
 def test_a_type_that_hdf5_lacks_keeps_its_bits(tmp_path):
@@ -116,24 +116,24 @@ def test_the_newest_whole_state_is_taken_and_damaged_ones_are_named(tmp_path):
 )
 def test_what_stays(tmp_path, kept, best, sizes, left):
     paths = [write(tmp_path, step) for step in range(1, 6)]
-    budget = None if sizes is None else sizes * os.path.getsize(paths[0]) / state_file.GIGABYTE
-    removed = state_file.remove_old(tmp_path, kept, best, budget)
+    budget = None if sizes is None else sizes * os.path.getsize(paths[0]) / retention.GIGABYTE
+    removed = retention.remove_old(tmp_path, kept, best, budget)
     assert sorted(folders.states_in(tmp_path)) == left
     assert sorted([*removed, *left]) == [1, 2, 3, 4, 5]
 
 
 def test_a_budget_must_hold_two_states():
-    state_file.check_budget(10**9, None)
-    state_file.check_budget(10**9, 2)
+    retention.check_budget(10**9, None)
+    retention.check_budget(10**9, 2)
     with pytest.raises(ValueError, match="CHECKPOINT_DISK_BUDGET: expected at least 2 GB"):
-        state_file.check_budget(10**9, 1.9)
+        retention.check_budget(10**9, 1.9)
 
 
 def test_a_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(state_file.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
-    state_file.check_free_space(tmp_path, 10**6)
+    retention.check_free_space(tmp_path, 10**6)
     with pytest.raises(OSError, match="0.001 GB of free space.*deleted") as raised:
-        state_file.check_free_space(tmp_path, 10**6 + 1)
+        retention.check_free_space(tmp_path, 10**6 + 1)
     assert raised.value.errno == errno.ENOSPC and raised.value.filename == str(tmp_path)
 
 

@@ -18,6 +18,8 @@ from mrcnn.commands import options as commands_options
 from mrcnn.config import Config
 from mrcnn.datasets.shapes import write_shapes
 from mrcnn.model import MaskRCNN
+from mrcnn.runs import results, start_weights
+from mrcnn.runs import settings as runs_settings
 from mrcnn.training import stages
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -157,9 +159,7 @@ class TestOptions:
         flags = ["--edge-loss-norm", "l4", "--edge-loss-weight-factor", "0.0625"]
         flags += ["--edge-loss-smoothing-groundtruth", "--edge-loss-smoothing-predictions"]
         flags += ["--edge-loss-weight-entropy", "--mask-size", "56", "--edge-loss-filters", "sobel"]
-        config = commands_options.configure(
-            Config, commands_options.settings_of(self.parse(*flags))
-        )
+        config = runs_settings.configure(Config, commands_options.settings_of(self.parse(*flags)))
         assert config.EDGE_LOSS_FILTERS == ("sobel-x", "sobel-y")
         assert config.EDGE_LOSS_NORM == "l4" and config.EDGE_LOSS_WEIGHT_FACTOR == 0.0625
         assert config.EDGE_LOSS_SMOOTHING_GT and config.EDGE_LOSS_SMOOTHING_PREDICTIONS
@@ -169,24 +169,20 @@ class TestOptions:
         flags = ["--edge-loss-filters", "roberts", "laplace-4", "--edge-loss-norm", "12.5"]
         flags += ["--edge-loss-weight-entropy", "exp", "--edge-loss-entropy-divisor", "4"]
         flags += ["--edge-loss-magnitude", "--uncertainty-weighting"]
-        config = commands_options.configure(
-            Config, commands_options.settings_of(self.parse(*flags))
-        )
+        config = runs_settings.configure(Config, commands_options.settings_of(self.parse(*flags)))
         assert config.EDGE_LOSS_FILTERS == ("roberts-x", "roberts-y", "laplace-4")
         assert config.EDGE_LOSS_ENTROPY_DIVISOR == 4 and config.EDGE_LOSS_WEIGHT_ENTROPY == "exp"
         assert config.EDGE_LOSS_MAGNITUDE and config.UNCERTAINTY_WEIGHTING
-        described = commands_options.describe(config)
+        described = results.describe(config)
         assert "edge agreement: roberts-x, roberts-y, laplace-4; 12.5, factor 1.0" in described
         assert "EDGE_LOSS_MAGNITUDE=True" in described and "loss is learned" in described
 
     def test_edge_settings_without_a_filter_are_said_to_do_nothing(self):
-        config = commands_options.configure(
+        config = runs_settings.configure(
             Config, commands_options.settings_of(self.parse("--edge-loss-norm", "l1"))
         )
-        assert "edge agreement: off; no effect has EDGE_LOSS_NORM=l1" in commands_options.describe(
-            config
-        )
-        assert commands_options.describe(Config()).endswith("edge agreement: off")
+        assert "edge agreement: off; no effect has EDGE_LOSS_NORM=l1" in results.describe(config)
+        assert results.describe(Config()).endswith("edge agreement: off")
 
     def test_steps_scale_the_schedule(self):
         chosen = commands_options.stages_of(self.parse("--steps", "16"))
@@ -210,12 +206,12 @@ class TestOptions:
         }
 
     def test_settings_survive_the_file(self, tmp_path):
-        config = commands_options.configure(
+        config = runs_settings.configure(
             Config, {"NAME": "x", "BBOX_STD_DEV": (0.1, 0.1, 0.2, 0.4)}
         )
-        commands_options.save_settings(config, tmp_path)
-        loaded = commands_options.configure(
-            Config, commands_options.load_settings(tmp_path / "weights.h5")
+        runs_settings.save_settings(config, tmp_path)
+        loaded = runs_settings.configure(
+            Config, runs_settings.load_settings(tmp_path / "weights.h5")
         )
         for name, value in config.to_dict().items():
             assert list(map(str, [value])) == list(map(str, [getattr(loaded, name)])) or list(
@@ -225,7 +221,7 @@ class TestOptions:
 
 def test_stages_count_on_from_their_start(monkeypatch):
     model = object.__new__(MaskRCNN)
-    model.config = commands_options.configure(Config, {"STEPS_PER_EPOCH": 2})
+    model.config = runs_settings.configure(Config, {"STEPS_PER_EPOCH": 2})
     asked = []
     monkeypatch.setattr(
         MaskRCNN, "train", lambda self, *arguments, **options: asked.append(arguments[2:])
@@ -246,9 +242,9 @@ def test_layers_can_be_left_out_of_the_start_weights(tmp_path):
         keras_model=network,
         load_weights=lambda path, **options: calls.append((path, options)),
     )
-    commands_options.load_start_weights(model, "a.h5", ["mrcnn_mask.*", "fc"])
+    start_weights.load_start_weights(model, "a.h5", ["mrcnn_mask.*", "fc"])
     assert calls == [("a.h5", {"by_name": True, "exclude": ["mrcnn_mask_conv1", "fc"]})]
     with pytest.raises(ValueError, match="mask_of_nothing"):
-        commands_options.load_start_weights(model, "a.h5", ["mask_of_nothing"])
-    commands_options.load_start_weights(model, "none", ["mrcnn_mask.*"])
+        start_weights.load_start_weights(model, "a.h5", ["mask_of_nothing"])
+    start_weights.load_start_weights(model, "none", ["mrcnn_mask.*"])
     assert len(calls) == 1

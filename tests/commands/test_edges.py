@@ -16,12 +16,12 @@ from pycocotools import mask as mask_api
 from mrcnn import network
 from mrcnn.commands import edge_pairs
 from mrcnn.commands import edges as commands_edges
-from mrcnn.commands import options as commands_options
 from mrcnn.data.masks import paste_masks
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.shapes import write_shapes
 from mrcnn.drawing import edges as drawing_edges
 from mrcnn.ops import edges
+from mrcnn.runs import settings as commands_options
 from mrcnn.weights.matterport import save_weights
 from tests.tiny import tiny_config
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mrcnn.drawing import instances as drawing_instances
-from mrcnn.drawing import pages
+from mrcnn.drawing import loss_curves, pages
 
 NAMES = ["BG", "square", "disk"]
 
@@ -304,20 +304,20 @@ class TestPlotLosses:
         """The axes that plot_losses saves."""
         saved = []
         monkeypatch.setattr(pages, "_save", lambda figure, path: saved.append(figure) or path)
-        pages.plot_losses(*arguments, **options)
+        loss_curves.plot_losses(*arguments, **options)
         return saved[0].axes
 
     def test_writes_a_png_of_two_panels(self, tmp_path: Path) -> None:
-        path = pages.plot_losses(self.HISTORY, tmp_path / "a" / "losses.png", stages=[2])
+        path = loss_curves.plot_losses(self.HISTORY, tmp_path / "a" / "losses.png", stages=[2])
         with Image.open(path) as picture:
-            width, height = np.array(pages.PANEL_INCHES) * pages.DPI
+            width, height = np.array(loss_curves.PANEL_INCHES) * pages.DPI
             assert picture.size == (round(2 * width), round(height))
 
     def test_ignores_the_users_savefig_settings(self, tmp_path: Path) -> None:
         with matplotlib.rc_context({"savefig.bbox": "tight", "savefig.dpi": 30}):
-            path = pages.plot_losses({"loss": [1.0]}, tmp_path / "losses.png")
+            path = loss_curves.plot_losses({"loss": [1.0]}, tmp_path / "losses.png")
         with Image.open(path) as picture:
-            assert picture.size == tuple(round(x * pages.DPI) for x in pages.PANEL_INCHES)
+            assert picture.size == tuple(round(x * pages.DPI) for x in loss_curves.PANEL_INCHES)
 
     def test_total_first_then_components(self, monkeypatch: pytest.MonkeyPatch) -> None:
         history = {"b_loss": [1.0], "a_loss": [1.0], "loss": [2.0], "val_a_loss": [1.0]}
@@ -359,17 +359,17 @@ class TestPlotLosses:
         assert ax.lines[0].get_xdata().tolist() == [1, 2]
 
     def test_loss_without_a_finite_value(self, tmp_path: Path) -> None:
-        assert pages.plot_losses({"loss": [np.nan, np.inf]}, tmp_path / "x.png").exists()
+        assert loss_curves.plot_losses({"loss": [np.nan, np.inf]}, tmp_path / "x.png").exists()
 
     @pytest.mark.parametrize("history", [{}, {"loss": []}, {"acc": [1.0]}, {"epoch": [1]}])
     def test_nothing_to_draw(self, history: dict, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="at least one epoch"):
-            pages.plot_losses(history, tmp_path / "x.png")
+            loss_curves.plot_losses(history, tmp_path / "x.png")
 
     def test_columns_of_different_lengths(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="'val_loss' has 1 values"):
-            pages.plot_losses({"loss": [1.0, 2.0], "val_loss": [1.0]}, tmp_path / "x.png")
+            loss_curves.plot_losses({"loss": [1.0, 2.0], "val_loss": [1.0]}, tmp_path / "x.png")
 
     def test_missing_log(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
-            pages.plot_losses(tmp_path / "none.csv", tmp_path / "x.png")
+            loss_curves.plot_losses(tmp_path / "none.csv", tmp_path / "x.png")

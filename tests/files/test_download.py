@@ -14,8 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mrcnn.datasets import coco_download
+from mrcnn.datasets.coco_download import download_coco
 from mrcnn.files import download as files_download
-from mrcnn.files.download import DownloadError, download, download_coco, extract_zip
+from mrcnn.files import zip
+from mrcnn.files.download import DownloadError, download
+from mrcnn.files.zip import extract_zip
+from mrcnn.weights import pretrained
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -253,35 +258,33 @@ def test_a_redirect_is_followed_where_the_url_is_allowed(server, tmp_path):
 
 
 def test_trained_weights_of_the_wrong_size_are_refused(server, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(files_download, "COCO_WEIGHTS_URL", f"{server.url}/file.bin")
+    monkeypatch.setattr(pretrained, "COCO_WEIGHTS_URL", f"{server.url}/file.bin")
     with pytest.raises(DownloadError, match="257557808"):
-        files_download.download_trained_weights(tmp_path / "coco.h5", verbose=0)
-    monkeypatch.setattr(files_download, "COCO_WEIGHTS_BYTES", len(CONTENT))
-    path = files_download.download_trained_weights(str(tmp_path / "coco.h5"), verbose=1)
+        pretrained.download_trained_weights(tmp_path / "coco.h5", verbose=0)
+    monkeypatch.setattr(pretrained, "COCO_WEIGHTS_BYTES", len(CONTENT))
+    path = pretrained.download_trained_weights(str(tmp_path / "coco.h5"), verbose=1)
     assert path == str(tmp_path / "coco.h5")
     assert Path(path).read_bytes() == CONTENT
     assert "coco.h5" in capsys.readouterr().out
 
 
 def test_imagenet_weights_lie_in_kerass_cache(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(files_download, "IMAGENET_WEIGHTS_URL", f"{server.url}/file.bin")
-    monkeypatch.setattr(files_download, "IMAGENET_WEIGHTS_MD5", MD5)
+    monkeypatch.setattr(pretrained, "IMAGENET_WEIGHTS_URL", f"{server.url}/file.bin")
+    monkeypatch.setattr(pretrained, "IMAGENET_WEIGHTS_MD5", MD5)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    path = files_download.imagenet_weights_path(progress=False)
+    path = pretrained.imagenet_weights_path(progress=False)
     assert path == str(tmp_path / "keras" / "models" / "file.bin")
-    assert files_download.imagenet_weights_path(tmp_path, progress=False) == str(
-        tmp_path / "file.bin"
-    )
+    assert pretrained.imagenet_weights_path(tmp_path, progress=False) == str(tmp_path / "file.bin")
 
 
 def test_the_public_addresses_are_https():
     for url in (
         *(
-            files_download.COCO_WEIGHTS_URL,
-            files_download.IMAGENET_WEIGHTS_URL,
-            files_download.COCO_URL,
+            pretrained.COCO_WEIGHTS_URL,
+            pretrained.IMAGENET_WEIGHTS_URL,
+            coco_download.COCO_URL,
         ),
-        *files_download.COCO_SPLIT_URLS.values(),
+        *coco_download.COCO_SPLIT_URLS.values(),
     ):
         files_download._check_url(url)
         assert url.startswith("https://")
@@ -338,7 +341,7 @@ def test_absurd_sizes(tmp_path, monkeypatch):
     archive = write_zip(tmp_path / "a.zip", {"zeros": bytes(1_000_000)})
     with pytest.raises(DownloadError, match="1000000.*limit of 999999"):
         extract_zip(archive, tmp_path / "out", max_bytes=999_999, progress=False)
-    monkeypatch.setattr(files_download, "UNZIP_RATIO_FLOOR_BYTES", 1000)
+    monkeypatch.setattr(zip, "UNZIP_RATIO_FLOOR_BYTES", 1000)
     with pytest.raises(DownloadError, match="zip bomb"):
         extract_zip(archive, tmp_path / "out", progress=False)
     assert names(tmp_path) == ["a.zip"]
@@ -372,9 +375,9 @@ def test_damaged_archives(tmp_path, damage):
 @pytest.fixture
 def coco(server, monkeypatch):
     """A server that holds tiny archives in the layout of COCO's."""
-    monkeypatch.setattr(files_download, "COCO_URL", server.url)
-    splits = {name: f"{server.url}/{name}.json.zip?dl=1" for name in files_download.COCO_SPLIT_URLS}
-    monkeypatch.setattr(files_download, "COCO_SPLIT_URLS", splits)
+    monkeypatch.setattr(coco_download, "COCO_URL", server.url)
+    splits = {name: f"{server.url}/{name}.json.zip?dl=1" for name in coco_download.COCO_SPLIT_URLS}
+    monkeypatch.setattr(coco_download, "COCO_SPLIT_URLS", splits)
     trainval = {
         f"annotations/{kind}_{subset}{{}}.json": json.dumps([kind, subset]).encode()
         for kind in ("instances", "captions")

@@ -31,15 +31,15 @@ from benchmarks.fuzz_targets import (
     VIA_JSON,
     execute,
 )
-from mrcnn.commands import options
 from mrcnn.config import Config
 from mrcnn.data.images import read_image
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.segmentation import annotation_to_mask
 from mrcnn.datasets.via import Region, region_mask
-from mrcnn.files import download, hdf5, untrusted
+from mrcnn.files import download, hdf5, untrusted, zip
 from mrcnn.files.image_file import image_size
 from mrcnn.files.untrusted import Folder, load_json
+from mrcnn.runs import settings as runs_settings
 
 EXAMPLES = 40  # for a reader
 NUMBERS = itertools.count()
@@ -220,7 +220,7 @@ class TestBombs:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
             archive.writestr("x", b"0" * 100)
         with pytest.raises(download.DownloadError, match="a.zip: the entry 'x' is compressed by"):
-            download.extract_zip(path, tmp_path / "out")
+            zip.extract_zip(path, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
     def test_an_archive_that_points_before_its_start(self, tmp_path: Path) -> None:
@@ -228,16 +228,16 @@ class TestBombs:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("x", b"")
         path.write_bytes(path.read_bytes()[1:])
-        with pytest.raises(download.DamagedArchiveError, match="a.zip is no zip archive or is"):
-            download.extract_zip(path, tmp_path / "out")
+        with pytest.raises(zip.DamagedArchiveError, match="a.zip is no zip archive or is"):
+            zip.extract_zip(path, tmp_path / "out")
 
     def test_an_archive_of_many_entries(self, tmp_path: Path, monkeypatch) -> None:
-        monkeypatch.setattr(download, "MAX_ENTRIES", 3)
+        monkeypatch.setattr(zip, "MAX_ENTRIES", 3)
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
             for k in range(4):
                 archive.writestr(str(k), b"")
         with pytest.raises(download.DownloadError, match="4 entries, above the limit of 3"):
-            download.extract_zip(tmp_path / "a.zip", tmp_path / "out")
+            zip.extract_zip(tmp_path / "a.zip", tmp_path / "out")
 
 
 class TestWeights:
@@ -258,7 +258,7 @@ class TestWeights:
     )
     def test_message(self, kind: str, expected: str, tmp_path: Path) -> None:
         from benchmarks import fuzz_weights
-        from mrcnn.weights.matterport import WeightsError
+        from mrcnn.weights.report import WeightsError
 
         case = ("weights.h5", [("conv1/conv1/bias:0", kind)], [])
         fuzz_weights.write_weights(case, tmp_path)
@@ -267,7 +267,7 @@ class TestWeights:
 
     def test_keras_3_files_are_looked_through_first(self, tmp_path: Path) -> None:
         from benchmarks import fuzz_weights
-        from mrcnn.weights.matterport import WeightsError
+        from mrcnn.weights.report import WeightsError
 
         case = ("other.weights.h5", [("layers/conv2d/vars/1", "huge")], [])
         fuzz_weights.write_weights(case, tmp_path)
@@ -284,7 +284,8 @@ class TestWeights:
 
     def test_shards_lie_beside_their_list(self, tmp_path: Path) -> None:
         from benchmarks import fuzz_weights
-        from mrcnn.weights.matterport import WeightsError, check_keras3_file
+        from mrcnn.weights.keras3 import check_keras3_file
+        from mrcnn.weights.report import WeightsError
 
         model, _ = fuzz_weights.network()
         (tmp_path / "x").mkdir()
@@ -298,7 +299,7 @@ class TestWeights:
 def test_settings_beside_weights_replace_no_methods(tmp_path: Path) -> None:
     content = {"NAME": "x", "validate": 1, "to_dict": 2, "__init__": 3, "BATCH_SIZE": 4, "X": 5}
     (tmp_path / "config.json").write_text(json.dumps(content))
-    assert options.load_settings(tmp_path / "weights.h5") == {"NAME": "x"}
+    assert runs_settings.load_settings(tmp_path / "weights.h5") == {"NAME": "x"}
 
 
 def test_settings_of_a_wrong_type_are_refused() -> None:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn.layers import losses
+from mrcnn.layers.losses import FUNCTIONS, LossLayer
+from mrcnn.ops import losses
+from mrcnn.training import weight_decay
 from tests.support import compiled, gradient
 
 B, A, K, R, P, C, SIDE = 2, 9, 4, 6, 3, 4, 3  # see the shape letters of mrcnn.layers.losses
@@ -279,34 +281,34 @@ class TestParity:
 class TestLossLayer:
     def test_adds_the_weighted_loss_and_returns_it(self):
         match, logits = cases(8)["match"], cases(8)["logits"]
-        layer = losses.LossLayer("rpn_class_loss", weight=2.5)
+        layer = LossLayer("rpn_class_loss", weight=2.5)
         value = float(layer([match, logits]))
         assert value == pytest.approx(2.5 * float(losses.rpn_class_loss(match, logits)))
         assert [float(loss) for loss in layer.losses] == [value]
         assert layer.name == "rpn_class_loss"
 
     def test_config_round_trip(self):
-        layer = losses.LossLayer("mrcnn_mask_loss", weight=0.5, name="other")
+        layer = LossLayer("mrcnn_mask_loss", weight=0.5, name="other")
         again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
         assert (again.function, again.weight, again.name) == ("mrcnn_mask_loss", 0.5, "other")
 
     def test_an_unknown_loss_is_refused(self):
         with pytest.raises(ValueError, match="mrcnn_mask_loss.*'mask_loss'"):
-            losses.LossLayer("mask_loss")
+            LossLayer("mask_loss")
 
     def test_in_a_model(self):
         match = keras.Input((A,), dtype="int32")
         logits = keras.Input((A, 2))
-        loss = losses.LossLayer("rpn_class_loss")([match, logits])
+        loss = LossLayer("rpn_class_loss")([match, logits])
         assert loss.shape == ()
         model = keras.Model([match, logits], loss)
         case = cases(9)
         got = float(model([case["match"], case["logits"]]))
         assert got == pytest.approx(naive_losses(case)["rpn_class"], rel=1e-5)
 
-    @pytest.mark.parametrize("name", losses.FUNCTIONS)
+    @pytest.mark.parametrize("name", FUNCTIONS)
     def test_every_name_is_a_function(self, name):
-        assert losses.FUNCTIONS[name] is getattr(losses, name)
+        assert FUNCTIONS[name] is getattr(losses, name)
 
 
 class TestWeightDecay:
@@ -320,7 +322,9 @@ class TestWeightDecay:
         }
         variables = [keras.Variable(value, name=name) for name, value in values.items()]
         expected = 0.01 * sum((values[name] ** 2).mean() for name in ("kernel", "bias"))
-        assert float(losses.weight_decay(variables, 0.01)) == pytest.approx(expected, rel=1e-5)
+        assert float(weight_decay.weight_decay(variables, 0.01)) == pytest.approx(
+            expected, rel=1e-5
+        )
 
     def test_no_weights(self):
-        assert float(losses.weight_decay([], 0.01)) == 0
+        assert float(weight_decay.weight_decay([], 0.01)) == 0

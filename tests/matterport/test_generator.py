@@ -14,6 +14,7 @@ from mrcnn.data.loader import Loader
 from mrcnn.data.molding import mold_image, parse_image_meta
 from mrcnn.data.sample import SampleError
 from mrcnn.matterport.generator import DataGenerator, data_generator, load_image_gt
+from mrcnn.training import model as training_model
 from tests.tiny import tiny_config
 
 
@@ -267,14 +268,13 @@ class TestDataGeneratorFunction:
 
 
 def test_a_network_trains_on_random_rois():
-    from mrcnn import network
-    from mrcnn.training import trainer
+    from mrcnn.training import compile
 
     config = tiny_config(USE_RPN_ROIS=False, POST_NMS_ROIS_TRAINING=200)
     batch = Loader(Squares(3), config, 0, shuffle=False, workers=0).batch(1)
-    model = network.build_training(config)
-    trainer.set_trainable(model, "heads")
-    trainer.compile_model(model, config, learning_rate=0.01, momentum=0.9)
+    model = training_model.build(config)
+    compile.set_trainable(model, "heads")
+    compile.compile_model(model, config, learning_rate=0.01, momentum=0.9)
     losses = model.train_on_batch(batch, return_dict=True)
     assert all(np.isfinite(value) for value in losses.values())
     assert losses["mrcnn_mask_loss"] > 0 and losses["mrcnn_bbox_loss"] > 0

@@ -9,9 +9,11 @@ from keras import ops
 
 from mrcnn import network
 from mrcnn.data import molding
+from mrcnn.inference import model
 from mrcnn.matterport.inspection import Inspector, find_trainable_layer, get_trainable_layers, log
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.targets import DetectionTargets
+from mrcnn.training import model as training_model
 from tests.tiny import tiny_batch, tiny_config
 
 CONFIG = tiny_config(IMAGE_RESIZE_MODE="pad64", IMAGE_MAX_DIM=128)
@@ -30,7 +32,7 @@ def inspector() -> Inspector:
 
 @pytest.fixture(scope="module")
 def training() -> Inspector:
-    return Inspector(network.build_training(tiny_config()), tiny_config())
+    return Inspector(training_model.build(tiny_config()), tiny_config())
 
 
 def run(inspector: Inspector, images: list[np.ndarray], **outputs: keras.KerasTensor) -> dict:
@@ -168,7 +170,7 @@ def test_any_number_and_size_of_images(inspector: Inspector):
 def test_like_the_model_itself(inspector: Inspector):
     images = pictures(2)
     molded, metas, _ = molding.mold_inputs(images, CONFIG)
-    wrapped = network.with_static_shape(inspector.model, (64, 64, 3), 2, CONFIG, molded=True)
+    wrapped = model.with_static_shape(inspector.model, (64, 64, 3), 2, CONFIG, molded=True)
     whole = wrapped.predict_on_batch([molded, metas.astype(np.float32)])
     names = {0: "mrcnn_detection", 3: "mrcnn_mask", 4: "ROI"}
     found = run(inspector, images, **{name: output(inspector, name) for name in names.values()})
@@ -191,7 +193,7 @@ def test_a_graph_is_compiled_once(inspector: Inspector, monkeypatch: pytest.Monk
     outputs = {"c1": output(inspector, "bn_conv1")}
     first = run(inspector, pictures(1), **outputs)
     built = []
-    monkeypatch.setattr(network, "with_static_shape", lambda *_, **__: built.append(1))
+    monkeypatch.setattr(model, "with_static_shape", lambda *_, **__: built.append(1))
     second = run(inspector, pictures(1), **outputs)
     np.testing.assert_array_equal(first["c1"], second["c1"])
     assert not built
@@ -255,7 +257,7 @@ def test_the_targets_of_a_training_graph_have_names(training: Inspector):
 
 def test_given_rois_have_no_steps():
     config = tiny_config(USE_RPN_ROIS=False)
-    inspector = Inspector(network.build_training(config), config)
+    inspector = Inspector(training_model.build(config), config)
     pillar = output(inspector, "ROI")
     assert inspector.ancestor(pillar, "ROI/refined_anchors:0") is None
     with pytest.raises(ValueError, match="^roi: .*ground truth"):

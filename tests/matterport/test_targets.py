@@ -11,12 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcnn.data.boxes import apply_box_deltas, compute_overlaps, norm_boxes
+from mrcnn.data.random_rois import generate_random_rois
 from mrcnn.matterport.anchors import generate_pyramid_anchors
-from mrcnn.matterport.targets import (
-    build_detection_targets,
-    build_rpn_targets,
-    generate_random_rois,
-)
+from mrcnn.matterport.targets import build_detection_targets, build_rpn_targets
 from tests.ops import naive
 
 few = settings(max_examples=40, deadline=None)

@@ -12,8 +12,7 @@ ROOT_DIR = os.path.abspath(".")
 sys.path.append(ROOT_DIR)
 
 import mrcnn.model as modellib
-from mrcnn import utils
-from mrcnn import visualize
+from mrcnn import utils, visualize
 from mrcnn.config import Config
 from mrcnn.model import log
 

@@ -9,8 +9,7 @@ from skimage.io import imread
 sys.path.append(os.path.abspath("."))
 
 import mrcnn.model as modellib
-from mrcnn import utils
-from mrcnn import visualize
+from mrcnn import utils, visualize
 from mrcnn.config import Config
 from mrcnn.model import log
 

@@ -4,17 +4,13 @@ import math
 import os
 
 import keras
-import numpy as np
-from skimage.draw import disk, polygon
-
 import mrcnn.model as modellib
+import numpy as np
 from mrcnn import visualize
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
-from mrcnn.utils import Dataset
-from mrcnn.utils import compute_ap_range
-from mrcnn.utils import compute_matches
-from mrcnn.utils import compute_recall
+from mrcnn.utils import Dataset, compute_ap_range, compute_matches, compute_recall
+from skimage.draw import disk, polygon
 
 LOGS = os.path.join(os.getcwd(), "logs")
 WEIGHTS = os.path.join(os.getcwd(), "mask_rcnn_coco.h5")

@@ -14,9 +14,10 @@ import pytest
 
 from benchmarks import stand_in
 from benchmarks.stand_in import Squares, StandIn, StandInConfig
-from mrcnn import network
 from mrcnn.checkpoints import folders, state_file
-from mrcnn.commands import cli, options
+from mrcnn.commands import cli
+from mrcnn.runs import settings as runs_settings
+from mrcnn.training import model as training_model
 from mrcnn.training import nonfinite
 from mrcnn.training.loss_guard import SPIKE_WARM_UP, LossGuard, NonFiniteLossError
 
@@ -113,7 +114,7 @@ def train_with_rates(
 ) -> tuple[StandIn, NonFiniteLossError]:
     """A run with a rate of 1e-3 for some steps, then with another."""
     settings = {"CHECKPOINT_STEPS": 3, "GRADIENT_CLIP_NORM": 0, "CHECKPOINT_MINUTES": None}
-    config = options.configure(StandInConfig, settings)
+    config = runs_settings.configure(StandInConfig, settings)
     config.OPTIMIZER = lambda _: keras.optimizers.SGD(Jump(steps, rate))
     keras.utils.set_random_seed(0)
     model = StandIn("training", config, folder)
@@ -159,7 +160,7 @@ def test_the_replay_file_holds_the_batch_and_the_weights_before_it(failed: Simpl
 def test_the_command_replays_it(
     failed: SimpleNamespace, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(network, "build_training", stand_in.build_network)
+    monkeypatch.setattr(training_model, "build", stand_in.build_network)
     (path,) = failed.run.glob("*.replay")
     assert cli.main(["replay", str(path)]) == 2
     assert "OPTIMIZER" in capsys.readouterr().err  # a function: a file cannot hold it

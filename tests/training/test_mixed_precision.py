@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import network
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
-from mrcnn.training import trainer
+from mrcnn.training import compile
+from mrcnn.training import model as training_model
 from tests.tiny import tiny_batch, tiny_config
 
 STEPS, COMPARED = 8, 5
@@ -24,8 +24,8 @@ WITHOUT_DRAWING = {
 
 def losses_of(config: Config) -> list[float]:
     keras.utils.set_random_seed(3)
-    model = network.build_training(config)
-    trainer.compile_model(model, config, 0.005, 0.9)
+    model = training_model.build(config)
+    compile.compile_model(model, config, 0.005, 0.9)
     batch = tiny_batch(config)
     return [float(model.train_on_batch(batch, return_dict=True)["loss"]) for _ in range(STEPS)]
 
@@ -53,7 +53,7 @@ def test_float16_learns(reference: list[float]):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_what_computes_in_which_type(dtype: str):
     policy = keras.config.dtype_policy().name
-    model = network.build_training(tiny_config(MIXED_PRECISION=dtype))
+    model = training_model.build(tiny_config(MIXED_PRECISION=dtype))
     assert keras.config.dtype_policy().name == policy  # set for this network only
     for name in ("conv1", "fpn_p2", "mrcnn_mask_conv1", "mrcnn_class_conv1"):
         layer = model.get_layer(name)
@@ -65,8 +65,8 @@ def test_what_computes_in_which_type(dtype: str):
 
 def test_float16_scales_the_loss():
     config = tiny_config(MIXED_PRECISION="float16")
-    model = network.build_training(config)
-    trainer.compile_model(model, config, 0.005, 0.9)
+    model = training_model.build(config)
+    compile.compile_model(model, config, 0.005, 0.9)
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
 
 

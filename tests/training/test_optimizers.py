@@ -8,8 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.layers import losses
-from mrcnn.training import optimizers
+from mrcnn.training import optimizers, weight_decay
 
 RATE, MOMENTUM, DECAY, CLIP = 0.1, 0.9, 0.3, 2.0
 
@@ -76,12 +75,12 @@ def test_clipping_does_not_hide_a_gradient_that_is_not_finite(make: Callable, va
 def test_the_gradient_is_that_of_the_loss():
     for variable in variables():
         weight = np.asarray(variable, np.float64)
-        found = keras.ops.convert_to_numpy(losses.weight_decay_gradient(variable, DECAY))
-        if not losses.is_decayed(variable):
-            assert float(losses.weight_decay([variable], DECAY)) == 0
+        found = keras.ops.convert_to_numpy(weight_decay.weight_decay_gradient(variable, DECAY))
+        if not weight_decay.is_decayed(variable):
+            assert float(weight_decay.weight_decay([variable], DECAY)) == 0
             continue
         value = DECAY * np.mean(np.square(weight))
-        assert float(losses.weight_decay([variable], DECAY)) == pytest.approx(value, rel=1e-5)
+        assert float(weight_decay.weight_decay([variable], DECAY)) == pytest.approx(value, rel=1e-5)
         np.testing.assert_allclose(found, 2 * DECAY * weight / weight.size, rtol=1e-5)
 
 

@@ -19,8 +19,8 @@ import pytest
 from benchmarks import kills
 from benchmarks.stand_in import Squares, StandIn, StandInConfig
 from mrcnn.checkpoints import folders, state_file
-from mrcnn.commands import options as commands_options
 from mrcnn.data.augment import HorizontalFlip
+from mrcnn.runs import settings as commands_options
 from mrcnn.training import trainer
 from mrcnn.training.interrupts import StopRequest
 

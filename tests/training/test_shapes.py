@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import network
 from mrcnn.data.dataset import Dataset
 from mrcnn.matterport.inspection import Inspector
-from mrcnn.training import trainer
+from mrcnn.training import compile, trainer
+from mrcnn.training import model as training_model
 from tests.tiny import tiny_batch, tiny_config
 
 GROUPED = {"IMAGE_MIN_DIM": 64, "IMAGE_MAX_DIM": 128, "IMAGE_SHAPE_GROUPS": [(64, 128), (128, 64)]}
@@ -42,15 +42,15 @@ class Pictures(Dataset):
 
 
 @pytest.fixture(scope="module")
-def model() -> network.TrainingModel:
+def model() -> training_model.TrainingModel:
     keras.utils.set_random_seed(0)
-    return network.build_training(tiny_config(**GROUPED))
+    return training_model.build(tiny_config(**GROUPED))
 
 
 def test_on_square_images_the_losses_are_those_of_the_square_network(model):
     keras.utils.set_random_seed(0)
     config = tiny_config(**SQUARE)
-    square = network.build_training(config)
+    square = training_model.build(config)
     for own, other in zip(square.weights, model.weights, strict=True):
         np.testing.assert_array_equal(own, other)
     batch = tiny_batch(config)
@@ -70,7 +70,7 @@ def test_fit_takes_batches_of_all_shapes_and_traces_each_once(model, tmp_path, m
         return step(data)
 
     monkeypatch.setattr(model, "train_step", recorded)
-    trainer.compile_model(model, config, 0.01, 0.9)
+    compile.compile_model(model, config, 0.01, 0.9)
     before = [np.array(weight) for weight in model.trainable_variables]
     history = trainer.fit(
         *(model, config, Pictures(6), Pictures(4)),
@@ -90,7 +90,7 @@ def test_fit_takes_batches_of_all_shapes_and_traces_each_once(model, tmp_path, m
 
 def test_validation_takes_batches_of_all_shapes(model):
     config = tiny_config(**GROUPED)
-    trainer.compile_model(model, config, 0.01, 0.9)
+    compile.compile_model(model, config, 0.01, 0.9)
     model.run_eagerly = True  # tracing takes long, and the test above has it
     try:
         with trainer.Loader(Pictures(4), config, seed=0, shuffle=False) as loader:

@@ -17,8 +17,8 @@ from mrcnn.training.stages import (
     matching_layers,
     schedule,
     select,
-    weighted_layers,
 )
+from mrcnn.weights.layers import weighted_layers
 
 BACKBONE = ["conv1", "bn_conv1"] + [f"{kind}{stage}a_branch2a" for stage in range(2, 6)
                                     for kind in ("res", "bn")]  # fmt: skip

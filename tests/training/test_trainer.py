@@ -8,19 +8,19 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import network
-from mrcnn.training import optimizers, trainer
+from mrcnn.training import callbacks, compile, optimizers
+from mrcnn.training import model as training_model
 from tests.tiny import tiny_config
 
 
 @pytest.fixture(scope="module")
-def model() -> network.TrainingModel:
-    return network.build_training(tiny_config())
+def model() -> training_model.TrainingModel:
+    return training_model.build(tiny_config())
 
 
-def compiled(model: network.TrainingModel, optimizer, rate: float = 0.01):
+def compiled(model: training_model.TrainingModel, optimizer, rate: float = 0.01):
     config = tiny_config(OPTIMIZER=optimizer, GRADIENT_CLIP_NORM=3.0)
-    trainer.compile_model(model, config, rate, 0.8)
+    compile.compile_model(model, config, rate, 0.8)
     return model.optimizer
 
 
@@ -58,7 +58,7 @@ def test_the_next_stage_starts_with_an_empty_optimizer_and_its_own_rate(model, n
 
 def test_the_rate_rises_and_falls_over_a_stage(model):
     config = tiny_config(LEARNING_RATE_SCHEDULE="cosine", WARMUP_STEPS=4)
-    trainer.compile_model(model, config, 0.1, 0.8, steps=12)
+    compile.compile_model(model, config, 0.1, 0.8, steps=12)
     rates = []
     for step in range(13):
         model.optimizer.iterations.assign(step)
@@ -69,19 +69,19 @@ def test_the_rate_rises_and_falls_over_a_stage(model):
 
 
 def test_a_rate_that_has_risen_stays(model):
-    trainer.compile_model(model, tiny_config(WARMUP_STEPS=2), 0.1, 0.8, steps=6)
+    compile.compile_model(model, tiny_config(WARMUP_STEPS=2), 0.1, 0.8, steps=6)
     model.optimizer.iterations.assign(5)
     assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
 
 
 def test_a_stage_shorter_than_its_warm_up_is_named(model):
     with pytest.raises(ValueError, match="WARMUP_STEPS.*more than 4 steps; received 3"):
-        trainer.compile_model(model, tiny_config(WARMUP_STEPS=4), 0.1, 0.8, steps=3)
+        compile.compile_model(model, tiny_config(WARMUP_STEPS=4), 0.1, 0.8, steps=3)
 
 
 def test_accumulated_gradients_make_one_update(model):
     config = tiny_config(GRADIENT_ACCUMULATION_STEPS=2, GRADIENT_CLIP_NORM=0.0, WEIGHT_DECAY=0.0)
-    trainer.compile_model(model, config, 0.5, 0.0)
+    compile.compile_model(model, config, 0.5, 0.0)
     optimizers.add_weight_decay(model.optimizer, 0.0)
     variables = model.trainable_variables
     before = [np.array(v) for v in variables]
@@ -99,7 +99,7 @@ def test_accumulated_gradients_make_one_update(model):
 
 def test_weights_files_hold_the_moving_average(model, tmp_path):
     config = tiny_config(EMA_MOMENTUM=0.5, WEIGHT_DECAY=0.0)
-    trainer.compile_model(model, config, 0.5, 0.0)
+    compile.compile_model(model, config, 0.5, 0.0)
     variable = model.get_layer("mrcnn_class_logits").bias
     ones = [np.ones(v.shape, np.float32) for v in model.trainable_variables]
     first = [np.array(v) for v in model.trainable_variables]
@@ -108,7 +108,7 @@ def test_weights_files_hold_the_moving_average(model, tmp_path):
         for _ in range(2):
             model.optimizer.apply(ones)
             seen.append(np.array(variable))
-        with trainer._averaged_weights(model):
+        with callbacks.averaged_weights(model):
             averaged = np.array(variable)
         np.testing.assert_allclose(averaged, 0.5 * seen[0] + 0.5 * seen[1], rtol=1e-5)
         np.testing.assert_array_equal(variable, seen[1])

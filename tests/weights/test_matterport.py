@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrcnn.training.stages import weighted_layers
-from mrcnn.weights.matterport import WeightsError, load_weights, save_weights
+from mrcnn.weights.layers import weighted_layers
+from mrcnn.weights.matterport import load_weights, save_weights
+from mrcnn.weights.report import WeightsError
 
 RPN = ("rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred")
 NAMES = ["conv1", "bn_conv1", *RPN, "mrcnn_class_logits"]

@@ -1,0 +1,42 @@
+"""The Keras models of detection: any image shape, and one fixed shape."""
+
+from __future__ import annotations
+
+import keras
+
+from mrcnn import network
+from mrcnn.config import Config
+from mrcnn.layers.molding import MoldImage
+from mrcnn.ops import native_kernels
+from mrcnn.weights.keras_api import _MatterportFiles
+
+
+def with_static_shape(
+    model: keras.Model, image_shape: tuple[int, ...], batch_size: int, config: Config, molded: bool
+) -> keras.Model:
+    """Wrap an inference graph for one batch size and image shape.
+
+    Static shapes are what the layers compute with and what XLA compiles. The wrapper
+    also makes the anchors, and subtracts the mean when images are not molded yet.
+
+    Returns:
+        A model from [images, image_meta] to the outputs of `model`.
+    """
+    dtype = "float32" if molded else "uint8"
+    images = keras.Input(batch_shape=(batch_size, *image_shape), dtype=dtype)
+    meta = keras.Input(batch_shape=(batch_size, config.IMAGE_META_SIZE))
+    anchors = network.anchors_layer(config)(images)
+    x = images if molded else MoldImage(config.MEAN_PIXEL)(images)
+    wrapped = keras.Model([images, meta], model([x, meta, anchors]))
+    wrapped.compile(jit_compile=native_kernels.default_jit_compile(config.JIT_COMPILE))
+    return wrapped
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
+class InferenceNetwork(_MatterportFiles, keras.Model):
+    """The inference graph of `mrcnn.network`, with Matterport's weights files."""
+
+
+def build(config: Config) -> InferenceNetwork:
+    """The inference graph, for any image and batch size."""
+    return network.build_inference(config, InferenceNetwork)

@@ -1,0 +1,96 @@
+"""The losses of Mask R-CNN: pure functions on tensors."""
+
+from __future__ import annotations
+
+from keras import ops
+
+from mrcnn.ops.indexing import gather_rows, masked_mean, select_class, true_first
+from mrcnn.ops.tensor import Tensor
+
+# Probabilities are kept this far from 0 and 1 before the logarithm.
+EPSILON = 1e-7
+
+
+def smooth_l1(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """Elementwise 0.5 d² where |d| < 1, |d| - 0.5 beyond (Girshick 2015, eq. 3)."""
+    distance = ops.abs(y_true - y_pred)
+    return ops.where(distance < 1.0, 0.5 * distance * distance, distance - 0.5)
+
+
+def cross_entropy(class_ids: Tensor, logits: Tensor) -> Tensor:
+    """Softmax cross entropy of logits [..., C] against class ids [...]: [...]."""
+    chosen = ops.one_hot(ops.cast(class_ids, "int32"), logits.shape[-1], dtype=logits.dtype)
+    return -ops.sum(chosen * ops.log_softmax(logits, axis=-1), axis=-1)
+
+
+def binary_cross_entropy(y_true: Tensor, probabilities: Tensor) -> Tensor:
+    """Elementwise cross entropy of probabilities against {0, 1}."""
+    p = ops.clip(probabilities, EPSILON, 1.0 - EPSILON)
+    return -(y_true * ops.log(p + EPSILON) + (1.0 - y_true) * ops.log(1.0 - p + EPSILON))
+
+
+def rpn_class_loss(match: Tensor, logits: Tensor) -> Tensor:
+    """Cross entropy of the anchors that are not neutral, mean over the batch.
+
+    Args:
+        match: [B, A] int: 1 positive, -1 negative, 0 neutral.
+        logits: [B, A, 2] (background, object).
+    """
+    return masked_mean(cross_entropy(match == 1, logits), match != 0)
+
+
+def rpn_bbox_loss(target_deltas: Tensor, match: Tensor, deltas: Tensor) -> Tensor:
+    """Smooth L1 of the positive anchors' deltas, mean over the batch.
+
+    Args:
+        target_deltas: [B, K, 4], of the positive anchors in order.
+        match: [B, A] int.
+        deltas: [B, A, 4], predicted.
+    """
+    index, valid = true_first(match == 1, target_deltas.shape[1])
+    difference = smooth_l1(target_deltas, gather_rows(deltas, index))
+    return masked_mean(difference, valid[..., None])
+
+
+def mrcnn_class_loss(
+    class_ids: Tensor, logits: Tensor, active: Tensor, valid: Tensor | None = None
+) -> Tensor:
+    """Cross entropy of the RoIs whose predicted class exists in the image's data set.
+
+    Args:
+        class_ids: [B, R] int.
+        logits: [B, R, C].
+        active: [B, C], 1 for each class of the image's data set.
+        valid: [B, R] bool or None (all); false for padding.
+    """
+    predicted = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    counts = ops.take_along_axis(ops.cast(active, "float32"), predicted, axis=1)
+    if valid is not None:
+        counts = ops.where(valid, counts, 0.0)
+    total = ops.sum(cross_entropy(class_ids, logits) * counts)
+    return total / ops.maximum(ops.sum(counts), 1.0)
+
+
+def mrcnn_bbox_loss(target_deltas: Tensor, class_ids: Tensor, deltas: Tensor) -> Tensor:
+    """Smooth L1 of the positive RoIs, for the deltas of their true class.
+
+    Args:
+        target_deltas: [B, R, 4].
+        class_ids: [B, R] int, > 0 for positives.
+        deltas: [B, R, C, 4], predicted.
+    """
+    own = select_class(deltas, class_ids, axis=2)
+    return masked_mean(smooth_l1(target_deltas, own), (class_ids > 0)[..., None])
+
+
+def mrcnn_mask_loss(target_masks: Tensor, class_ids: Tensor, own_masks: Tensor) -> Tensor:
+    """Binary cross entropy of the positive RoIs' masks, mean over RoIs and pixels.
+
+    Args:
+        target_masks: [B, P, h, w] in {0, 1}.
+        class_ids: [B, P] int, > 0 for positives.
+        own_masks: [B, P, h, w], the predicted mask of the true class
+            (`mrcnn.ops.indexing.select_class`).
+    """
+    positive = (class_ids > 0)[..., None, None]
+    return masked_mean(binary_cross_entropy(target_masks, own_masks), positive)

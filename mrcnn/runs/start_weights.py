@@ -1,0 +1,72 @@
+"""The weights that a run starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mrcnn.checkpoints import folders
+from mrcnn.config import Config
+from mrcnn.training import stages
+from mrcnn.weights import pretrained
+
+COCO_WEIGHTS = "mask_rcnn_coco.h5"
+COCO_CLASSES = 81
+# Layers whose shapes hang on the number of classes.
+CLASS_LAYERS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
+
+
+def weights_path(name: str, logs: str | Path, config: Config) -> str:
+    """The file that a `--model` option means.
+
+    Args:
+        name: "imagenet" (ResNet-50) or "coco" (Matterport's release), both downloaded when
+            they are not there; "last", the newest checkpoint of the configuration; or a file.
+        logs: folder of the log folders.
+        config: for its name, run name and backbone.
+    """
+    kind = str(name).lower()
+    if kind == "imagenet":
+        if config.BACKBONE not in ("resnet50", "resnet101"):
+            raise ValueError(
+                f"--model imagenet: the weights are those of ResNet-50; the backbone is "
+                f"{config.BACKBONE!r}. Choose --backbone resnet50, or --model none."
+            )
+        return pretrained.imagenet_weights_path()
+    if kind == "coco":
+        return pretrained.download_trained_weights(COCO_WEIGHTS)
+    if kind == "last":
+        return folders.find_last(logs, config.NAME, config.RUN_NAME)
+    return str(name)
+
+
+def load_start_weights(model: Any, name: str, exclude: Sequence[str] = ()) -> None:
+    """Load the weights that a run starts from.
+
+    Args:
+        model: a `mrcnn.model.MaskRCNN`.
+        name: "none" for Glorot initialisation; "last" to go on with the newest run at its exact
+            step (`MaskRCNN.resume`); or as for `weights_path`. Of "coco", the layers that hang on
+            the classes are left out when the classes differ.
+        exclude: layers that keep their random start, groups or regular expressions as in
+            `mrcnn.training.stages.layer_regex`.
+
+    Raises:
+        ValueError: an expression of `exclude` names no layer.
+    """
+    kind = str(name).lower()
+    if kind == "none":
+        return
+    if kind == "last":
+        model.resume()
+        return
+    others = kind == "coco" and model.config.NUM_CLASSES != COCO_CLASSES
+    path = weights_path(name, model.model_dir, model.config)
+    left_out = [
+        layer.name
+        for pattern in exclude
+        for layer in stages.matching_layers(model.keras_model, pattern)
+    ]
+    left_out += CLASS_LAYERS if others else ()
+    model.load_weights(path, by_name=True, exclude=left_out)

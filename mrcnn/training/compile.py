@@ -1,0 +1,110 @@
+"""What learns, and by which optimizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from mrcnn.config import OPTIMIZERS, Config
+from mrcnn.ops import native_kernels
+from mrcnn.training import optimizers
+from mrcnn.training.model import TrainingModel
+from mrcnn.training.stages import matching_layers
+from mrcnn.weights.layers import weighted_layers
+
+
+def set_trainable(model: keras.Model, layers: str) -> list[str]:
+    """Let exactly the layers learn that a group or regular expression names.
+
+    Args:
+        model: nested models are entered.
+        layers: see `mrcnn.training.stages.matching_layers`.
+
+    Returns:
+        Names of the layers that learn now.
+
+    Raises:
+        ValueError: no layer with weights matches.
+    """
+    chosen = matching_layers(model, layers)
+    model.trainable = True  # and all inside: a frozen inner model would freeze its layers
+    for layer, _ in weighted_layers(model):
+        layer.trainable = any(layer is one for one in chosen)
+    return [layer.name for layer in chosen]
+
+
+def compile_model(
+    model: TrainingModel,
+    config: Config,
+    learning_rate: float,
+    momentum: float,
+    steps: int | None = None,
+) -> None:
+    """Give the model a fresh optimizer, as `config.OPTIMIZER` says.
+
+    "sgd" is the ancestor's: SGD with momentum, clipped by the global norm. "adam" is clipped the
+    same way and suits a random start. A function makes any other from the learning rate, or from
+    the schedule where LEARNING_RATE_SCHEDULE or WARMUP_STEPS ask for one.
+
+    The losses are in the graph already (`mrcnn.layers.losses.LossLayer`), so that compiling
+    again changes nothing but the optimizer. When the same weights learn as before, the
+    optimizer is set back instead: that spares tracing the step again.
+
+    Args:
+        steps: of the stage, over which a schedule runs.
+    """
+    learning_rate = _schedule(config, learning_rate, steps)
+    clip_norm = config.GRADIENT_CLIP_NORM or None
+    chosen = config.OPTIMIZER
+    jit_compile = native_kernels.default_jit_compile(config.JIT_COMPILE)
+    # What the traced step hangs on, beside the graph.
+    learned = tuple(id(variable) for variable in model.trainable_variables)
+    traced = (learned, chosen, momentum, clip_norm, jit_compile)
+    # A function's optimizer may hold more than can be set back, and so do those of a schedule and
+    # of a scaled loss.
+    kept = chosen in OPTIMIZERS and isinstance(learning_rate, float)
+    kept = kept and config.MIXED_PRECISION != "float16"
+    if kept and getattr(model, "traced_with", None) == traced:
+        for variable in model.optimizer.variables:
+            variable.assign(ops.zeros_like(variable))
+        model.optimizer.learning_rate = learning_rate
+        return
+    accumulated = config.GRADIENT_ACCUMULATION_STEPS
+    options = {
+        "global_clipnorm": clip_norm,
+        "gradient_accumulation_steps": accumulated if accumulated > 1 else None,
+        "use_ema": config.EMA_MOMENTUM is not None,
+        "ema_momentum": config.EMA_MOMENTUM or 0.0,
+    }
+    if chosen == "sgd":
+        optimizer = optimizers.SGD(learning_rate, momentum, **options)
+    elif chosen == "adam":
+        optimizer = keras.optimizers.Adam(learning_rate, **options)
+    else:
+        optimizer = chosen(learning_rate)
+    # Otherwise its variables are made in the first step, which is then traced twice.
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer, jit_compile=jit_compile)
+    model.traced_with = traced
+
+
+def _schedule(config: Config, learning_rate: float, steps: int | None) -> Any:
+    """The rate, or what Keras makes of it over the steps of a stage."""
+    warm_up = config.WARMUP_STEPS
+    falls = config.LEARNING_RATE_SCHEDULE == "cosine"
+    if not warm_up and not falls:
+        return float(learning_rate)
+    if steps is None or steps <= warm_up:
+        raise ValueError(
+            f"WARMUP_STEPS, LEARNING_RATE_SCHEDULE: expected a stage of more than {warm_up} steps; "
+            f"received {steps}. Train longer at a time, or warm up for fewer steps."
+        )
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warm_up else learning_rate,
+        decay_steps=steps - warm_up,
+        alpha=0.0 if falls else 1.0,
+        warmup_target=learning_rate if warm_up else None,
+        warmup_steps=warm_up,
+    )

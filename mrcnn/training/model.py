@@ -1,0 +1,124 @@
+"""The Keras model whose outputs are its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+from keras import ops
+
+from mrcnn import batch as batch_names
+from mrcnn import network
+from mrcnn.config import LOSS_NAMES, Config
+from mrcnn.ops.tensor import Tensor
+from mrcnn.training import optimizers
+from mrcnn.training.weight_decay import weight_decay
+from mrcnn.weights.keras_api import _MatterportFiles
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
+class TrainingModel(keras.Model):
+    """Functional model whose outputs are its losses.
+
+    The loss layers have added them to the total; this class adds the weight decay of
+    whatever is trainable at the time and keeps the running mean of each loss. Trackers
+    live here because updating them inside `call` fails on JAX.
+    """
+
+    def __init__(self, *args: Any, weight_decay: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.weight_decay = weight_decay
+        self.loss_means = [
+            keras.metrics.Mean(name=name) for name in LOSS_NAMES if name in self.output
+        ]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "weight_decay": self.weight_decay}
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        # The layers compute with static shapes, but Keras's generator adapter forgets the
+        # batch size.
+        inputs = {tensor.name: _with_batch(inputs[tensor.name], tensor) for tensor in self.inputs}
+        return super().call(inputs, training=training, mask=mask)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        super().compile(*args, **kwargs)
+        optimizers.add_weight_decay(self.optimizer, self.weight_decay)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        if self.several_shapes and (self.train_function is None or force):
+            self.train_function = self._function_of_shape("train_function")
+        return super().make_train_function()
+
+    def make_test_function(self, force: bool = False) -> Any:
+        if self.several_shapes and (self.test_function is None or force):
+            self.test_function = self._function_of_shape("test_function")
+        return super().make_test_function()
+
+    @property
+    def several_shapes(self) -> bool:
+        """Whether image shapes differ between batches, in a way that Keras does not handle.
+
+        Only on TensorFlow, where Keras traces a step once, for unknown sides. JAX traces each
+        shape, and PyTorch traces nothing.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return False
+        return any(x.name == batch_names.IMAGE and None in x.shape for x in self.inputs)
+
+    def _function_of_shape(self, kind: str) -> Callable[[Iterator], Any]:
+        """A step that is Keras's own, traced for each image shape by itself.
+
+        Args:
+            kind: "train_function" or "test_function".
+        """
+        functions: dict[tuple[int, ...], Callable[[Iterator], Any]] = {}
+        make = getattr(super(), f"make_{kind}")
+
+        def step(iterator: Iterator) -> Any:
+            batch = next(iterator)
+            shape = tuple(batch[0][batch_names.IMAGE].shape)
+            if shape not in functions:
+                make(force=True)
+                functions[shape] = getattr(self, kind)
+                setattr(self, kind, step)
+            return functions[shape](iter([batch]))
+
+        return step
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss = super().compute_loss(*args, **kwargs)
+        # The optimizer adds its gradient: backpropagation would hold one for each weight from
+        # the start of the step to its end.
+        decay = weight_decay(self.trainable_variables, self.weight_decay)
+        return loss + ops.stop_gradient(decay)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: dict[str, Tensor], sample_weight: Any = None
+    ) -> dict[str, Tensor]:
+        for mean in self.loss_means:
+            mean.update_state(y_pred[mean.name])
+        return self.get_metrics_result()
+
+
+def _with_batch(value: Tensor, symbolic: keras.KerasTensor) -> Tensor:
+    """Give a tensor the static shape of an input, whose image sides may be open."""
+    sides = zip(symbolic.shape, value.shape, strict=True)
+    return ops.reshape(value, [own if side is None else side for side, own in sides])
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
+class TrainingNetwork(_MatterportFiles, TrainingModel):
+    """The training graph of `mrcnn.network`, with Matterport's weights files."""
+
+
+def build(config: Config) -> TrainingNetwork:
+    """The training graph as a model that `fit` can train.
+
+    Its inputs are those of `mrcnn.batch`, its outputs the weighted losses by name and the class
+    probabilities. It decays its weights as the configuration says.
+    """
+    model = network.build_training(config, TrainingNetwork)
+    model.weight_decay = config.WEIGHT_DECAY
+    return model

@@ -1,0 +1,47 @@
+"""Published weights: Matterport's on COCO, and ResNet-50's on ImageNet."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mrcnn.files.download import download
+
+# Matterport's weights for COCO, 81 classes, ResNet-101. Its checksum was never published;
+# the size is the one that the server tells.
+COCO_WEIGHTS_URL = (
+    "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5"
+)
+COCO_WEIGHTS_BYTES = 257_557_808
+# ResNet-50 without its classifier, trained on ImageNet; the checksum is keras-applications'.
+IMAGENET_WEIGHTS_URL = (
+    "https://github.com/fchollet/deep-learning-models/releases/download/v0.2/"
+    "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+)
+
+
+IMAGENET_WEIGHTS_MD5 = "a268eb855778b3df3c7506639542a6af"
+
+
+def download_trained_weights(coco_model_path: str | os.PathLike[str], verbose: int = 1) -> str:
+    """Download Matterport's COCO weights (246 MB) to a path unless they are there."""
+    if verbose > 0:
+        print(f"COCO weights: {coco_model_path}")
+    return download(
+        COCO_WEIGHTS_URL, coco_model_path, size=COCO_WEIGHTS_BYTES, progress=verbose > 0
+    )
+
+
+def imagenet_weights_path(
+    folder: str | os.PathLike[str] | None = None, progress: bool = True
+) -> str:
+    """Return the path of the ImageNet weights of ResNet-50 (90 MB), downloaded if need be.
+
+    Args:
+        folder: where they are kept; by default Keras's own cache, `~/.keras/models`.
+        progress: show a bar.
+    """
+    if folder is None:
+        folder = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
+    path = Path(folder) / IMAGENET_WEIGHTS_URL.rpartition("/")[2]
+    return download(IMAGENET_WEIGHTS_URL, path, md5=IMAGENET_WEIGHTS_MD5, progress=progress)

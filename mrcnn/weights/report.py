@@ -1,0 +1,60 @@
+"""What was loaded, skipped and missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What `load_weights` did, layer by layer. `str()` gives a short summary.
+
+    Attributes:
+        path: the file.
+        loaded: layers that got their weights from the file.
+        skipped: layers in the file that the model has not.
+        missing: layers of the model that the file has not; they keep their values.
+        mismatched: (name, expected shapes, found shapes); only in the report of an error.
+        excluded: layers of the model that `exclude` kept as they are.
+        unknown_excluded: names in `exclude` that neither the model nor the file has.
+    """
+
+    path: str
+    loaded: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    mismatched: tuple[tuple[str, Shapes, Shapes], ...] = ()
+    excluded: tuple[str, ...] = ()
+    unknown_excluded: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"{self.path}: {count_names(self.loaded)} loaded"]
+        for names, meaning in (
+            (self.skipped, "in the file only"),
+            (self.missing, "in the model only"),
+            (tuple(name for name, _, _ in self.mismatched), "of another shape"),
+            (self.excluded, "excluded"),
+            (self.unknown_excluded, "in `exclude` but nowhere else"),
+        ):
+            if names:
+                parts.append(f"{count_names(names)} {meaning} ({first_names(names)})")
+        return "; ".join(parts)
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be loaded. `report` tells what was compared, if it came to that."""
+
+    def __init__(self, message: str, report: WeightsReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+def count_names(names: Sequence[str]) -> str:
+    return f"{len(names)} layer" + ("" if len(names) == 1 else "s")
+
+
+def first_names(names: Sequence[str], limit: int = 4) -> str:
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
