@@ -443,12 +443,12 @@ def _write_settings(case: bytes, folder: Path) -> None:
 
 
 def _read_settings(folder: Path) -> None:
-    from mrcnn.commands import options as commands_options
+    from mrcnn.config import Config
     from mrcnn.runs import settings as runs_settings
 
     settings = runs_settings.load_settings(folder / "weights.h5")
     try:
-        runs_settings.configure(commands_options.Config, settings)
+        runs_settings.configure(Config, settings)
     except ValueError as error:  # of the class, which knows no file
         raise ValueError(f"config.json: {error}") from error
 
@@ -478,7 +478,7 @@ TARGETS: dict[str, Target] = {
         _write_settings,
         _read_settings,
         "config.json",
-        "mrcnn.commands.options",
+        "mrcnn.runs.settings",
     ),
     "weights": Target(
         st.deferred(lambda: _weights().WEIGHTS_CASES),

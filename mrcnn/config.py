@@ -22,7 +22,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from mrcnn import batch
-from mrcnn.ops import edge_filters
+from mrcnn.ops import assignment, edge_filters
 
 BACKBONES = ("resnet50", "resnet101", "resnet10", "resnet18")
 OPTIMIZERS = ("sgd", "adam")
@@ -84,6 +84,13 @@ class Config:
     RPN_ANCHOR_STRIDE: int = 1
     RPN_NMS_THRESHOLD: float = 0.7
     RPN_TRAIN_ANCHORS_PER_IMAGE: int = 256
+    # An anchor is an object's from this IoU on, background below the second, neither in between.
+    RPN_POSITIVE_IOU: float = assignment.RPN_POSITIVE_IOU
+    RPN_NEGATIVE_IOU: float = assignment.RPN_NEGATIVE_IOU
+    ROI_POSITIVE_IOU: float = assignment.ROI_POSITIVE_IOU  # a RoI is an object's from here on
+    CROWD_IOU: float = (
+        assignment.CROWD_IOU
+    )  # a crowd takes what overlaps it more out of the negatives
     RPN_CONV_FILTERS: int = 512
     RPN_BBOX_STD_DEV: Any = np.array([0.1, 0.1, 0.2, 0.2])
     PRE_NMS_LIMIT: int = 6000

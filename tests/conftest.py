@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mrcnn.logger import PlainLines
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -16,3 +18,9 @@ def shared() -> Path:
     if not (folder / "fixtures").is_dir():
         pytest.skip("the folder ../shared (parity fixtures, real images) is not here")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let messages appear as in a program: pytest's own handlers of the root logger do not count."""
+    monkeypatch.setattr(PlainLines, "program_shows_messages", staticmethod(lambda: False))

@@ -37,7 +37,7 @@ def test_every_dependency_of_the_two_commands_has_a_pinned_version():
 def test_the_command_line_helps_and_refuses_without_loading_keras():
     code = (
         "import sys\n"
-        "from mrcnn import cli\n"
+        "from mrcnn.commands import cli\n"
         "try:\n"
         "    cli.main(['--help'])\n"
         "except SystemExit as stop:\n"

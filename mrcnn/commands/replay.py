@@ -8,7 +8,6 @@ from typing import Any
 import keras
 
 from mrcnn.checkpoints import state_file, variables
-from mrcnn.commands import options
 from mrcnn.config import Config
 from mrcnn.runs import settings as runs_settings
 from mrcnn.training import model as training_model
@@ -40,7 +39,7 @@ def replay(path: str | os.PathLike[str], **settings: Any) -> tuple[dict, dict]:
     stored = {
         name: value
         for name, value in header["settings"].items()
-        if hasattr(Config, name) and name not in options.DERIVED_SETTINGS
+        if hasattr(Config, name) and name not in runs_settings.DERIVED_SETTINGS
     }
     stored |= settings
     for name, value in stored.items():

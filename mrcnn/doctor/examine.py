@@ -33,7 +33,7 @@ class Examined:
 
     subset: Subset
     findings: list[Finding] = field(default_factory=list)
-    image_files: splits.Pictures = field(default_factory=list)
+    pictures: splits.Pictures = field(default_factory=list)
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     extents: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), int))
 

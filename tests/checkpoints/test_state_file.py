@@ -130,7 +130,7 @@ def test_a_budget_must_hold_two_states():
 
 
 def test_a_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(state_file.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
+    monkeypatch.setattr(retention.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
     retention.check_free_space(tmp_path, 10**6)
     with pytest.raises(OSError, match="0.001 GB of free space.*deleted") as raised:
         retention.check_free_space(tmp_path, 10**6 + 1)

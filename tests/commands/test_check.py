@@ -75,7 +75,7 @@ def test_wrong_options_are_clear_errors(data, capsys, arguments, message):
 
 def test_the_command_loads_no_backend(data):
     program = (
-        "import sys; from mrcnn import cli; status = cli.main(sys.argv[1:]);"
+        "import sys; from mrcnn.commands import cli; status = cli.main(sys.argv[1:]);"
         "sys.exit(status or 'keras' in sys.modules or 'tensorflow' in sys.modules)"
     )
     command = [sys.executable, "-c", program, "check", str(data), *SETTINGS]

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.data.test_generator import Squares
 
 from mrcnn.data import augment_adapters
 from mrcnn.data.augment import ForeignTransform, HorizontalFlip, Sequential, as_transform, augment
 from mrcnn.data.boxes import extract_bboxes
 from mrcnn.data.loader import Loader
 from mrcnn.data.sample import SampleError
+from tests.matterport.test_generator import Squares
 from tests.tiny import tiny_config
 
 pytestmark = [

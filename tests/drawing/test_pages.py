@@ -303,7 +303,7 @@ class TestPlotLosses:
     def panels(monkeypatch: pytest.MonkeyPatch, *arguments, **options) -> list:
         """The axes that plot_losses saves."""
         saved = []
-        monkeypatch.setattr(pages, "_save", lambda figure, path: saved.append(figure) or path)
+        monkeypatch.setattr(loss_curves, "_save", lambda figure, path: saved.append(figure) or path)
         loss_curves.plot_losses(*arguments, **options)
         return saved[0].axes
 

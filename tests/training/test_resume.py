@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks import kills
 from benchmarks.stand_in import Squares, StandIn, StandInConfig
-from mrcnn.checkpoints import folders, state_file
+from mrcnn.checkpoints import folders, retention, state_file
 from mrcnn.data.augment import HorizontalFlip
 from mrcnn.runs import settings as commands_options
 from mrcnn.training import trainer
@@ -261,7 +261,7 @@ def test_a_full_disk_stops_before_anything_is_deleted(
     stopped: Path, monkeypatch: pytest.MonkeyPatch
 ):
     before = {path.name: path.read_bytes() for path in stopped.glob("*.state")}
-    monkeypatch.setattr(state_file.shutil, "disk_usage", lambda _: Namespace(free=1000))
+    monkeypatch.setattr(retention.shutil, "disk_usage", lambda _: Namespace(free=1000))
     with pytest.raises(OSError, match="disk is full"):
         train(stopped.parent)
     assert {path.name: path.read_bytes() for path in stopped.glob("*.state")} == before

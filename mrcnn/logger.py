@@ -1,0 +1,44 @@
+"""The package's one logger, `mrcnn`.
+
+Its messages appear as plain lines, as Matterport's `print` showed them, unless the program has set up
+logging itself: then they go there and nowhere else. `logging.getLogger("mrcnn").setLevel("WARNING")`
+silences what is only information.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+class PlainLines(logging.Handler):
+    """Writes messages to the standard output, warnings and errors to the standard error.
+
+    Silent where the root logger has handlers: the program that set them up shows the messages. The
+    streams are looked up for each message, because notebooks and tests replace them.
+    """
+
+    @staticmethod
+    def program_shows_messages() -> bool:
+        return bool(logging.getLogger().handlers)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.program_shows_messages():
+            return
+        try:
+            stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+            print(self.format(record), file=stream, flush=True)
+        except Exception:  # as every handler of the standard library does
+            self.handleError(record)
+
+
+def _make_logger() -> logging.Logger:
+    made = logging.getLogger("mrcnn")
+    if not any(isinstance(handler, PlainLines) for handler in made.handlers):
+        made.addHandler(PlainLines())
+    if made.level == logging.NOTSET:
+        made.setLevel(logging.INFO)
+    return made
+
+
+logger = _make_logger()
