@@ -154,9 +154,8 @@ def evaluation(args: argparse.Namespace) -> None:
     from mrcnn.evaluation.coco import evaluate_model
     from mrcnn.inference.detector import Detector
 
-    dataset = CocoDataset()
-    truth = dataset.load_coco(args.data, args.subset, year=args.year, return_coco=True)
-    dataset.prepare()
+    dataset = CocoDataset.of(args.data, args.subset, args.year)
+    truth = dataset.ground_truth
     settings = _settings(
         args,
         NUM_CLASSES=dataset.num_classes,

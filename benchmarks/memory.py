@@ -112,21 +112,14 @@ def resident_mib() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def shapes(folder: str, subset: str) -> CocoDataset:
-    dataset = CocoDataset()
-    dataset.load_coco(folder, subset)
-    dataset.prepare()
-    return dataset
-
-
 def train(folder: str, steps: int, every: int, processes: bool) -> Samples:
     settings = {"STEPS_PER_EPOCH": max(1, steps // 10), "LOADER_PROCESSES": processes}
     config = type("MemoryConfig", (MemoryConfig,), settings)()
     samples = Samples("training", every)
     model = MaskRCNN("training", config, os.path.join(folder, "logs"))
     model.train(
-        shapes(folder, "train"),
-        shapes(folder, "val"),
+        CocoDataset.of(folder, "train"),
+        CocoDataset.of(folder, "val"),
         learning_rate=1e-4,
         epochs=-(-steps // config.STEPS_PER_EPOCH),
         layers="all",

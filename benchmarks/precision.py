@@ -69,9 +69,8 @@ def main() -> None:
     parser.add_argument("--min-score", type=float, default=0.5, help="of float32 detections")
     args = parser.parse_args()
 
-    dataset = CocoDataset()
-    truth = dataset.load_coco(args.dataset, args.subset, year=args.year, return_coco=True)
-    dataset.prepare()
+    dataset = CocoDataset.of(args.dataset, args.subset, args.year)
+    truth = dataset.ground_truth
     settings = {"NUM_CLASSES": dataset.num_classes, **runs_settings.load_settings(args.weights)}
     settings |= runs_settings.inference_settings(runs_settings.configure(Config, settings))
     metrics, results = {}, {}

@@ -150,9 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), metavar="NAME")
     args = parser.parse_args(argv)
     variants = choose(args.variants, MORE)
-    dataset = CocoDataset()
-    dataset.load_coco(args.dataset, args.subset, year=args.year)
-    dataset.prepare()
+    dataset = CocoDataset.of(args.dataset, args.subset, args.year)
     classes = dataset.num_classes
     batches = load_batches(dataset, make_config({}, args.image_size, classes), args.steps)
     print(f"backend {keras.backend.backend()}, windows of {args.image_size} pixels\n")

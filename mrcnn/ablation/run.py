@@ -60,6 +60,7 @@ def run(folder: Path) -> dict[str, float]:
     """
     from mrcnn.config import Config
     from mrcnn.data.augment import HorizontalFlip
+    from mrcnn.datasets.coco import CocoDataset
     from mrcnn.model import MaskRCNN
     from mrcnn.process import set_random_seed
     from mrcnn.runs import results as runs_results
@@ -69,8 +70,10 @@ def run(folder: Path) -> dict[str, float]:
 
     spec = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     started = time.perf_counter()
-    train_set, _ = _load(spec, spec["train_subset"], spec["box_only"])
-    val_set, truth = _load(spec, spec["val_subset"])
+    dataset, year = spec["dataset"], spec["year"]
+    train_set = CocoDataset.of(dataset, spec["train_subset"], year, box_only=spec["box_only"])
+    val_set = CocoDataset.of(dataset, spec["val_subset"], year)
+    truth = val_set.ground_truth
     base = type("Config", (Config,), {"NAME": "run"})
     settings = {"NUM_CLASSES": train_set.num_classes, **spec["settings"], "SEED": spec["seed"]}
     config = runs_settings.configure(base, settings)
@@ -190,17 +193,6 @@ def _progress(folder: Path, steps_per_epoch: int) -> Any:
                 self.written = time.monotonic()
 
     return Progress()
-
-
-def _load(spec: Mapping[str, Any], subset: str, box_only: bool = False) -> tuple[Any, Any]:
-    from mrcnn.datasets.coco import CocoDataset
-
-    dataset = CocoDataset()
-    truth = dataset.load_coco(
-        spec["dataset"], subset, spec["year"], return_coco=True, box_only=box_only
-    )
-    dataset.prepare()
-    return dataset, truth
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mrcnn import __version__
 from mrcnn.commands import check, edges
@@ -115,13 +114,16 @@ def _train(args: argparse.Namespace) -> None:
     from mrcnn.commands import options
     from mrcnn.commands import train as commands_train
     from mrcnn.data import augment
+    from mrcnn.datasets.coco import CocoDataset
     from mrcnn.runs import settings
 
     base = _config(args.name or Path(args.dataset).resolve().name)
     if not args.no_check:
         check.before_training(args, settings.configure(base, options.settings_of(args)))
-    train_set, _ = _load(args.dataset, args.train_subset, args.year, args.box_only)
-    val_set, _ = _load(args.dataset, args.val_subset, args.year, args.box_only)
+    train_set, val_set = (
+        CocoDataset.of(args.dataset, subset, args.year, box_only=args.box_only)
+        for subset in (args.train_subset, args.val_subset)
+    )
     transforms = {
         "flip": augment.HorizontalFlip,
         "updown": augment.VerticalFlip,
@@ -133,10 +135,13 @@ def _train(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from mrcnn.commands import evaluate as commands_evaluate
+    from mrcnn.datasets.coco import CocoDataset
 
-    dataset, truth = _load(args.dataset, args.subset, args.year)
+    dataset = CocoDataset.of(args.dataset, args.subset, args.year)
     subset = f"{args.subset}{args.year}"
-    commands_evaluate.evaluate(_config("evaluation"), args, args.model, dataset, truth, subset)
+    commands_evaluate.evaluate(
+        _config("evaluation"), args, args.model, dataset, dataset.ground_truth, subset
+    )
 
 
 def _ablate(args: argparse.Namespace) -> int:
@@ -149,15 +154,6 @@ def _replay(args: argparse.Namespace) -> None:
     from mrcnn.commands.replay import replay
 
     replay(args.file)
-
-
-def _load(folder: str, subset: str, year: str, box_only: bool = False) -> tuple[Any, Any]:
-    from mrcnn.datasets.coco import CocoDataset
-
-    dataset = CocoDataset()
-    truth = dataset.load_coco(folder, subset, year=year, return_coco=True, box_only=box_only)
-    dataset.prepare()
-    return dataset, truth
 
 
 def _config(name: str) -> type:

@@ -74,8 +74,7 @@ def run(output: str | Path, steps: int = STEPS, **settings: Any) -> Path:
     data = output / "shapes"
     print(f"1/4 Data: {TRAIN_IMAGES} + {VAL_IMAGES} images in COCO layout, {data}")
     write_shapes(data, TRAIN_IMAGES, VAL_IMAGES)
-    train_set, _ = _load(data, "train")
-    val_set, truth = _load(data, "val")
+    train_set, val_set = CocoDataset.of(data, "train"), CocoDataset.of(data, "val")
     for name, data_set in (("train", train_set), ("val", val_set)):
         print(f"    {name}: {data_set.summary()}")
 
@@ -95,7 +94,7 @@ def run(output: str | Path, steps: int = STEPS, **settings: Any) -> Path:
     )
     detector = MaskRCNN("inference", detecting, output / "logs")
     detector.load_weights(weights, by_name=True)
-    results.evaluate(detector, val_set, truth, output, "val", pictures=12)
+    results.evaluate(detector, val_set, val_set.ground_truth, output, "val", pictures=12)
 
     print("4/4 Loss curves")
     ends = stages.epochs(chosen, config.STEPS_PER_EPOCH)
@@ -103,10 +102,3 @@ def run(output: str | Path, steps: int = STEPS, **settings: Any) -> Path:
     print(f"Loss curves: {losses}\nWeights: {weights}")
     print(f"Done in {time.perf_counter() - started:.0f} s. Everything is in {output}")
     return output
-
-
-def _load(folder: Path, subset: str) -> tuple[CocoDataset, Any]:
-    dataset = CocoDataset()
-    truth = dataset.load_coco(folder, subset, year="", return_coco=True)
-    dataset.prepare()
-    return dataset, truth

@@ -156,6 +156,7 @@ def run(
         OSError, ValueError: a file or an option cannot be used, or nothing matches.
     """
     from mrcnn.commands import edge_pairs
+    from mrcnn.datasets.coco import CocoDataset
     from mrcnn.drawing import edges
 
     if count < 1 or limit < 0 or not 0 < min_iou <= 1:
@@ -184,7 +185,7 @@ def run(
     if given == {"prediction", "truth"}:
         pairs = [edge_pairs.file_pair(prediction, truth, mask_size)]
     elif given in ({"dataset", "results"}, {"dataset", "model"}):
-        data = _load(dataset, subset, year)
+        data = CocoDataset.of(dataset, subset, year, ground_truth=False)
         if results is not None:
             found = edge_pairs.results_pairs(
                 data, results, mask_size or MASK_SIZES[0], limit, min_iou
@@ -305,15 +306,6 @@ def _write_losses(
 def _image_crop(data: CocoDataset, pair: Pair) -> np.ndarray:
     y1, x1, y2, x2 = pair.box
     return data.load_image(pair.image_id)[y1:y2, x1:x2]
-
-
-def _load(folder: str, subset: str, year: str) -> CocoDataset:
-    from mrcnn.datasets.coco import CocoDataset
-
-    dataset = CocoDataset()
-    dataset.load_coco(folder, subset, year=year)
-    dataset.prepare()
-    return dataset
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from pycocotools import mask as mask_api
@@ -48,12 +48,62 @@ class CocoDataset(Dataset):
 
     `image_info[i]` holds `width`, `height` and `annotations`, the selected entries of the
     json as they stand there. What was left out is counted in `left_out`.
+
+    `CocoDataset.of(folder, "val", "2017")` gives a split that is ready to use; `load_coco` and
+    `load_coco_json` add files one by one, and `prepare` is then called as for any data set.
     """
+
+    _ground_truth: COCO | None = None
 
     def __init__(self, class_map: Mapping[int, int] | None = None) -> None:
         super().__init__(class_map)
         self._left_out: Counter[str] = Counter()
         self._under_one_pixel: set[tuple[str, Any, str]] = set()
+
+    @classmethod
+    def of(
+        cls,
+        folder: str | os.PathLike[str],
+        subset: str,
+        year: str | int | None = "",
+        *,
+        box_only: bool = False,
+        ground_truth: bool = True,
+    ) -> Self:
+        """Load one subset of a folder in COCO's layout and prepare it.
+
+        Args:
+            folder, subset, year, box_only: as `dataset_dir` and the others of `load_coco`.
+            ground_truth: index the annotations for pycocotools, see the attribute of that name.
+
+        Raises:
+            FileNotFoundError: the json, the image folder or an image is missing.
+            ValueError: the json is malformed.
+        """
+        dataset = cls()
+        dataset._ground_truth = dataset.load_coco(
+            folder, subset, year, return_coco=ground_truth, box_only=box_only
+        )
+        dataset.prepare()
+        return dataset
+
+    @property
+    def ground_truth(self) -> COCO:
+        """The annotations of the split as pycocotools reads them, for evaluation.
+
+        Raises:
+            ValueError: the data set was not loaded by `of`, or without its `ground_truth`.
+        """
+        if self._ground_truth is None:
+            raise ValueError(
+                "The data set has no ground truth for pycocotools: load it with "
+                "CocoDataset.of(folder, subset, year). Copies in other processes have none."
+            )
+        return self._ground_truth
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The loader's worker processes read samples; they do not evaluate.
+        return {**self.__dict__, "_ground_truth": None}
 
     def load_coco(
         self,

@@ -139,9 +139,7 @@ def load_pairs(
 
     from mrcnn.datasets.coco import CocoDataset
 
-    dataset = CocoDataset()
-    dataset.load_coco(folder, subset, year)
-    dataset.prepare()
+    dataset = CocoDataset.of(folder, subset, year, ground_truth=False)
     if not dataset.num_images:
         raise ValueError(f"{folder}: expected images in the subset {subset!r}; there are none.")
     return [

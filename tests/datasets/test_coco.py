@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,26 @@ def test_class_map_joins_categories(tmp_path):
     assert dataset.class_names == ["BG", "cat"]
     assert dataset.load_mask(0)[1].tolist() == [1, -1]
     assert coco.dataset == json.loads(file.read_text())  # the ground truth is the file's
+
+
+def test_a_split_is_loaded_prepared_and_has_its_ground_truth(tmp_path):
+    file = write(tmp_path, content(), "val", "2017")
+    dataset = CocoDataset.of(tmp_path, "val", "2017")
+    assert dataset.class_names == ["BG", "cat", "dog"] and len(dataset.image_ids) == 3
+    assert dataset.ground_truth.dataset == json.loads(file.read_text())
+    copy = pickle.loads(pickle.dumps(dataset))  # as a worker process of the loader gets it
+    assert copy.load_mask(0)[1].tolist() == [2, -1]
+    for without in (copy, CocoDataset(), CocoDataset.of(tmp_path, "val", 2017, ground_truth=False)):
+        with pytest.raises(ValueError, match=r"load it with CocoDataset\.of"):
+            _ = without.ground_truth
+
+
+def test_a_subclass_loads_splits_of_its_own_kind(tmp_path):
+    class Cats(CocoDataset):
+        pass
+
+    write(tmp_path, content(), "val", "")
+    assert isinstance(Cats.of(tmp_path, "val"), Cats)
 
 
 def test_return_coco_says_nothing(tmp_path, capsys):
@@ -325,8 +346,8 @@ def test_unknown_class_ids_are_refused(tmp_path):
 def test_reader_does_not_import_a_framework():
     code = (
         "import sys, mrcnn.datasets.coco, mrcnn.datasets.shapes, mrcnn.evaluation.coco, "
-        "mrcnn.evaluation.average_precision; print({'keras', 'tensorflow', 'jax', 'torch', 'matplotlib'} "
-        "& set(sys.modules))"
+        "mrcnn.evaluation.average_precision; "
+        "print({'keras', 'tensorflow', 'jax', 'torch', 'matplotlib'} & set(sys.modules))"
     )
     root = Path(__file__).resolve().parents[2]
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)

@@ -39,10 +39,7 @@ def check(folder: Path, name: str = "", **options: Any) -> Examination:
 
 def load(folder: Path, subset: str = "train", box_only: bool = False) -> CocoDataset:
     """As `mrcnn train` loads it."""
-    dataset = CocoDataset()
-    dataset.load_coco(folder, subset, year="", return_coco=True, box_only=box_only)
-    dataset.prepare()
-    return dataset
+    return CocoDataset.of(folder, subset, box_only=box_only)
 
 
 def sample_of(folder: Path, image: int = 0, **settings: Any) -> Sample:
