@@ -152,6 +152,7 @@ def evaluation(args: argparse.Namespace) -> None:
     """`evaluate_model` of a detector: with threads, one step at a time, and of a function."""
     from mrcnn.datasets.coco import CocoDataset
     from mrcnn.evaluation.coco import evaluate_model
+    from mrcnn.evaluation.detection import FunctionDetector
     from mrcnn.inference.detector import Detector
 
     dataset = CocoDataset.of(args.data, args.subset, args.year)
@@ -174,7 +175,7 @@ def evaluation(args: argparse.Namespace) -> None:
         {
             "overlapping": lambda: run(detector),
             "one_by_one": lambda: run(detector, workers=0),
-            "pasting": lambda: run(detector.detect, workers=0, batch_size=args.batch_size),
+            "pasting": lambda: run(FunctionDetector(detector.detect, args.batch_size), workers=0),
         },
         args.rounds,
         time.perf_counter,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mrcnn.data.boxes import compute_overlaps, compute_overlaps_masks
+from mrcnn.logger import logger
 
 UNMATCHED = -1
 # COCO's range: from 0.5 to 0.95 in steps of 0.05.
@@ -34,6 +35,18 @@ def compute_matches(
     A prediction takes the instance of its class whose mask overlaps it most, of those that no
     better prediction has taken. Crowds (negative class ids) stay without a match. Boxes of
     zeros at the end are padding.
+
+    Two objects; the first prediction finds the second of them, the second one finds nothing.
+
+    >>> gt_boxes = np.array([[0, 0, 2, 2], [0, 2, 2, 4]])
+    >>> gt_masks = np.zeros((2, 4, 2), bool)
+    >>> gt_masks[:, :2, 0] = gt_masks[:, 2:, 1] = True
+    >>> gt_match, pred_match, overlaps = compute_matches(
+    ...     *(gt_boxes, np.array([1, 1]), gt_masks),
+    ...     *(gt_boxes[[1, 0]], np.array([1, 2]), np.array([0.9, 0.8]), gt_masks[..., [1, 0]]),
+    ... )
+    >>> gt_match, pred_match
+    (array([-1.,  0.]), array([ 1., -1.]))
 
     Args:
         gt_boxes: [G, 4]; only says which instances are padding.
@@ -84,6 +97,18 @@ def compute_ap(
     Precision at a recall is the best one at that recall or a higher one (PASCAL VOC 2010,
     http://host.robots.ox.ac.uk/pascal/VOC/voc2010/devkit_doc_08-May-2010.pdf, section 3.4).
 
+    One of two objects is found, after a false positive: precision 1/2 up to recall 1/2.
+
+    >>> gt_boxes = np.array([[0, 0, 2, 2], [0, 2, 2, 4]])
+    >>> gt_masks = np.zeros((2, 4, 2), bool)
+    >>> gt_masks[:, :2, 0] = gt_masks[:, 2:, 1] = True
+    >>> average, precisions, recalls, overlaps = compute_ap(
+    ...     *(gt_boxes, np.array([1, 1]), gt_masks),
+    ...     *(gt_boxes, np.array([2, 1]), np.array([0.9, 0.8]), gt_masks),
+    ... )
+    >>> average, precisions, recalls
+    (0.25, array([0.5, 0.5, 0.5, 0. ]), array([0. , 0. , 0.5, 1. ]))
+
     Args: as `compute_matches`.
 
     Returns:
@@ -125,7 +150,7 @@ def compute_ap_range(
 
     Args: the first seven as `compute_matches`.
         iou_thresholds: None: COCO's, 0.5 to 0.95 in steps of 0.05.
-        verbose: print the average precision at each threshold, and the mean.
+        verbose: log the average precision at each threshold, and the mean.
     """
     thresholds = COCO_IOU_THRESHOLDS if iou_thresholds is None else iou_thresholds
     averages = []
@@ -142,10 +167,10 @@ def compute_ap_range(
         )
         averages.append(average)
         if verbose:
-            print(f"AP @{threshold:.2f}:\t {average:.3f}")
+            logger.info(f"AP @{threshold:.2f}:\t {average:.3f}")
     mean = float(np.mean(averages))
     if verbose:
-        print(f"AP @{thresholds[0]:.2f}-{thresholds[-1]:.2f}:\t {mean:.3f}")
+        logger.info(f"AP @{thresholds[0]:.2f}-{thresholds[-1]:.2f}:\t {mean:.3f}")
     return mean
 
 
@@ -156,6 +181,10 @@ def compute_recall(
 
     A predicted box finds the one ground-truth box that it overlaps most. Ground-truth boxes of
     zeros at the end are padding.
+
+    >>> gt_boxes = np.array([[0, 0, 2, 2], [0, 2, 2, 4]])
+    >>> compute_recall(np.array([[5, 5, 6, 6], [0, 0, 2, 3]]), gt_boxes, iou=0.5)
+    (0.5, array([1]))
 
     Args:
         pred_boxes: [N, 4].
@@ -177,7 +206,9 @@ def compute_recall(
 
 def _count_boxes(boxes: np.ndarray) -> int:
     """How many boxes there are before the padding at the end."""
-    occupied = np.flatnonzero(np.any(np.asarray(boxes), axis=1)) if len(boxes) else ()
+    if not len(boxes):
+        return 0
+    occupied = np.flatnonzero(np.any(np.asarray(boxes), axis=1))
     return int(occupied[-1]) + 1 if len(occupied) else 0
 
 

@@ -4,7 +4,7 @@ For each image there is a text file with a line for each detection: the path of 
 label id and its confidence. The same files can be handed in at the benchmark's server. The
 average precision is computed by the package `cityscapesscripts`, of Cityscapes' authors.
 
-Results come as dicts in COCO's format, as `mrcnn.evaluation.coco` makes them, with label ids as
+Results come as dicts in COCO's format, as `mrcnn.evaluation.results` makes them, with label ids as
 category ids.
 """
 
@@ -26,6 +26,7 @@ from pycocotools import mask as mask_api
 from tqdm import tqdm
 
 from mrcnn.datasets.cityscapes import WITH_INSTANCES, CityscapesDataset
+from mrcnn.evaluation.results import Result
 
 # By label name, and "average" for all: {"AP": …, "AP50": …}; NaN where the ground truth
 # has no such object.
@@ -38,7 +39,7 @@ OFFICIAL_MODULE = "cityscapesscripts.evaluation.evalInstanceLevelSemanticLabelin
 
 
 def write_results(
-    folder: str | os.PathLike[str], results: Sequence[dict[str, Any]], image_ids: Iterable[str]
+    folder: str | os.PathLike[str], results: Sequence[Result], image_ids: Iterable[str]
 ) -> None:
     """Write detections as the benchmark reads them: `ID.txt` and `masks/ID_NUMBER.png`.
 
@@ -51,7 +52,7 @@ def write_results(
     Raises:
         ValueError: a result is of another image, or has no segmentation.
     """
-    by_image: dict[str, list[dict[str, Any]]] = {image_id: [] for image_id in image_ids}
+    by_image: dict[str, list[Result]] = {image_id: [] for image_id in image_ids}
     for result in results:
         if result["image_id"] not in by_image:
             raise ValueError(
@@ -66,9 +67,9 @@ def write_results(
         if result["category_id"] in WITH_INSTANCES:
             by_image[result["image_id"]].append(result)
     Path(folder, MASKS).mkdir(parents=True, exist_ok=True)
-    for image_id, found in by_image.items():
+    for image_id, of_image in by_image.items():
         lines = []
-        for number, result in enumerate(found):
+        for number, result in enumerate(of_image):
             name = f"{MASKS}/{image_id}_{number:03d}.png"
             mask = mask_api.decode(result["segmentation"]).view(bool)
             Image.fromarray(mask).save(Path(folder, name))
@@ -140,7 +141,9 @@ def format_table(metrics: Metrics) -> str:
     """A table for the terminal; a dash where the ground truth has no such object."""
     lines = ["              " + "".join(f"{name:>7}" for name in METRIC_NAMES)]
     for label, values in metrics.items():
-        numbers = ("-" if math.isnan(v) else f"{v:.3f}" for v in map(values.get, METRIC_NAMES))
+        numbers = (
+            "-" if math.isnan(values[name]) else f"{values[name]:.3f}" for name in METRIC_NAMES
+        )
         lines.append(f"{label:<14}" + "".join(f"{number:>7}" for number in numbers))
     return "\n".join(lines)
 
@@ -184,5 +187,5 @@ def official_package() -> ModuleType:
             f"({error}). Install it: pip install 'mrcnn[cityscapes]'."
         ) from error
     if not hasattr(np, "in1d"):
-        official.np = _NumpyWithIn1d()
+        setattr(official, "np", _NumpyWithIn1d())  # noqa: B010  its own global of that name
     return official

@@ -42,7 +42,8 @@ def coco_ground_truth(
             f"each source on its own."
         )
     chosen = list(dataset.image_ids if image_ids is None else image_ids)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id in tqdm(chosen, desc="Ground truth", unit="image", disable=not progress):
         info = dataset.image_info[image_id]
         masks, class_ids = dataset.load_mask(image_id)

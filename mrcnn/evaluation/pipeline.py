@@ -1,7 +1,7 @@
 """Detection on many images, where reading, the network and the encoding of results overlap.
 
 Worker threads read and resize images ahead, the caller's thread runs the network on batches of
-one shape, and worker threads turn what it found into the results. What waits between the steps
+one shape, and worker threads turn the detections into results. What waits between the steps
 is bounded, so that memory does not grow with the number of images.
 """
 
@@ -15,14 +15,14 @@ from typing import Any, Generic, Protocol, TypeVar
 from mrcnn.data.loader import available_workers
 
 Item = TypeVar("Item")
-Found = TypeVar("Found")
+Detections = TypeVar("Detections")
 Result = TypeVar("Result")
 
 # Images that may wait for others of their shape, in batches.
 MAX_WAITING = 4
 
 
-class Loaded(Protocol):
+class PreparedImage(Protocol):
     """An image that is ready for the network."""
 
     @property
@@ -34,17 +34,17 @@ class ImageError(ValueError):
     """An image that could not be read, or whose results could not be made; names it."""
 
 
-class Pipeline(Generic[Item, Found, Result]):
+class Pipeline(Generic[Item, Detections, Result]):
     """The steps from an image to its result.
 
     Args:
         load: reads and resizes an image; called in worker threads.
         detect: runs the network on up to `batch_size` loaded images of one shape; called in the
-            thread that iterates. Returns what it found for each.
-        finish: makes an image's result of what was found; called in worker threads.
+            thread that iterates. Returns the detections of each.
+        finish: makes an image's result of its detections; called in worker threads.
         batch_size: of `detect`.
         describe: names an image in errors.
-        behind: what was found in so many images may wait to be finished while the network goes
+        behind: the detections of so many images may wait to be finished while the network goes
             on; None: so many as are loaded ahead.
         workers: threads; None: the number of cores, at most 8. The batches and the results are
             the same for any number. With 0, the caller's thread takes one step after the other.
@@ -52,9 +52,9 @@ class Pipeline(Generic[Item, Found, Result]):
 
     def __init__(
         self,
-        load: Callable[[Item], Loaded],
-        detect: Callable[[list[Any]], Sequence[Found]],
-        finish: Callable[[Item, Found], Result],
+        load: Callable[[Item], PreparedImage],
+        detect: Callable[[list[Any]], Sequence[Detections]],
+        finish: Callable[[Item, Detections], Result],
         batch_size: int,
         describe: Callable[[Item], str] = str,
         behind: int | None = None,
@@ -85,12 +85,12 @@ class Pipeline(Generic[Item, Found, Result]):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _in_order(self, items: Iterable[Item], submit: Callable[..., Future]) -> Iterator[Result]:
-        # By place: results that are being made, or whose turn has not come.
+        # By position: results that are being made, or whose turn has not come.
         finishing: dict[int, Future[Result]] = {}
         given = 0
         for batch in self._batches(items, submit):
-            for (index, item, _), found in zip(batch, self._run(batch), strict=False):
-                args = ("turned into results", self._finish, item, found)
+            for (index, item, _), detections in zip(batch, self._detect_batch(batch), strict=False):
+                args = ("turned into results", self._finish, item, detections)
                 finishing[index] = submit(self._guarded, *args)
             unfinished = [future for future in finishing.values() if not future.done()]
             wait(unfinished[: max(0, len(unfinished) - self._behind)])
@@ -103,15 +103,15 @@ class Pipeline(Generic[Item, Found, Result]):
 
     def _batches(
         self, items: Iterable[Item], submit: Callable[..., Future]
-    ) -> Iterator[list[tuple[int, Item, Loaded]]]:
+    ) -> Iterator[list[tuple[int, Item, PreparedImage]]]:
         """Load images ahead, and group those of one shape.
 
         Yields:
-            Up to `batch_size` tuples (place of the image among all, item, loaded image).
+            Up to `batch_size` tuples (position of the image among all, item, prepared image).
         """
         remaining = enumerate(items)
         loading: deque[tuple[int, Item, Future]] = deque()
-        waiting: dict[Hashable, list[tuple[int, Item, Loaded]]] = {}
+        waiting: dict[Hashable, list[tuple[int, Item, PreparedImage]]] = {}
         while True:
             while len(loading) < self._ahead and (following := next(remaining, None)):
                 index, item = following
@@ -119,36 +119,36 @@ class Pipeline(Generic[Item, Found, Result]):
             if not loading:
                 break
             index, item, future = loading.popleft()
-            loaded = future.result()
-            batch = waiting.setdefault(loaded.shape, [])
-            batch.append((index, item, loaded))
+            image = future.result()
+            batch = waiting.setdefault(image.shape, [])
+            batch.append((index, item, image))
             if len(batch) == self._batch_size:
-                yield waiting.pop(loaded.shape)
+                yield waiting.pop(image.shape)
             elif sum(map(len, waiting.values())) >= MAX_WAITING * self._batch_size:
                 # The dict is in the order of each shape's first image: the oldest goes.
                 yield waiting.pop(next(iter(waiting)))
         yield from waiting.values()
 
-    def _run(self, batch: list[tuple[int, Item, Loaded]]) -> Sequence[Found]:
+    def _detect_batch(self, batch: list[tuple[int, Item, PreparedImage]]) -> Sequence[Detections]:
         try:
-            found = self._detect([loaded for _, _, loaded in batch])
+            detections = self._detect([image for _, _, image in batch])
         except Exception as error:
             names = ", ".join(self._describe(item) for _, item, _ in batch)
             error.add_note(f"While detecting in {names}.")
             raise
-        if len(found) < len(batch):
+        if len(detections) < len(batch):
             raise ValueError(
                 f"detect: expected a dict for each of the {len(batch)} images; received "
-                f"{len(found)}."
+                f"{len(detections)}."
             )
-        return found
+        return detections
 
-    def _guarded(self, deed: str, step: Callable[..., Any], item: Item, *args: Any) -> Any:
+    def _guarded(self, action: str, step: Callable[..., Any], item: Item, *args: Any) -> Any:
         try:
             return step(item, *args)
         except Exception as error:
             raise ImageError(
-                f"{self._describe(item)} could not be {deed}: {type(error).__name__}: {error}"
+                f"{self._describe(item)} could not be {action}: {type(error).__name__}: {error}"
             ) from error
 
 

@@ -93,8 +93,8 @@ def evaluate(
     )
     print(coco_evaluation.format_table(metrics))
     print(
-        f"{timing['images']} images in {timing['seconds']:.1f} s, "
-        f"{timing['detect_seconds']:.1f} s of them detecting"
+        f"{timing.images} images in {timing.seconds:.1f} s, "
+        f"{timing.detect_seconds:.1f} s of them detecting"
     )
     table = folder / f"coco_{subset}.csv"
     coco_evaluation.write_csv(table, metrics)

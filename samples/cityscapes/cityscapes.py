@@ -205,7 +205,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         model.detector, dataset, coco_ground_truth(dataset)
     )
     print(coco.format_table(metrics))
-    print(f"{timing['images']} images in {timing['seconds']:.1f} s")
+    print(f"{timing.images} images in {timing.seconds:.1f} s")
     coco.write_csv(folder / "coco_val.csv", metrics)
     if args.official:
         files = folder / "cityscapes_val"

@@ -20,7 +20,8 @@ from mrcnn.evaluation.boundary import (
     boundary_rle,
     mask_boundary,
 )
-from mrcnn.evaluation.coco import METRIC_NAMES, coco_results, evaluate_results
+from mrcnn.evaluation.coco import METRIC_NAMES, evaluate_results
+from mrcnn.evaluation.results import coco_results
 
 few = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**32 - 1)

@@ -16,8 +16,9 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.datasets.cityscapes import CLASSES, LABELS, CityscapesDataset
 from mrcnn.datasets.street_scenes import GROUP_IMAGE, PERIOD, write_lookalike
 from mrcnn.evaluation.cityscapes import format_table, official_ap, write_csv, write_results
-from mrcnn.evaluation.coco import coco_results, evaluate_model, evaluate_results
+from mrcnn.evaluation.coco import evaluate_model, evaluate_results
 from mrcnn.evaluation.ground_truth import coco_ground_truth
+from mrcnn.evaluation.results import coco_results
 
 installed = importlib.util.find_spec("cityscapesscripts") is not None
 needs_package = pytest.mark.skipif(not installed, reason="cityscapesscripts is not installed")

@@ -17,12 +17,13 @@ from mrcnn.datasets.coco import CocoDataset, coco_api
 from mrcnn.datasets.shapes import write_shapes
 from mrcnn.evaluation.coco import (
     METRIC_NAMES,
-    coco_results,
     evaluate_model,
     evaluate_results,
     format_table,
     write_csv,
 )
+from mrcnn.evaluation.detection import FunctionDetector
+from mrcnn.evaluation.results import coco_results
 
 # README of coco_eval100, from cocodataset/cocoapi results/val2014_fake_eval_res.txt.
 PUBLISHED = {
@@ -86,30 +87,6 @@ def ground_truth(masks, *, images=(1,), **fields) -> dict:
 def results_of(masks, scores, image_id=1, category=5):
     stack = np.stack(masks, axis=2)
     return coco_results(image_id, extract_bboxes(stack), [category] * len(masks), scores, stack)
-
-
-def test_result_format():
-    mask = square(10, 20, 30)
-    boxes = np.array([[10, 20, 40, 50]], np.int32)
-    (result,) = coco_results(
-        7, boxes, np.array([2]), np.array([0.5], np.float32), mask[..., None], {2: 18}
-    )
-    assert result["image_id"] == 7 and result["category_id"] == 18 and result["score"] == 0.5
-    assert result["bbox"] == [20, 10, 30, 30]
-    np.testing.assert_array_equal(mask_api.decode(result["segmentation"]), mask)
-    assert json.loads(json.dumps(result)) == result
-
-
-def test_results_without_masks_and_of_foreign_classes():
-    boxes = np.array([[0, 0, 4, 4], [1, 1, 2, 2]])
-    results = coco_results(7, boxes, [1, 2], [0.9, 0.8], None, {2: 18})
-    assert len(results) == 1 and "segmentation" not in results[0]
-    assert coco_results(7, np.zeros((0, 4)), [], [], np.zeros((9, 9, 0), bool)) == []
-
-
-def test_results_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match="Image 7: .*'scores': 2, 'masks': 1"):
-        coco_results(7, np.zeros((1, 4)), [1], [0.5, 0.5], np.zeros((9, 9, 1), bool))
 
 
 def test_perfect_detections_score_one():
@@ -277,14 +254,14 @@ def test_a_perfect_detector_scores_one(shapes, batch_size, capsys):
     dataset, coco = shapes
     oracle = Oracle(dataset)
     metrics, results, timing = evaluate_model(
-        oracle, dataset, coco, batch_size=batch_size, progress=False
+        FunctionDetector(oracle, batch_size), dataset, coco, progress=False
     )
     assert set(oracle.batches) == {batch_size}  # the last one is filled up
     assert metrics["segm"]["AP"] == metrics["bbox"]["AP"] == pytest.approx(1)
     objects = [a for a in coco.dataset["annotations"] if not a["iscrowd"]]
     assert len(results) == len(objects)
-    assert timing["images"] == 5
-    assert 0 < timing["first_batch_seconds"] <= timing["detect_seconds"] <= timing["seconds"]
+    assert timing.images == 5
+    assert 0 < timing.first_batch_seconds <= timing.detect_seconds <= timing.seconds
     assert capsys.readouterr().out == ""
     json.dumps(results)
 
@@ -294,7 +271,7 @@ def test_limit_and_image_ids(shapes):
     oracle = Oracle(dataset)
     ids = [info["id"] for info in dataset.image_info]
     _, results, timing = evaluate_model(oracle, dataset, coco, limit=2, progress=False)
-    assert timing["images"] == 2 and {r["image_id"] for r in results} == set(ids[:2])
+    assert timing.images == 2 and {r["image_id"] for r in results} == set(ids[:2])
     metrics, results, _ = evaluate_model(
         oracle, dataset, coco, image_ids=[4, 2], limit=1, progress=False
     )
@@ -342,6 +319,8 @@ def test_images_twice_and_missing_detections_are_refused(shapes):
     with pytest.raises(ValueError, match="each image once"):
         evaluate_model(Oracle(dataset), dataset, coco, image_ids=[1, 1], progress=False)
     with pytest.raises(ValueError, match="a dict for each of the 2 images; received 0"):
-        evaluate_model(lambda images: [], dataset, coco, batch_size=2, progress=False)
+        evaluate_model(FunctionDetector(lambda images: [], 2), dataset, coco, progress=False)
     with pytest.raises(ValueError, match="batch_size of at least 1"):
-        evaluate_model(Oracle(dataset), dataset, coco, batch_size=0)
+        FunctionDetector(Oracle(dataset), batch_size=0)
+    with pytest.raises(ValueError, match="limit of at least 0; received -1"):
+        evaluate_model(Oracle(dataset), dataset, coco, limit=-1)

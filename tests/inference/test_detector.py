@@ -12,6 +12,7 @@ from mrcnn.data.molding import mold_inputs
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.shapes import write_shapes
 from mrcnn.evaluation.coco import evaluate_model
+from mrcnn.evaluation.detection import FunctionDetector
 from mrcnn.evaluation.pipeline import ImageError
 from mrcnn.inference.detector import Detector
 from mrcnn.inference.frozen_graph import FrozenGraph
@@ -120,18 +121,15 @@ def shapes(tmp_path_factory):
 
 def test_evaluation_with_the_detector_is_evaluation_with_its_function(grouped, shapes):
     dataset, truth = shapes
-    by_function = evaluate_model(
-        grouped.detect, dataset, truth, batch_size=grouped.config.BATCH_SIZE, progress=False
-    )
-    assert len(by_function[1]) > len(dataset.image_ids)
+    function = FunctionDetector(grouped.detect, grouped.config.BATCH_SIZE)
+    by_function = evaluate_model(function, dataset, truth, progress=False)
+    assert len(by_function.results) > len(dataset.image_ids)
     for workers in (0, 2):
         metrics, results, timing = evaluate_model(
             grouped.detector, dataset, truth, progress=False, workers=workers
         )
-        assert results == by_function[1] and metrics == by_function[0]
-        assert timing["images"] == len(dataset.image_ids)
-    with pytest.raises(ValueError, match="batch_size: expected 2, the detector's own"):
-        evaluate_model(grouped.detector, dataset, truth, batch_size=3)
+        assert results == by_function.results and metrics == by_function.metrics
+        assert timing.images == len(dataset.image_ids)
 
 
 def test_an_image_that_cannot_be_detected_in_is_named(grouped, shapes, monkeypatch):
