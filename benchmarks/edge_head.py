@@ -105,7 +105,9 @@ def head_model(config: Config) -> training_model.TrainingModel:
         "class_ids": keras.Input(batch_shape=shape[:2], name="class_ids", dtype="int32"),
     }
     masks = keras.layers.Dense(shape[-1], activation="sigmoid")(inputs["predicted"])
-    loss = network.build_edge_head(config)([masks, inputs["target"], inputs["class_ids"]])
+    loss = network.build_edge_head(config.edge_settings(), config)(
+        [masks, inputs["target"], inputs["class_ids"]]
+    )
     return training_model.TrainingModel(inputs=inputs, outputs={"mrcnn_mask_edge_loss": loss})
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from mrcnn import batch
 from mrcnn.ops import assignment, edge_filters
+from mrcnn.ops.edge_settings import EdgeSettings
 
 BACKBONES = ("resnet50", "resnet101", "resnet10", "resnet18")
 OPTIMIZERS = ("sgd", "adam")
@@ -241,6 +242,22 @@ class Config:
             groups = [shape for short in shorter for shape in ((short, side), (side, short))]
         shapes = {(int(height), int(width)) for height, width in groups} | {(side, side)}
         return tuple(sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape)))
+
+    # A method, because properties are listed among the settings.
+    def edge_settings(self) -> EdgeSettings | None:
+        """The EDGE_LOSS_ settings as one value; None without filters: plain Mask R-CNN."""
+        if not len(self.EDGE_LOSS_FILTERS):
+            return None
+        return EdgeSettings(
+            filters=self.EDGE_LOSS_FILTERS,
+            norm=self.EDGE_LOSS_NORM,
+            weight_factor=self.EDGE_LOSS_WEIGHT_FACTOR,
+            smoothing_gt=self.EDGE_LOSS_SMOOTHING_GT,
+            smoothing_predictions=self.EDGE_LOSS_SMOOTHING_PREDICTIONS,
+            weight_entropy=self.EDGE_LOSS_WEIGHT_ENTROPY,
+            entropy_divisor=self.EDGE_LOSS_ENTROPY_DIVISOR,
+            magnitude=self.EDGE_LOSS_MAGNITUDE,
+        )
 
     def validate(self) -> None:
         """Check every setting.

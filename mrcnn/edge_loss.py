@@ -25,7 +25,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from mrcnn.ops import edge_filters, edges
+from mrcnn.ops import edges
+from mrcnn.ops.edge_filters import ENTROPY_DIVISOR
+from mrcnn.ops.edge_settings import EdgeSettings
 from mrcnn.ops.tensor import Tensor
 
 
@@ -40,16 +42,10 @@ class EdgeAgreementLoss(keras.losses.Loss):
     a constant offset inside a map, so add the loss to another one.
 
     Args:
-        filters: a name or names of `mrcnn.ops.edge_filters.FILTERS` or `SHORTHANDS`.
-        norm: the exponent p, `"l1"` … `"l5"` or a number from 1 to 100.
-        weight_factor: the paper's alpha.
-        smoothing_gt: smooth the targets with a 3x3 Gaussian first.
-        smoothing_predictions: smooth the predictions likewise.
-        weight_entropy: False; or weight the pixels' binary cross entropy by the edge error
-            itself (`"product"`) or by its exponential (`"exp"`, or True). Only for maps of
-            probabilities: predictions and targets in [0, 1], as a depth map is not.
-        entropy_divisor: of the exponent, 16 in the published code, 4 in the paper.
-        magnitude: compare the gradient magnitude too; needs an x/y pair of filters.
+        filters, norm, weight_factor, smoothing_gt, smoothing_predictions, weight_entropy,
+            entropy_divisor, magnitude: see `mrcnn.ops.edge_settings.EdgeSettings`. An entropy
+            weighting is for maps of probabilities only: predictions and targets in [0, 1], as
+            a depth map is not.
         from_logits: the predictions are logits; the sigmoid of them is compared.
         reduction, name, dtype: as in `keras.losses.Loss`. Sample weights are one for each
             image: [B] or [B, 1].
@@ -66,7 +62,7 @@ class EdgeAgreementLoss(keras.losses.Loss):
         smoothing_gt: bool = False,
         smoothing_predictions: bool = False,
         weight_entropy: bool | str = False,
-        entropy_divisor: float = edge_filters.ENTROPY_DIVISOR,
+        entropy_divisor: float = ENTROPY_DIVISOR,
         magnitude: bool = False,
         from_logits: bool = False,
         reduction: str | None = "sum_over_batch_size",
@@ -74,21 +70,17 @@ class EdgeAgreementLoss(keras.losses.Loss):
         dtype: Any = "float32",  # a loss stays float32 under any mixed-precision policy
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.filters = edge_filters.resolve_filters(filters)
-        self.norm = norm
-        self.weight_factor = edge_filters.check_factor("weight_factor", weight_factor)
-        self.smoothing_gt = bool(smoothing_gt)
-        self.smoothing_predictions = bool(smoothing_predictions)
-        self.weight_entropy = weight_entropy
-        self.entropy_divisor = edge_filters.check_factor(
-            "entropy_divisor", entropy_divisor, above_zero=True
+        self.settings = EdgeSettings(
+            filters,
+            norm,
+            weight_factor,
+            smoothing_gt,
+            smoothing_predictions,
+            weight_entropy,
+            entropy_divisor,
+            magnitude,
         )
-        self.magnitude = bool(magnitude)
         self.from_logits = bool(from_logits)
-        edge_filters.parse_norm(norm)
-        edge_filters.parse_weight_entropy(weight_entropy)
-        if self.magnitude:
-            edge_filters.gradient_pairs(self.filters)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of each image, [B] float32.
@@ -104,29 +96,15 @@ class EdgeAgreementLoss(keras.losses.Loss):
         predicted, target = _to_maps(y_pred), _to_maps(y_true)
         if self.from_logits:
             predicted = ops.sigmoid(predicted)
-        losses = edges.roi_edge_agreement(predicted, target, **self._settings())
+        losses = edges.roi_edge_agreement(predicted, target, self.settings)
         return ops.mean(ops.reshape(losses, (-1, y_pred.shape[-1])), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            **self._settings(),
-            "filters": list(self.filters),
+            **self.settings.to_dict(),
             "from_logits": self.from_logits,
             "dtype": self.dtype,
-        }
-
-    def _settings(self) -> dict[str, Any]:
-        """The keywords of `edges.roi_edge_agreement`."""
-        return {
-            "filters": self.filters,
-            "norm": self.norm,
-            "weight_factor": self.weight_factor,
-            "smoothing_gt": self.smoothing_gt,
-            "smoothing_predictions": self.smoothing_predictions,
-            "weight_entropy": self.weight_entropy,
-            "entropy_divisor": self.entropy_divisor,
-            "magnitude": self.magnitude,
         }
 
 

@@ -32,6 +32,7 @@ from mrcnn.layers.resnet import resnet_graph
 from mrcnn.layers.rpn import build_rpn_model, rpn_over_pyramid
 from mrcnn.layers.targets import RoiTargets, RpnTargets
 from mrcnn.ops import native_kernels
+from mrcnn.ops.edge_settings import EdgeSettings
 from mrcnn.ops.image_meta import parse_image_meta
 from mrcnn.ops.tensor import Tensor
 
@@ -208,8 +209,9 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
         name: LossLayer(name, _loss_weight(name, config))(values)
         for name, values in arguments.items()
     }
-    if len(config.EDGE_LOSS_FILTERS):
-        outputs["mrcnn_mask_edge_loss"] = build_edge_head(config)(
+    edge_settings = config.edge_settings()
+    if edge_settings is not None:
+        outputs["mrcnn_mask_edge_loss"] = build_edge_head(edge_settings, config)(
             [own_masks, targets.masks, targets.mask_class_ids]
         )
     if config.UNCERTAINTY_WEIGHTING:
@@ -222,20 +224,10 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
     )
 
 
-def build_edge_head(config: Config) -> EdgeAgreementHead:
-    """The Edge Agreement Head (arXiv 1809.07069, section 4), as the configuration asks."""
-    return EdgeAgreementHead(
-        config.EDGE_LOSS_FILTERS,
-        norm=config.EDGE_LOSS_NORM,
-        weight_factor=config.EDGE_LOSS_WEIGHT_FACTOR,
-        smoothing_gt=config.EDGE_LOSS_SMOOTHING_GT,
-        smoothing_predictions=config.EDGE_LOSS_SMOOTHING_PREDICTIONS,
-        weight_entropy=config.EDGE_LOSS_WEIGHT_ENTROPY,
-        entropy_divisor=config.EDGE_LOSS_ENTROPY_DIVISOR,
-        magnitude=config.EDGE_LOSS_MAGNITUDE,
-        loss_weight=_loss_weight("mrcnn_mask_edge_loss", config),
-        name="mrcnn_mask_edge_loss",
-    )
+def build_edge_head(settings: EdgeSettings, config: Config) -> EdgeAgreementHead:
+    """The Edge Agreement Head (arXiv 1809.07069, section 4) with its weight among the losses."""
+    name = "mrcnn_mask_edge_loss"
+    return EdgeAgreementHead(settings, _loss_weight(name, config), name=name)
 
 
 def build_inference(config: Config, model_class: type[keras.Model] = keras.Model) -> keras.Model:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
+from mrcnn.ops.edge_settings import EdgeSettings
 
 DEFAULTS = {
     "NAME": None,
@@ -243,3 +244,21 @@ def test_display_prints_every_setting(capsys: pytest.CaptureFixture):
     lines = {line.split()[0]: line for line in printed.splitlines() if line.strip()}
     assert set(config.to_dict()) <= set(lines)
     assert lines["NAME"].split()[1] == "shapes" and lines["MY_OWN"].split()[1] == "7"
+
+
+def test_the_edge_settings_as_one_value():
+    assert Config().edge_settings() is None
+    chosen = {
+        "filters": ("sobel-x", "sobel-y", "laplace"),
+        "norm": "l3",
+        "weight_factor": 0.5,
+        "smoothing_gt": True,
+        "smoothing_predictions": True,
+        "weight_entropy": "exp",
+        "entropy_divisor": 4.0,
+        "magnitude": True,
+    }
+    names = {f"EDGE_LOSS_{name.upper()}": value for name, value in chosen.items()}
+    config = type("Edges", (Config,), names)()
+    assert config.edge_settings() == EdgeSettings(**chosen)
+    assert "edge_settings" not in config.to_dict()

@@ -12,6 +12,7 @@ from keras import ops
 from mrcnn.edge_loss import EdgeAgreementLoss
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.ops.edge_filters import resolve_filters
+from mrcnn.ops.edge_settings import EdgeSettings
 from tests.ops.test_edges import naive_loss
 from tests.support import compiled, gradient
 
@@ -57,7 +58,7 @@ def test_like_the_loops(settings):
 @all_settings
 def test_one_channel_is_what_the_head_computes(settings):
     target, predicted = maps((4, 8, 6, 1))
-    head = EdgeAgreementHead(**settings)
+    head = EdgeAgreementHead(EdgeSettings(**settings))
     expected = head([predicted[..., 0], target[..., 0], np.ones(4, np.int32)])
     value = EdgeAgreementLoss(**settings)(target, predicted)
     assert float(value) == pytest.approx(float(expected), rel=1e-5)

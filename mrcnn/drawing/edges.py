@@ -26,6 +26,7 @@ from mrcnn.drawing.instances import mask_outlines, to_rgb
 from mrcnn.drawing.pages import DPI
 from mrcnn.ops import edges
 from mrcnn.ops.edge_filters import FILTERS, parse_norm, resolve_filters
+from mrcnn.ops.edge_settings import EdgeSettings
 
 # The filter sets of the paper's comparison.
 FILTER_SETS = ("sobel", "prewitt", "roberts", "kayyali", "laplace", "sobel+laplace")
@@ -86,20 +87,20 @@ def compare_edges(
     """
     predicted, target = _check_masks(predicted, target)
     smoothing_gt, smoothing_predictions = SMOOTHING[_check_smoothing(smoothing)]
-    loss = edges.roi_edge_agreement(
-        predicted,
-        target,
-        filters=filters,
-        norm=norm,
+    settings = EdgeSettings(
+        filters,
+        norm,
         smoothing_gt=smoothing_gt,
         smoothing_predictions=smoothing_predictions,
         magnitude=magnitude,
     )
+    loss = edges.roi_edge_agreement(predicted, target, settings)
     predicted = edges.smooth(predicted) if smoothing_predictions else predicted
     target = edges.smooth(target) if smoothing_gt else target
     predicted_edges = edges.edge_maps(predicted, filters, magnitude)
     target_edges = edges.edge_maps(target, filters, magnitude)
-    error = ops.mean(edges.lp_distance(predicted_edges, target_edges, parse_norm(norm)), axis=-1)
+    distance = edges.lp_distance(predicted_edges, target_edges, settings.exponent)
+    error = ops.mean(distance, axis=-1)
     return EdgeComparison(*map(ops.convert_to_numpy, (predicted_edges, target_edges, error, loss)))
 
 

@@ -1,4 +1,4 @@
-"""Matterport's graph functions, as thin adapters on `mrcnn.ops`, `mrcnn.layers`, `mrcnn.layers.losses`.
+"""Matterport's graph functions, as thin adapters on `mrcnn.ops` and `mrcnn.layers`.
 
 For scripts that build or check parts of the network by hand. The network itself does not go
 through here: its layers work on whole batches of static shape, where many of these functions
@@ -31,6 +31,7 @@ from mrcnn.ops import anchors as anchor_ops
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import edges, image_meta, losses, native_kernels
 from mrcnn.ops import targets as ops_targets
+from mrcnn.ops.edge_settings import EdgeSettings
 from mrcnn.ops.indexing import select_class
 from mrcnn.ops.tensor import Tensor
 
@@ -318,12 +319,9 @@ def mrcnn_mask_edge_loss_graph(
         y_pred: [P, h, w], probabilities of each RoI's true class.
         y_true: [P, h, w], in {0, 1}.
         edge_filters, smoothing_predictions, smoothing_gt, norm, weight_entropy, weight_factor:
-            as in `mrcnn.ops.edges.roi_edge_agreement`.
+            see `mrcnn.ops.edge_settings.EdgeSettings`.
     """
-    return edges.edge_agreement(
-        y_pred,
-        y_true,
-        ops.ones(ops.shape(y_pred)[:1], dtype="bool"),
+    settings = EdgeSettings(
         filters=edge_filters,
         norm=norm,
         weight_factor=weight_factor,
@@ -331,3 +329,5 @@ def mrcnn_mask_edge_loss_graph(
         smoothing_predictions=smoothing_predictions,
         weight_entropy=weight_entropy,
     )
+    valid = ops.ones(ops.shape(y_pred)[:1], dtype="bool")
+    return edges.edge_agreement(y_pred, y_true, valid, settings)

@@ -11,20 +11,12 @@ Shape letters: N RoIs, H W, D edge channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from keras import ops
 
-from mrcnn.ops.edge_filters import (
-    ENTROPY_DIVISOR,
-    FILTERS,
-    GAUSSIAN,
-    gradient_pairs,
-    parse_norm,
-    parse_weight_entropy,
-    resolve_filters,
-)
+from mrcnn.ops.edge_filters import FILTERS, GAUSSIAN, gradient_pairs, resolve_filters
+from mrcnn.ops.edge_settings import DEFAULT_EDGE_SETTINGS, EdgeSettings
 from mrcnn.ops.indexing import masked_mean
 from mrcnn.ops.tensor import Tensor
 
@@ -117,15 +109,9 @@ def pixel_cross_entropy(predicted: Tensor, target: Tensor) -> Tensor:
 def roi_edge_agreement(
     predicted: Tensor,
     target: Tensor,
+    settings: EdgeSettings = DEFAULT_EDGE_SETTINGS,
     *,
-    filters: str | Sequence[str] = "sobel",
-    norm: str | float = "l2",
-    weight_factor: float | Tensor = 1.0,
-    smoothing_gt: bool = False,
-    smoothing_predictions: bool = False,
-    weight_entropy: bool | str = False,
-    entropy_divisor: float = ENTROPY_DIVISOR,
-    magnitude: bool = False,
+    roi_factors: Tensor | None = None,
     exponent_limit: float = EXPONENT_LIMIT,
 ) -> Tensor:
     """How much the edges of each predicted mask differ from those of its target.
@@ -141,38 +127,42 @@ def roi_edge_agreement(
     Args:
         predicted: [N, H, W], probabilities of each RoI's true class.
         target: [N, H, W], {0, 1} or probabilities.
-        filters: see `resolve_filters`.
-        norm: see `parse_norm`.
-        weight_factor: the paper's alpha; a number, or one for each RoI as [N, 1, 1].
-        smoothing_gt, smoothing_predictions: convolve with the Gaussian first.
-        weight_entropy: see `parse_weight_entropy`.
-        entropy_divisor: 16 in the published code, 4 in the paper.
-        magnitude: see `edge_maps`.
+        settings: the filters, p, and the names above.
+        roi_factors: [N], a further factor of each RoI's E; None: 1.
         exponent_limit: keeps the exponential finite. A pixel beyond it keeps its largest
             weight and passes no gradient through the edges; one through C stays.
 
     Returns:
         [N] float32.
     """
-    weighting = parse_weight_entropy(weight_entropy)
     predicted = ops.cast(predicted, "float32")
     target = ops.cast(target, "float32")
-    if smoothing_predictions:
+    if settings.smoothing_predictions:
         predicted = smooth(predicted)
-    if smoothing_gt:
+    if settings.smoothing_gt:
         target = smooth(target)
-    edges = edge_maps(predicted, filters, magnitude)
-    target_edges = edge_maps(target, filters, magnitude)
-    error = weight_factor * ops.mean(lp_distance(edges, target_edges, parse_norm(norm)), axis=-1)
-    if weighting == "product":
+    edges = edge_maps(predicted, settings.filters, settings.magnitude)
+    target_edges = edge_maps(target, settings.filters, settings.magnitude)
+    distance = ops.mean(lp_distance(edges, target_edges, settings.exponent), axis=-1)
+    error = settings.weight_factor * distance
+    if roi_factors is not None:
+        error = ops.reshape(roi_factors, (-1, 1, 1)) * error
+    if settings.entropy_weighting == "product":
         error = pixel_cross_entropy(predicted, target) * error
-    elif weighting == "exp":
-        exponent = ops.minimum(error / entropy_divisor, exponent_limit)
+    elif settings.entropy_weighting == "exp":
+        exponent = ops.minimum(error / settings.entropy_divisor, exponent_limit)
         error = pixel_cross_entropy(predicted, target) * ops.exp(exponent)
     return ops.mean(error, axis=(1, 2))
 
 
-def edge_agreement(predicted: Tensor, target: Tensor, valid: Tensor, **settings: Any) -> Tensor:
+def edge_agreement(
+    predicted: Tensor,
+    target: Tensor,
+    valid: Tensor,
+    settings: EdgeSettings = DEFAULT_EDGE_SETTINGS,
+    *,
+    exponent_limit: float = EXPONENT_LIMIT,
+) -> Tensor:
     """The edge agreement loss: mean of `roi_edge_agreement` over the valid RoIs.
 
     Args:
@@ -180,7 +170,7 @@ def edge_agreement(predicted: Tensor, target: Tensor, valid: Tensor, **settings:
         target: [N, H, W].
         valid: [N] bool. The other RoIs may hold anything, NaN too: they reach neither the
             loss nor its gradient.
-        settings: keywords of `roi_edge_agreement`.
+        settings, exponent_limit: see `roi_edge_agreement`.
 
     Returns:
         A float32 scalar; exactly 0, with a gradient of 0, when no RoI is valid.
@@ -189,7 +179,8 @@ def edge_agreement(predicted: Tensor, target: Tensor, valid: Tensor, **settings:
     keep = valid[:, None, None]
     predicted = ops.where(keep, ops.cast(predicted, "float32"), 0.0)
     target = ops.where(keep, ops.cast(target, "float32"), 0.0)
-    return masked_mean(roi_edge_agreement(predicted, target, **settings), valid)
+    each = roi_edge_agreement(predicted, target, settings, exponent_limit=exponent_limit)
+    return masked_mean(each, valid)
 
 
 def _correlate(masks: Tensor, kernel: np.ndarray) -> Tensor:

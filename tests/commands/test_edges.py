@@ -21,6 +21,7 @@ from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.shapes import write_shapes
 from mrcnn.drawing import edges as drawing_edges
 from mrcnn.ops import edges
+from mrcnn.ops.edge_settings import EdgeSettings
 from mrcnn.runs import settings as commands_options
 from mrcnn.weights.matterport import save_weights
 from tests.tiny import tiny_config
@@ -92,7 +93,9 @@ def test_two_mask_images(tmp_path, capsys):
     rows = read_losses(tmp_path / "out")
     assert [row["smoothing"] for row in rows] == list(commands_edges.SMOOTHINGS)
     expected = edges.roi_edge_agreement(
-        np.floor(predicted)[None] / 255, truth[None] / 255, norm="l1", smoothing_gt=True
+        np.floor(predicted)[None] / 255,
+        truth[None] / 255,
+        EdgeSettings(norm="l1", smoothing_gt=True),
     )
     assert float(rows[1]["sobel"]) == pytest.approx(float(expected[0]), rel=1e-5)
     assert float(rows[0]["iou"]) == pytest.approx(10 / 14)

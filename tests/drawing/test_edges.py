@@ -11,6 +11,7 @@ from PIL import Image
 from mrcnn.drawing import edges as drawing_edges
 from mrcnn.ops import edges
 from mrcnn.ops.edge_filters import FILTERS
+from mrcnn.ops.edge_settings import EdgeSettings
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def titles(figure: Figure) -> list[str]:
 
 
 def loss(masks, **settings) -> np.ndarray:
-    return ops.convert_to_numpy(edges.roi_edge_agreement(*masks, **settings))
+    return ops.convert_to_numpy(edges.roi_edge_agreement(*masks, EdgeSettings(**settings)))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from keras import ops
 
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.ops import edge_filters, edges
+from mrcnn.ops.edge_settings import EdgeSettings
 from tests.support import compiled, gradient
 
 CLASS_IDS = np.array([[2, 0, 1], [0, 0, -3]], np.int32)
@@ -24,10 +25,14 @@ def masks(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return predicted, random.integers(0, 2, predicted.shape).astype(np.float32)
 
 
-def loss_of_positives(predicted, target, **options) -> float:
+def make_head(loss_weight: float = 1.0, name: str | None = None, **settings) -> EdgeAgreementHead:
+    return EdgeAgreementHead(EdgeSettings(**settings), loss_weight, name=name)
+
+
+def loss_of_positives(predicted, target, **settings) -> float:
     """The published way: gather the positive RoIs first."""
     predicted, target = (x.reshape(-1, 8, 8)[POSITIVE] for x in (predicted, target))
-    return float(np.mean(edges.roi_edge_agreement(predicted, target, **options)))
+    return float(np.mean(edges.roi_edge_agreement(predicted, target, EdgeSettings(**settings))))
 
 
 FULL = {
@@ -55,7 +60,7 @@ def test_the_default_is_the_recommended_setting():
 @pytest.mark.parametrize("options", [{}, {"weight_entropy": True}, FULL], ids=["l2", "exp", "full"])
 def test_only_positive_rois_count(options):
     predicted, target = masks()
-    head = EdgeAgreementHead(**options)
+    head = make_head(**options)
     value = head([predicted, target, CLASS_IDS])
     settings = {name: x for name, x in options.items() if name != "loss_weight"}
     expected = options.get("loss_weight", 1) * loss_of_positives(predicted, target, **settings)
@@ -82,7 +87,7 @@ def test_eager_and_compiled_agree():
 def test_no_positive_roi():
     predicted, target = masks()
     nothing = np.minimum(CLASS_IDS, 0)
-    head = EdgeAgreementHead(weight_entropy=True, norm="l1")
+    head = make_head(weight_entropy=True, norm="l1")
     assert float(head([predicted, target, nothing])) == 0
     slope = gradient(lambda p: head([p, target, nothing]), predicted)
     np.testing.assert_array_equal(slope, 0)
@@ -121,7 +126,7 @@ def test_masks_of_two_sizes_are_refused():
 
 @pytest.mark.parametrize("options", [{}, {"norm": "l4", "filters": "sobel+laplace"}, FULL], ids=str)
 def test_serialization_round_trip(options):
-    head = EdgeAgreementHead(name="mrcnn_mask_edge_loss", **options)
+    head = make_head(name="mrcnn_mask_edge_loss", **options)
     stored = json.loads(json.dumps(keras.saving.serialize_keras_object(head)))
     twin = keras.saving.deserialize_keras_object(stored)
     assert isinstance(twin, EdgeAgreementHead)
@@ -132,6 +137,28 @@ def test_serialization_round_trip(options):
         assert twin.get_config()[name] == expected
     inputs = [*masks(), CLASS_IDS]
     assert float(twin(inputs)) == float(head(inputs))
+
+
+def test_a_head_of_an_older_model_loads():
+    """As the version before `EdgeSettings` wrote it: the settings beside the layer's own."""
+    config = {
+        "name": "mrcnn_mask_edge_loss",
+        "trainable": True,
+        "dtype": "float32",
+        **FULL,
+    }
+    stored = {
+        "module": "mrcnn.layers.edge_agreement",
+        "class_name": "EdgeAgreementHead",
+        "config": config,
+        "registered_name": "mrcnn>EdgeAgreementHead",
+    }
+    head = keras.saving.deserialize_keras_object(stored)
+    assert isinstance(head, EdgeAgreementHead)
+    assert head.loss_weight == 2 and head.name == "mrcnn_mask_edge_loss"
+    assert head.settings == EdgeSettings(
+        **{name: value for name, value in FULL.items() if name != "loss_weight"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,7 +177,7 @@ def test_serialization_round_trip(options):
 )
 def test_wrong_settings_are_refused_at_construction(options, message):
     with pytest.raises(ValueError, match=message):
-        EdgeAgreementHead(**options)
+        make_head(**options)
 
 
 def test_float32_under_a_mixed_precision_policy():

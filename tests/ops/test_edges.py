@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from mrcnn.ops import edge_filters, edges
+from mrcnn.ops.edge_settings import EdgeSettings
 from tests.support import compiled, gradient
 
 PAIRS = ("sobel", "prewitt", "roberts")
@@ -86,7 +87,8 @@ def naive_loss(
 
 def loss(predicted, target, valid=None, **options):
     valid = ops.ones(predicted.shape[0], "bool") if valid is None else ops.convert_to_tensor(valid)
-    return edges.edge_agreement(predicted, ops.convert_to_tensor(target), valid, **options)
+    target = ops.convert_to_tensor(target)
+    return edges.edge_agreement(predicted, target, valid, EdgeSettings(**options))
 
 
 class TestNames:
@@ -413,8 +415,8 @@ class TestLoss:
         predicted, target = random_masks(21), random_targets(22)
         each = ops.convert_to_numpy(edges.roi_edge_agreement(predicted, target))
         assert each.shape == (2,)
-        weights = np.array([0.5, 3], np.float32)[:, None, None]
-        weighted = edges.roi_edge_agreement(predicted, target, weight_factor=weights)
+        factors = np.array([0.5, 3], np.float32)
+        weighted = edges.roi_edge_agreement(predicted, target, roi_factors=factors)
         np.testing.assert_allclose(weighted, each * [0.5, 3], rtol=1e-6)
         assert each[1] == pytest.approx(naive_loss(predicted[1:], target[1:]), rel=1e-5)
         assert float(loss(predicted, target)) == pytest.approx(each.mean(), rel=1e-6)

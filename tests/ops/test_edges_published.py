@@ -11,6 +11,7 @@ import pytest
 from keras import ops
 
 from mrcnn.ops import edges
+from mrcnn.ops.edge_settings import EdgeSettings
 from tests.support import gradient
 
 # The largest exponent that is finite in the published code.
@@ -33,14 +34,12 @@ def case_masks(published, case):
     return arrays[f"y_pred_{name}"], arrays[f"y_true_{name}"]
 
 
-def case_options(case) -> dict:
+def case_settings(case, **options) -> EdgeSettings:
     # The published code calls the two Sobel filters by each other's names.
     swapped = {"sobel-x": "sobel-y", "sobel-y": "sobel-x"}
     keys = ("norm", "weight_factor", "smoothing_gt", "smoothing_predictions", "weight_entropy")
-    return {
-        "filters": [swapped.get(name, name) for name in case["filters"]],
-        **{key: case[key] for key in keys},
-    }
+    filters = [swapped.get(name, name) for name in case["filters"]]
+    return EdgeSettings(filters, **{**{key: case[key] for key in keys}, **options})
 
 
 def growth(value: float) -> float:
@@ -64,15 +63,17 @@ def groups(published):
     return list(found.values())
 
 
-def losses(published, group, **options) -> list[float]:
+def losses(published, group, exponent_limit: float = edges.EXPONENT_LIMIT) -> list[float]:
     """The loss of each case of a group."""
     predicted, target = case_masks(published, group[0])
     rois, copies = len(predicted), (len(WEIGHT_FACTORS), 1, 1)
-    factors = np.repeat(np.float32(WEIGHT_FACTORS), rois)[:, None, None]
+    factors = np.repeat(np.float32(WEIGHT_FACTORS), rois)
     each = edges.roi_edge_agreement(
         np.tile(predicted, copies),
         np.tile(target, copies),
-        **{**case_options(group[0]), "weight_factor": factors, **options},
+        case_settings(group[0], weight_factor=1.0),
+        roi_factors=factors,
+        exponent_limit=exponent_limit,
     )
     means = ops.convert_to_numpy(each).reshape(-1, rois).mean(1)
     return [means[WEIGHT_FACTORS.index(case["weight_factor"])] for case in group]
@@ -118,11 +119,11 @@ def test_all_gradients(published):
             continue
         value, expected = published.values[case["i"]], published.arrays[f"grad_{case['i']}"]
         predicted, target = case_masks(published, case)
-        options = case_options(case)
+        settings = case_settings(case)
         # Beyond that the order of the factors decides what overflows: only finite is asked.
         comparable = np.isfinite(expected).all() and value < 1e30
-        options["exponent_limit"] = LIMIT if comparable else edges.EXPONENT_LIMIT
-        slope = gradient(batch_loss(target, options), predicted)[:2]
+        limit = LIMIT if comparable else edges.EXPONENT_LIMIT
+        slope = gradient(batch_loss(target, settings, limit), predicted)[:2]
         assert np.isfinite(slope).all(), case
         if not comparable:
             continue
@@ -132,32 +133,33 @@ def test_all_gradients(published):
             tolerance *= 2 * growth(max(value, steepest))
         agree = np.abs(slope - expected) <= tolerance
         if case["norm"] == "l1":
-            agree |= near_a_kink(predicted[:2], target[:2], options)
+            agree |= near_a_kink(predicted[:2], target[:2], settings)
         assert agree.all(), (case, np.abs(slope - expected).max())
         compared += 1
     assert compared >= 260
 
 
-def batch_loss(target, options):
+def batch_loss(target, settings, limit):
     """The loss as a function of the predicted masks, all RoIs valid."""
     valid = ops.ones(len(target), "bool")
     target = ops.convert_to_tensor(target)
-    return lambda predicted: edges.edge_agreement(predicted, target, valid, **options)
+    return lambda predicted: edges.edge_agreement(
+        predicted, target, valid, settings, exponent_limit=limit
+    )
 
 
-def near_a_kink(predicted, target, options) -> np.ndarray:
+def near_a_kink(predicted, target, settings) -> np.ndarray:
     """Pixels that take part in an edge difference of nearly 0, the kink of |x|.
 
     There rounding chooses the sign, and it does so differently in each convolution.
     """
-    if options["smoothing_predictions"]:
+    if settings.smoothing_predictions:
         predicted = ops.convert_to_numpy(edges.smooth(predicted))
-    if options["smoothing_gt"]:
+    if settings.smoothing_gt:
         target = ops.convert_to_numpy(edges.smooth(target))
-    names = options["filters"]
-    difference = ops.convert_to_numpy(edges.edge_maps(predicted - target, names))
+    difference = ops.convert_to_numpy(edges.edge_maps(predicted - target, settings.filters))
     kink = (np.abs(difference) < 1e-5).any(-1)
-    reach = 2 if options["smoothing_predictions"] else 1
+    reach = 2 if settings.smoothing_predictions else 1
     for _ in range(reach):
         padded = np.pad(kink, ((0, 0), (1, 1), (1, 1)))
         height, width = kink.shape[1:]
