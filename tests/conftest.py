@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,49 @@ from mrcnn.logger import PlainLines
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+FIXTURES = REPOSITORY / "tests" / "fixtures"
+SHARED = REPOSITORY.parent / "shared"
+SHARED_IS_ABSENT = "needs ../shared (the large parity fixtures, real images)"
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """The folder of small parity fixtures, which are part of the repository."""
+    return FIXTURES
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of parity fixtures and real images that lies beside a developer's checkout."""
-    folder = REPOSITORY.parent / "shared"
-    if not (folder / "fixtures").is_dir():
-        pytest.skip("the folder ../shared (parity fixtures, real images) is not here")
-    return folder
+    """The folder of large fixtures and real images that lies beside a developer's checkout."""
+    if not (SHARED / "fixtures").is_dir():
+        pytest.skip(SHARED_IS_ABSENT)
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def parity_file() -> Callable[[str], Path]:
+    """Finds a parity fixture by its file name: complete where ../shared is, else the selection.
+
+    `tests/test_fixtures.py` compares the two.
+    """
+
+    def find(name: str) -> Path:
+        for folder in (SHARED / "fixtures", FIXTURES):
+            if (folder / name).is_file():
+                return folder / name
+        pytest.skip(SHARED_IS_ABSENT)
+
+    return find
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests did not run for want of ../shared: pytest shows a bare "s" of them."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    absent = sum(SHARED_IS_ABSENT in str(report.longrepr) for report in skipped)
+    if absent:
+        terminalreporter.section("tests that did not run", yellow=True)
+        tests = "1 test was" if absent == 1 else f"{absent} tests were"
+        terminalreporter.line(f"{tests} skipped: {SHARED_IS_ABSENT}")
 
 
 @pytest.fixture(autouse=True)

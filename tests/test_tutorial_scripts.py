@@ -17,22 +17,10 @@ import pytest
 from PIL import Image
 
 from mrcnn.checkpoints import folders
-from mrcnn.config import Config
-from mrcnn.model import MaskRCNN
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPTS = REPOSITORY / "tests" / "scripts"
 FRUIT = {"apple": (10, 12, 50, 60), "pear": (55, 30, 90, 80)}  # y1, x1, y2, x2
-
-
-class WeightsConfig(Config):
-    """The network of the weights file."""
-
-    NAME = "weights"
-    BACKBONE = "resnet50"
-    NUM_CLASSES = 1 + 3
-    TOP_DOWN_PYRAMID_SIZE = 64
-    FPN_CLASSIF_FC_LAYERS_SIZE = 64
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +44,10 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def weights(folder: Path) -> Path:
-    """Random weights in Matterport's layout, where scripts expect those of COCO.
-
-    The ancestor's own file if it is here, else one of our making.
-    """
+def weights(folder: Path, fixtures: Path) -> Path:
+    """Random weights that Matterport's code wrote, where scripts expect those of COCO."""
     path = folder / "mask_rcnn_coco.h5"
-    original = REPOSITORY.parent / "shared" / "fixtures" / "A_weights.h5"
-    if original.is_file():
-        path.symlink_to(original)
-    else:
-        MaskRCNN("inference", WeightsConfig(), folder / "logs").save_weights(path)
+    path.symlink_to(fixtures / "A_weights.h5")
     return path
 
 

@@ -18,13 +18,13 @@ UNMOLD_SHAPE = (96, 120, 3)  # of the fixtures
 
 
 @pytest.fixture(scope="module")
-def vectors(shared):
-    return np.load(shared / "fixtures" / "util_vectors.npz")
+def vectors(fixtures):
+    return np.load(fixtures / "util_vectors.npz")
 
 
 @pytest.fixture(scope="module")
-def cases(shared):
-    return json.loads((shared / "fixtures" / "util_vectors.json").read_text())
+def cases(fixtures):
+    return json.loads((fixtures / "util_vectors.json").read_text())
 
 
 def test_importing_it_loads_neither_keras_nor_matplotlib():

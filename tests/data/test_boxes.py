@@ -23,8 +23,8 @@ property_test = settings(max_examples=50, deadline=None)
 
 
 @pytest.fixture(scope="module")
-def vectors(shared):
-    return np.load(shared / "fixtures" / "util_vectors.npz")
+def vectors(fixtures):
+    return np.load(fixtures / "util_vectors.npz")
 
 
 @st.composite

@@ -28,13 +28,13 @@ property_test = settings(max_examples=40, deadline=None)
 
 
 @pytest.fixture(scope="module")
-def vectors(shared):
-    return np.load(shared / "fixtures" / "util_vectors.npz")
+def vectors(fixtures):
+    return np.load(fixtures / "util_vectors.npz")
 
 
 @pytest.fixture(scope="module")
-def cases(shared):
-    return json.loads((shared / "fixtures" / "util_vectors.json").read_text())["resize"]
+def cases(fixtures):
+    return json.loads((fixtures / "util_vectors.json").read_text())["resize"]
 
 
 def resize_by_loop(image, height, width, cval=0.0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -22,7 +23,6 @@ from mrcnn.data.molding import (
 )
 
 DERIVED = ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE")
-BATCHES = range(4)
 property_test = settings(max_examples=40, deadline=None)
 
 
@@ -39,18 +39,22 @@ def config_of(mode="square", channels=3):
 
 
 @pytest.fixture(scope="module")
-def vectors(shared):
-    return np.load(shared / "fixtures" / "util_vectors.npz")
+def vectors(fixtures):
+    return np.load(fixtures / "util_vectors.npz")
 
 
 @pytest.fixture(scope="module", params=["A", "C"])
-def parity(request, shared):
-    """(config, arrays) of an inference fixture."""
-    folder = shared / "fixtures"
-    values = json.loads((folder / f"{request.param}_config.json").read_text())
+def parity(request, parity_file):
+    """(config, arrays of each image) of an inference fixture."""
+    arrays = np.load(parity_file(f"{request.param}_parity.npz"))
+    values = json.loads(parity_file(f"{request.param}_config.json").read_text())
     values = {name: value for name, value in values.items() if name not in DERIVED}
     config = type("ParityConfig", (Config,), values)()
-    return config, np.load(folder / f"{request.param}_parity.npz")
+    images = defaultdict(dict)
+    for name in arrays.files:  # "g2_windows" is of batch 2
+        image, _, name_in_batch = name.partition("_")
+        images[image][name_in_batch] = arrays[name]
+    return config, list(images.values())
 
 
 class TestMoldImage:
@@ -104,17 +108,20 @@ class TestImageMeta:
 
 
 class TestMoldInputs:
-    @pytest.mark.parametrize("batch", BATCHES)
-    def test_fixture(self, parity, batch):
-        config, arrays = parity
-        molded, metas, windows = mold_inputs([arrays[f"g{batch}_image0"]], config)
-        expected = arrays[f"g{batch}_molded_images"]
+    def test_fixture(self, parity):
+        config, images = parity
+        for arrays in images:
+            self.compare(config, arrays)
+
+    def compare(self, config, arrays):
+        molded, metas, windows = mold_inputs([arrays["image0"]], config)
+        expected = arrays["molded_images"]
         assert molded.shape == expected.shape
         assert molded.dtype == np.float32
         assert np.abs(molded - expected).max() < 1 + 1e-4  # a grey level
         assert (np.abs(molded - expected) > 0.5).mean() < 0.02
-        np.testing.assert_allclose(metas, arrays[f"g{batch}_image_metas"], rtol=1e-12)
-        np.testing.assert_array_equal(windows, arrays[f"g{batch}_windows"])
+        np.testing.assert_allclose(metas, arrays["image_metas"], rtol=1e-12)
+        np.testing.assert_array_equal(windows, arrays["windows"])
 
     def test_a_batch_is_its_images_one_by_one(self):
         rng = np.random.default_rng(0)
@@ -180,22 +187,24 @@ class TestCheckImage:
 
 
 class TestUnmoldDetections:
-    @pytest.mark.parametrize("batch", BATCHES)
-    def test_fixture(self, parity, batch):
-        _, arrays = parity
-        result = f"g{batch}_res0_"
+    def test_fixture(self, parity):
+        _, images = parity
+        for arrays in images:
+            self.compare(arrays)
+
+    def compare(self, arrays):
         unmolded = unmold_detections(
-            arrays[f"g{batch}_detections"][0],
-            arrays[f"g{batch}_mrcnn_mask"][0],
-            arrays[f"g{batch}_image0"].shape,
-            arrays[f"g{batch}_molded_images"].shape[1:],
-            arrays[f"g{batch}_windows"][0],
+            arrays["detections"][0],
+            arrays["mrcnn_mask"][0],
+            arrays["image0"].shape,
+            arrays["molded_images"].shape[1:],
+            arrays["windows"][0],
         )
-        np.testing.assert_array_equal(unmolded.boxes, arrays[result + "rois"])
-        np.testing.assert_array_equal(unmolded.class_ids, arrays[result + "class_ids"])
-        np.testing.assert_array_equal(unmolded.scores, arrays[result + "scores"])
-        shape = arrays[result + "masks_shape"]
-        bits = np.unpackbits(arrays[result + "masks_packed"], count=int(np.prod(shape)))
+        np.testing.assert_array_equal(unmolded.boxes, arrays["res0_rois"])
+        np.testing.assert_array_equal(unmolded.class_ids, arrays["res0_class_ids"])
+        np.testing.assert_array_equal(unmolded.scores, arrays["res0_scores"])
+        shape = arrays["res0_masks_shape"]
+        bits = np.unpackbits(arrays["res0_masks_packed"], count=int(np.prod(shape)))
         assert unmolded.masks.shape == tuple(shape)
         assert (unmolded.masks != bits.reshape(shape)).mean() < 1e-3
         assert unmolded.boxes.dtype == unmolded.class_ids.dtype == np.int32

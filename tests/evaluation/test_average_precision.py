@@ -16,8 +16,8 @@ from mrcnn.evaluation.average_precision import (
 
 
 @pytest.fixture(scope="module")
-def vectors(shared):
-    with np.load(shared / "fixtures" / "util_vectors.npz") as file:
+def vectors(fixtures):
+    with np.load(fixtures / "util_vectors.npz") as file:
         return {key: file[key] for key in file.files if key.startswith("ap")}
 
 

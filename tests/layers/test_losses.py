@@ -238,8 +238,8 @@ class TestClassLoss:
 
 class TestParity:
     @pytest.fixture
-    def vectors(self, shared):
-        return np.load(shared / "fixtures" / "loss_vectors.npz")
+    def vectors(self, fixtures):
+        return np.load(fixtures / "loss_vectors.npz")
 
     def test_smooth_l1(self, vectors):
         got = losses.smooth_l1(vectors["smooth_l1_true"], vectors["smooth_l1_pred"])

@@ -47,9 +47,8 @@ def test_levels_beyond_the_last_scale_have_no_anchors():
 
 
 @pytest.mark.parametrize("name", ["anch0", "anch1", "anch2", "anch3"])
-def test_parity(shared, name):
-    folder = shared / "fixtures"
-    facts = json.loads((folder / "util_vectors.json").read_text())[name]
+def test_parity(fixtures, name):
+    facts = json.loads((fixtures / "util_vectors.json").read_text())[name]
     height, width = facts["image_shape"][:2]
     shapes = [(math.ceil(height / step), math.ceil(width / step)) for step in facts["strides"]]
     found = generate_pyramid_anchors(
@@ -57,7 +56,7 @@ def test_parity(shared, name):
     )
     if facts["sampled"] != "all":
         found = np.concatenate([found[:200], found[::997], found[-200:]])
-    np.testing.assert_allclose(found, np.load(folder / "util_vectors.npz")[name], atol=1e-6)
+    np.testing.assert_allclose(found, np.load(fixtures / "util_vectors.npz")[name], atol=1e-6)
 
 
 def test_the_anchors_of_an_image_are_the_networks():

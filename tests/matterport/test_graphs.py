@@ -29,8 +29,8 @@ class VectorConfig(Config):
 
 
 @pytest.fixture(scope="module")
-def vectors(shared: Path) -> dict[str, np.ndarray]:
-    with np.load(shared / "fixtures" / "loss_vectors.npz") as archive:
+def vectors(fixtures: Path) -> dict[str, np.ndarray]:
+    with np.load(fixtures / "loss_vectors.npz") as archive:
         return dict(archive)
 
 
@@ -152,11 +152,10 @@ def test_head_losses(vectors, kind):
 
 
 @pytest.fixture(scope="module")
-def edge_cases(shared: Path) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
-    folder = shared / "fixtures"
-    with np.load(folder / "edge_vectors.npz") as archive:
+def edge_cases(fixtures: Path) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+    with np.load(fixtures / "edge_vectors.npz") as archive:
         arrays = dict(archive)
-    return arrays, json.loads((folder / "edge_cases.json").read_text())["cases"]
+    return arrays, json.loads((fixtures / "edge_cases.json").read_text())["cases"]
 
 
 def test_edge_loss(edge_cases):

@@ -36,10 +36,9 @@ def some_objects(rng, count=4, side=64):
 
 class TestRpnTargets:
     @pytest.mark.parametrize("case", range(5))
-    def test_parity_with_the_ancestors_random_draw(self, shared, case):
-        folder = shared / "fixtures"
-        vectors = np.load(folder / "util_vectors.npz")
-        facts = json.loads((folder / "util_vectors.json").read_text())["rpn_targets"][case]
+    def test_parity_with_the_ancestors_random_draw(self, fixtures, case):
+        vectors = np.load(fixtures / "util_vectors.npz")
+        facts = json.loads((fixtures / "util_vectors.json").read_text())["rpn_targets"][case]
         state = np.random.get_state()
         try:
             np.random.seed(facts["np_seed"])
@@ -143,8 +142,8 @@ def head_config(count=12, mini=True, ratio=0.33, shape=(8, 8)):
 
 class TestDetectionTargets:
     @pytest.mark.parametrize("kind", ["mini", "full"])
-    def test_parity(self, shared, kind):
-        vectors = np.load(shared / "fixtures" / "loss_vectors.npz")
+    def test_parity(self, fixtures, kind):
+        vectors = np.load(fixtures / "loss_vectors.npz")
         names = ("proposals", "gt_ids", "gt_boxes", "gt_masks")
         proposals, class_ids, boxes, masks = (vectors[f"tgt_{kind}_{name}"] for name in names)
         wanted = {

@@ -75,10 +75,9 @@ class TestPyramid:
 
 
 @pytest.mark.parametrize("case", range(4))
-def test_parity(shared, case):
-    folder = shared / "fixtures"
-    vectors = np.load(folder / "util_vectors.npz")
-    facts = json.loads((folder / "util_vectors.json").read_text())[f"anch{case}"]
+def test_parity(fixtures, case):
+    vectors = np.load(fixtures / "util_vectors.npz")
+    facts = json.loads((fixtures / "util_vectors.json").read_text())[f"anch{case}"]
     shapes = anchor_ops.feature_shapes(facts["image_shape"], facts["strides"])
     np.testing.assert_array_equal(shapes, vectors[f"anch{case}_shapes"])
     anchors = anchor_ops.pyramid_anchors(

@@ -34,8 +34,8 @@ AWKWARD = np.array(
 
 
 @pytest.fixture(scope="module")
-def vectors(shared):
-    return np.load(shared / "fixtures" / "loss_vectors.npz")
+def vectors(fixtures):
+    return np.load(fixtures / "loss_vectors.npz")
 
 
 def random_boxes(seed: int, count: int = 10) -> np.ndarray:

@@ -20,12 +20,11 @@ WEIGHT_FACTORS = (0.5, 1.0, 16.0)
 
 
 @pytest.fixture(scope="module")
-def published(shared):
+def published(parity_file):
     """Masks, losses and gradients with the settings of each case."""
-    folder = shared / "fixtures"
-    with np.load(folder / "edge_vectors.npz") as archive:
+    with np.load(parity_file("edge_vectors.npz")) as archive:
         arrays = dict(archive)
-    cases = json.loads((folder / "edge_cases.json").read_text())["cases"]
+    cases = json.loads(parity_file("edge_cases.json").read_text())["cases"]
     return SimpleNamespace(arrays=arrays, values=arrays["values"], cases=cases)
 
 
@@ -136,7 +135,7 @@ def test_all_gradients(published):
             agree |= near_a_kink(predicted[:2], target[:2], settings)
         assert agree.all(), (case, np.abs(slope - expected).max())
         compared += 1
-    assert compared >= 260
+    assert compared >= 0.9 * sum(case["has_grad"] for case in published.cases)
 
 
 def batch_loss(target, settings, limit):

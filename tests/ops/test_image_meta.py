@@ -38,8 +38,8 @@ def test_parts_and_window_on_every_variant():
             np.testing.assert_allclose(got[key], value, rtol=1e-6, err_msg=f"{name} {key}")
 
 
-def test_parity(shared):
-    vectors = np.load(shared / "fixtures" / "util_vectors.npz")
+def test_parity(fixtures):
+    vectors = np.load(fixtures / "util_vectors.npz")
     parts = image_meta.parse_image_meta(vectors["meta"][None].astype(np.float32))
     for key, value in parts.items():
         expected = vectors[f"meta_{key}"]

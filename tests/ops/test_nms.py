@@ -25,8 +25,8 @@ IMAGES, ROWS = 7, 12
 
 
 @pytest.fixture(scope="module")
-def vectors(shared):
-    return np.load(shared / "fixtures" / "loss_vectors.npz")
+def vectors(fixtures):
+    return np.load(fixtures / "loss_vectors.npz")
 
 
 def naive_nms(boxes, valid, threshold, count, groups=None) -> tuple[np.ndarray, np.ndarray]:

@@ -168,10 +168,9 @@ class TestRpnTargets:
             assert abs(drawn - expected).max() < 5 * spread
 
     @pytest.mark.parametrize("case", range(5))
-    def test_parity(self, shared, case):
-        folder = shared / "fixtures"
-        vectors = np.load(folder / "util_vectors.npz")
-        facts = json.loads((folder / "util_vectors.json").read_text())["rpn_targets"][case]
+    def test_parity(self, fixtures, case):
+        vectors = np.load(fixtures / "util_vectors.npz")
+        facts = json.loads((fixtures / "util_vectors.json").read_text())["rpn_targets"][case]
         count = facts["RPN_TRAIN_ANCHORS_PER_IMAGE"]
         anchors = vectors[facts["anchors"]].astype(np.float32)
         class_ids, boxes = vectors[f"rpnt{case}_gt_ids"], vectors[f"rpnt{case}_gt_boxes"]
@@ -429,8 +428,8 @@ class TestDetectionTargets:
 
 @either
 @pytest.mark.parametrize("kind", ["mini", "full"])
-def test_parity_of_detection_targets(shared, kind, native):
-    vectors = np.load(shared / "fixtures" / "loss_vectors.npz")
+def test_parity_of_detection_targets(fixtures, kind, native):
+    vectors = np.load(fixtures / "loss_vectors.npz")
     wanted = {key: vectors[f"tgt_{kind}_{key}"] for key in ("rois", "class_ids", "deltas", "masks")}
     proposals = vectors[f"tgt_{kind}_proposals"]
     arrays = (

@@ -516,8 +516,8 @@ def stand_in(layout: dict[str, dict[str, np.ndarray]]) -> keras.Model:
     return keras.Model(inputs, outputs)
 
 
-def test_the_ancestors_file(shared, tmp_path):
-    path = shared / "fixtures" / "A_weights.h5"
+def test_the_ancestors_file(fixtures, tmp_path):
+    path = fixtures / "A_weights.h5"
     with h5py.File(path) as file:  # its names are variable-length text
         layout = {
             layer: {name: file[f"{layer}/{name}"][()] for name in file[layer].attrs["weight_names"]}
