@@ -53,22 +53,14 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check, report and mend as the options say. Returns 1 when there is an error, else 0."""
     from mrcnn.doctor import fixes, report
-    from mrcnn.doctor.examine import examine
+    from mrcnn.doctor.examine import DatasetFiles, examine
 
     if args.fix and args.quick:
         raise ValueError("--fix: expected a full check, which reads every file; received --quick.")
     if args.jobs is not None and args.jobs < 1:
         raise ValueError(f"--jobs: expected a number of at least 1; received {args.jobs}.")
-    examination = examine(
-        args.dataset,
-        _config(args),
-        train=args.train_subset,
-        val=args.val_subset or None,
-        year=args.year,
-        box_only=args.box_only,
-        quick=args.quick,
-        jobs=args.jobs,
-    )
+    files = DatasetFiles(args.dataset, args.train_subset, args.val_subset or None, args.year)
+    examination = examine(files, _config(args), args.box_only, args.quick, args.jobs)
     print(report.text(examination))
     if args.json:
         report.write_json(examination, args.json)
@@ -90,19 +82,11 @@ def before_training(args: argparse.Namespace, config: Config) -> None:
         ValueError: something was found that stops training.
     """
     from mrcnn.doctor import report
-    from mrcnn.doctor.examine import examine
+    from mrcnn.doctor.examine import DatasetFiles, examine
     from mrcnn.doctor.findings import ERROR
 
-    examination = examine(
-        args.dataset,
-        config,
-        train=args.train_subset,
-        val=args.val_subset,
-        year=args.year,
-        box_only=args.box_only,
-        quick=True,
-        progress=False,
-    )
+    files = DatasetFiles(args.dataset, args.train_subset, args.val_subset, args.year)
+    examination = examine(files, config, args.box_only, quick=True, progress=False)
     print(report.text(examination, notes=False))
     errors = [finding for finding in examination.findings if finding.severity == ERROR]
     if errors:

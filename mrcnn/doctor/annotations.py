@@ -1,21 +1,29 @@
 """The json of a subset, read so that one bad entry does not hide the others.
 
 The reader of training (`mrcnn.datasets.coco`) stops at the first fault. Here each entry of
-'images', 'annotations' and 'categories' is looked at by itself; what is usable goes on to the
-other checks.
+'images', 'annotations' and 'categories' is checked by itself; what is usable goes on to the other
+checks.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from collections.abc import Iterator
 from typing import Any
 
-from mrcnn.datasets.coco import SUBSETS_OF_VAL, is_category, read_coco_json
+from mrcnn.datasets.coco import read_coco_json
 from mrcnn.doctor.findings import Finding, Kind, note, report, stops_at_start, warning
+from mrcnn.doctor.subset import (
+    Entry,
+    Subset,
+    is_id,
+    is_outside,
+    is_side,
+    same_object_key,
+    shorten,
+    split_categories,
+)
 
 JSON_UNREADABLE = stops_at_start(
     *("json-unreadable", "subset", ""),
@@ -121,227 +129,175 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-@dataclass
-class Subset:
-    """A subset's usable entries.
-
-    Attributes:
-        name: with the year, such as "train2017".
-        file: the json.
-        folder: of the images.
-        content: all of the json, as it stands there; None when it cannot be read.
-        images: the usable entries whose files exist, in the file's order.
-        annotations: the usable entries by image id.
-        categories: {id: name}.
-    """
-
-    name: str
-    file: Path
-    folder: Path
-    content: dict[str, Any] | None = None
-    images: list[dict[str, Any]] = field(default_factory=list)
-    annotations: dict[Any, list[dict[str, Any]]] = field(default_factory=dict)
-    categories: dict[Any, str] = field(default_factory=dict)
-
-    def path(self, image: dict[str, Any]) -> Path:
-        """The file of an image."""
-        return self.folder / os.path.normpath(image["file_name"])
-
-
-def find_subset(dataset: str | os.PathLike[str], subset: str, year: str) -> Subset:
-    """Where a subset's json and images are, as `CocoDataset.load_coco` finds them."""
-    folder = Path(dataset)
-    image_subset = "val" if subset in SUBSETS_OF_VAL else subset
-    for suffix in dict.fromkeys([year, ""]):
-        file = folder / "annotations" / f"instances_{subset}{suffix}.json"
-        if file.is_file():
-            break
-    else:
-        file, suffix = folder / "annotations" / f"instances_{subset}{year}.json", year
-    return Subset(f"{subset}{suffix}", file, folder / f"{image_subset}{suffix}")
-
-
 def read_entries(subset: Subset) -> list[Finding]:
     """Read the json of a subset, and check its lists entry by entry.
 
-    Fills `content`, `images`, `annotations` and `categories` of the subset.
+    Fills in `content`, `images`, `annotations` and `categories` of the subset.
     """
     try:
         subset.content = read_coco_json(subset.file)
     except (OSError, ValueError) as error:
-        return [report(JSON_UNREADABLE, subset.name, subset.file, problem=_short(error, subset))]
-    findings = list(_categories(subset))
-    findings += _images(subset)
-    findings += _files(subset)
-    findings += _annotations(subset)
-    if not subset.images:
-        findings.append(report(NO_IMAGES, subset.name, subset.file))
-    elif not subset.annotations:
-        findings.append(report(NO_ANNOTATIONS, subset.name, subset.file))
-    else:
-        for image in subset.images:
-            if image["id"] not in subset.annotations:
-                findings.append(report(UNANNOTATED, subset.name, subset.file, image["id"]))
-    return findings
+        problem = _reader_problem(error, subset)
+        return [report(JSON_UNREADABLE, subset.name, subset.file, problem=problem)]
+    return [
+        *_check_categories(subset),
+        *_check_images(subset),
+        *_check_files(subset),
+        *_check_annotations(subset),
+        *_check_emptiness(subset),
+    ]
 
 
-def sort_categories(entries: list[Any]) -> tuple[list[dict[str, Any]], list[Any]]:
-    """The usable entries of 'categories' and the others."""
-    usable: list[dict[str, Any]] = []
-    unusable: list[Any] = []
-    for entry in entries:
-        is_usable = isinstance(entry, dict) and is_category(entry.get("id"), entry.get("name"))
-        (usable if is_usable else unusable).append(entry)
-    return usable, unusable
-
-
-def is_id(value: Any) -> bool:
-    """Whether a value can be an id: a text or a number, which NaN is not."""
-    return isinstance(value, (int, float, str)) and value == value
-
-
-def is_side(value: Any) -> bool:
-    """Whether a value can be a width or height in pixels."""
-    return isinstance(value, int) and value > 0
-
-
-def shorten(value: Any, length: int = 80) -> str:
-    """The `repr` of a value, cut to a length."""
-    text = repr(value)
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _short(error: Exception, subset: Subset) -> str:
+def _reader_problem(error: Exception, subset: Subset) -> str:
     """An error of the reader, without the file that the finding names anyway."""
     text = str(error).removeprefix(f"{subset.file}: ")
     return text.split("; ", 1)[-1].rstrip(".") if "; " in text else text.rstrip(".")
 
 
-def _reporter(subset: Subset) -> Callable[..., Finding]:
-    return lambda kind, id=None, **values: report(kind, subset.name, subset.file, id, **values)
+def _report(subset: Subset, kind: Kind, id: Any = None, **values: Any) -> Finding:
+    return report(kind, subset.name, subset.file, id, **values)
 
 
-def _categories(subset: Subset) -> Iterator[Finding]:
-    found = _reporter(subset)
+def _check_categories(subset: Subset) -> Iterator[Finding]:
     names: dict[Any, list[str]] = defaultdict(list)
-    usable, unusable = sort_categories(subset.content["categories"])
+    usable, unusable = split_categories(subset.content["categories"])
     for entry in unusable:
         id = entry.get("id") if isinstance(entry, dict) else None
-        yield found(CATEGORY_ENTRY, id if is_id(id) else None, entry=shorten(entry))
+        yield _report(subset, CATEGORY_ENTRY, id if is_id(id) else None, entry=shorten(entry))
     for entry in usable:
         names[entry["id"]].append(str(entry["name"]))
     subset.categories = {id: of_id[-1] for id, of_id in names.items()}
     by_name: dict[str, Any] = {}
     for id, of_id in names.items():
         if len(of_id) > 1:
-            yield found(CATEGORY_ID_TWICE, id, names=" and ".join(map(repr, of_id)))
+            yield _report(subset, CATEGORY_ID_TWICE, id, names=" and ".join(map(repr, of_id)))
         other = by_name.setdefault(of_id[-1], id)
         if other != id:
-            yield found(CATEGORY_NAME_TWICE, id, name=of_id[-1], other=other)
+            yield _report(subset, CATEGORY_NAME_TWICE, id, name=of_id[-1], other=other)
 
 
-def _images(subset: Subset) -> Iterator[Finding]:
-    found = _reporter(subset)
-    first: dict[Any, dict[str, Any]] = {}
+def _check_images(subset: Subset) -> Iterator[Finding]:
+    """The entries of images; keeps the usable ones."""
+    first: dict[Any, Entry] = {}
     by_file: dict[str, Any] = {}
     for entry in subset.content["images"]:
-        id = entry.get("id") if isinstance(entry, dict) else None
-        if not (
-            is_id(id)
-            and isinstance(entry.get("file_name"), str)
-            and is_side(entry.get("height"))
-            and is_side(entry.get("width"))
-        ):
-            yield found(IMAGE_ENTRY, id if is_id(id) else None, entry=shorten(entry))
+        if not _is_image(entry):
+            id = entry.get("id") if isinstance(entry, dict) else None
+            yield _report(subset, IMAGE_ENTRY, id if is_id(id) else None, entry=shorten(entry))
             continue
-        name = entry["file_name"]
+        id, name = entry["id"], entry["file_name"]
         if id in first:
-            yield found(IMAGE_ID_TWICE, id, first=first[id]["file_name"], second=name)
+            names = {"first": first[id]["file_name"], "second": name}
+            yield _report(subset, IMAGE_ID_TWICE, id, **names)
             continue
         first[id] = entry
         other = by_file.setdefault(os.path.normpath(name), id)
         if other != id:
-            yield found(IMAGE_FILE_TWICE, id, name=name, other=other)
+            yield _report(subset, IMAGE_FILE_TWICE, id, name=name, other=other)
     subset.images = list(first.values())
 
 
-def _files(subset: Subset) -> Iterator[Finding]:
+def _is_image(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and is_id(entry.get("id"))
+        and isinstance(entry.get("file_name"), str)
+        and is_side(entry.get("height"))
+        and is_side(entry.get("width"))
+    )
+
+
+def _check_files(subset: Subset) -> Iterator[Finding]:
     """Which files of the images there are; keeps those images whose file exists."""
-    found = _reporter(subset)
-    if not subset.folder.is_dir():
+    folder = subset.folder
+    if not folder.is_dir():
         subset.images = []
-        yield found(FOLDER_MISSING, folder=subset.folder)
+        yield _report(subset, FOLDER_MISSING, folder=folder)
         return
-    listing = {entry.name for entry in os.scandir(subset.folder) if entry.is_file()}
+    listing = {entry.name for entry in os.scandir(folder) if entry.is_file()}
     entries = [entry for entry in subset.content["images"] if isinstance(entry, dict)]
     used = {os.path.normpath(str(entry.get("file_name"))) for entry in entries}
-    there = []
+    existing = []
     for image in subset.images:
-        name = os.path.normpath(image["file_name"])
-        if (
-            os.path.isabs(name)
-            or PureWindowsPath(name).anchor
-            or name.split(os.sep)[0] == os.pardir
-        ):
-            yield found(PATH_OUTSIDE, image["id"], name=image["file_name"])
-        elif name not in listing and not (subset.folder / name).is_file():
-            yield found(IMAGE_MISSING, image["id"], name=image["file_name"], folder=subset.folder)
+        name = image["file_name"]
+        if is_outside(name):
+            yield _report(subset, PATH_OUTSIDE, image["id"], name=name)
+        elif os.path.normpath(name) not in listing and not subset.path(image).is_file():
+            yield _report(subset, IMAGE_MISSING, image["id"], name=name, folder=folder)
         else:
-            there.append(image)
-    subset.images = there
+            existing.append(image)
+    subset.images = existing
     unlisted = sorted(listing - used)
     if unlisted:
         examples = ", ".join(unlisted[:3])
-        yield found(UNLISTED, folder=subset.folder, count=len(unlisted), examples=examples)
+        yield _report(subset, UNLISTED, folder=folder, count=len(unlisted), examples=examples)
 
 
-def _annotations(subset: Subset) -> Iterator[Finding]:
-    found = _reporter(subset)
-    entries = [entry for entry in subset.content["images"] if isinstance(entry, dict)]
-    image_ids = {entry["id"] for entry in entries if is_id(entry.get("id"))}
+def _check_annotations(subset: Subset) -> Iterator[Finding]:
+    """The entries of annotations; keeps the usable ones of images that are kept."""
+    images = [entry for entry in subset.content["images"] if isinstance(entry, dict)]
+    image_ids = {image["id"] for image in images if is_id(image.get("id"))}
     counts: Counter[Any] = Counter()
-    shapes: dict[Any, Any] = {}
-    usable: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    by_key: dict[int, Entry] = {}
+    usable: dict[Any, list[Entry]] = defaultdict(list)
     for entry in subset.content["annotations"]:
-        if not isinstance(entry, dict):
-            yield found(ANNOTATION_ENTRY, None, entry=shorten(entry))
+        yield from _check_fields(subset, entry)
+        if not _has_owner(entry):
             continue
         id = entry.get("id") if is_id(entry.get("id")) else None
-        missing = [k for k in ("image_id", "category_id") if not is_id(entry.get(k))]
-        # Training looks nothing up by this id, so that null is as good as a number.
-        if "id" not in entry or isinstance(entry["id"], (list, dict)):
-            missing.append("id")
-        if missing:
-            received = {k: entry.get(k) for k in ("id", "image_id", "category_id")}
-            yield found(ANNOTATION_ENTRY, id, entry=shorten(received))
-            if missing != ["id"]:
-                continue
         counts[id] += id is not None
         if entry["image_id"] not in image_ids:
-            yield found(IMAGE_UNKNOWN, id, value=entry["image_id"])
+            yield _report(subset, IMAGE_UNKNOWN, id, value=entry["image_id"])
             continue
         if entry["category_id"] not in subset.categories:
-            yield found(CATEGORY_UNKNOWN, id, value=entry["category_id"])
+            yield _report(subset, CATEGORY_UNKNOWN, id, value=entry["category_id"])
             continue
-        flag = entry.get("iscrowd", 0)
-        if isinstance(flag, bool) or flag not in (0, 1):
-            yield found(CROWD_FLAG, id, value=flag)
-        if flag:
-            yield found(CROWD, id)
-        key = same_object(entry)
-        if key is not None and (other := shapes.setdefault(key, entry)) is not entry:
-            yield found(ANNOTATION_TWICE, id, other=other.get("id"))
+        yield from _check_crowd(subset, entry, id)
+        key = same_object_key(entry)
+        if key is not None and (other := by_key.setdefault(key, entry)) is not entry:
+            yield _report(subset, ANNOTATION_TWICE, id, other=other.get("id"))
         usable[entry["image_id"]].append(entry)
     for id, count in counts.items():
         if count > 1:
-            yield found(ANNOTATION_ID_TWICE, id, count=count)
-    there = {image["id"] for image in subset.images}
-    subset.annotations = {id: entries for id, entries in usable.items() if id in there}
+            yield _report(subset, ANNOTATION_ID_TWICE, id, count=count)
+    kept = {image["id"] for image in subset.images}
+    subset.annotations = {id: entries for id, entries in usable.items() if id in kept}
 
 
-def same_object(annotation: dict[str, Any]) -> Any:
-    """A key that two annotations share when they say the same of the same pixels."""
-    shape = annotation.get("segmentation") or annotation.get("bbox")
-    if not shape:
-        return None
-    return hash((annotation["image_id"], annotation["category_id"], repr(shape)))
+def _has_owner(entry: Any) -> bool:
+    """Whether an annotation says of which image and category it is."""
+    return (
+        isinstance(entry, dict) and is_id(entry.get("image_id")) and is_id(entry.get("category_id"))
+    )
+
+
+def _check_fields(subset: Subset, entry: Any) -> Iterator[Finding]:
+    if not isinstance(entry, dict):
+        yield _report(subset, ANNOTATION_ENTRY, entry=shorten(entry))
+        return
+    # Training looks nothing up by the id, so that null is as good as a number.
+    has_id = "id" in entry and not isinstance(entry["id"], (list, dict))
+    if not has_id or not _has_owner(entry):
+        id = entry.get("id") if is_id(entry.get("id")) else None
+        received = {name: entry.get(name) for name in ("id", "image_id", "category_id")}
+        yield _report(subset, ANNOTATION_ENTRY, id, entry=shorten(received))
+
+
+def _check_crowd(subset: Subset, entry: Entry, id: Any) -> Iterator[Finding]:
+    flag = entry.get("iscrowd", 0)
+    if isinstance(flag, bool) or flag not in (0, 1):
+        yield _report(subset, CROWD_FLAG, id, value=flag)
+    if flag:
+        yield _report(subset, CROWD, id)
+
+
+def _check_emptiness(subset: Subset) -> Iterator[Finding]:
+    """Whether anything usable is left, and which images have no object."""
+    if not subset.images:
+        yield _report(subset, NO_IMAGES)
+    elif not subset.annotations:
+        yield _report(subset, NO_ANNOTATIONS)
+    else:
+        for image in subset.images:
+            if image["id"] not in subset.annotations:
+                yield _report(subset, UNANNOTATED, image["id"])

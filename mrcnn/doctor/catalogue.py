@@ -3,28 +3,36 @@
 `python -m mrcnn.doctor.catalogue` prints them as the table of docs/reliability.md.
 """
 
-from __future__ import annotations
-
 import re
 
-from mrcnn.doctor import annotations as doctor_annotations
-from mrcnn.doctor import classes, image_files, segmentations, sizes, splits
+from mrcnn.doctor import (
+    anchors,
+    annotations,
+    boxes,
+    classes,
+    image_files,
+    segmentations,
+    sizes,
+    splits,
+)
 from mrcnn.doctor.findings import SEVERITIES, Kind
 
 KINDS: tuple[Kind, ...] = (
-    *doctor_annotations.KINDS,
+    *annotations.KINDS,
     *image_files.KINDS,
     *segmentations.KINDS,
+    *boxes.KINDS,
     *sizes.KINDS,
+    *anchors.KINDS,
     *classes.KINDS,
     *splits.KINDS,
 )
-# A place in a template that a value is filled into.
-_PLACE = re.compile(r"\{(\w+)[^}]*\}")
+# A field of a template, which a value replaces.
+_FIELD = re.compile(r"\{(\w+)[^}]*\}")
 
 
 def table() -> str:
-    """A line of Markdown for each kind, errors first; what a message fills in is in italics."""
+    """A line of Markdown for each kind, errors first; values in a message are in italics."""
     lines = [
         "| kind | severity | message | what training does | `--fix` |",
         "|---|---|---|---|---|",
@@ -32,7 +40,7 @@ def table() -> str:
     for kind in sorted(KINDS, key=lambda kind: SEVERITIES.index(kind.severity)):
         field = f", field '{kind.field}'" if kind.field else ""
         message = f"{kind.subject}{field}: expected {kind.expected}; received {kind.received}"
-        texts = (_PLACE.sub(r"*\1*", text) for text in (message, kind.effect))
+        texts = (_FIELD.sub(r"*\1*", text) for text in (message, kind.effect))
         cells = (f"`{kind.name}`", kind.severity, *texts, kind.fix or "–")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from mrcnn.doctor.annotations import Subset
 from mrcnn.doctor.findings import Finding, Kind, note, report, stops_at_step, warning
+from mrcnn.doctor.subset import Subset
 
 EMPTY = warning(
     *("class-empty", "category", "", "objects of {name!r}", "none"),
@@ -42,10 +42,10 @@ NAMES_DIFFER = warning(
 KINDS: tuple[Kind, ...] = (EMPTY, RARE, IMBALANCE, VALIDATION_ONLY, COUNTS_DIFFER, NAMES_DIFFER)
 
 FEW = 10
-MOST = 100
+MAX_RATIO = 100
 
 
-def count(subset: Subset) -> dict[Any, int]:
+def count_objects(subset: Subset) -> dict[Any, int]:
     """How many annotations, crowds left out, each category has."""
     counts = Counter(
         annotation["category_id"]
@@ -58,7 +58,7 @@ def count(subset: Subset) -> dict[Any, int]:
 
 def check_balance(subset: Subset) -> Iterator[Finding]:
     """Classes without objects, with few, and with many times as many as others."""
-    counts = count(subset)
+    counts = count_objects(subset)
     if not any(counts.values()):
         return  # another finding says that there is nothing
     for id, number in counts.items():
@@ -67,21 +67,21 @@ def check_balance(subset: Subset) -> Iterator[Finding]:
             yield report(EMPTY, subset.name, subset.file, id, **values)
         elif number < FEW:
             yield report(RARE, subset.name, subset.file, id, **values)
-    there = {id: number for id, number in counts.items() if number}
-    large, small = max(there, key=there.get), min(there, key=there.get)
-    if there[large] > MOST * there[small]:
+    present = {id: number for id, number in counts.items() if number}
+    large, small = max(present, key=present.__getitem__), min(present, key=present.__getitem__)
+    if present[large] > MAX_RATIO * present[small]:
         yield report(
             *(IMBALANCE, subset.name, subset.file),
-            most=MOST,
-            ratio=there[large] / there[small],
-            large=there[large],
+            most=MAX_RATIO,
+            ratio=present[large] / present[small],
+            large=present[large],
             large_name=subset.categories[large],
-            small=there[small],
+            small=present[small],
             small_name=subset.categories[small],
         )
 
 
-def check_same(train: Subset, val: Subset) -> Iterator[Finding]:
+def check_same_classes(train: Subset, val: Subset) -> Iterator[Finding]:
     """Whether the classes of two subsets are the same, and learned ones are validated."""
     expected, received = train.categories, val.categories
     if len(expected) != len(received):
@@ -101,11 +101,11 @@ def check_same(train: Subset, val: Subset) -> Iterator[Finding]:
         yield report(
             *(NAMES_DIFFER, val.name, val.file),
             train=train.name,
-            expected_names=f"{ours[first]!r} at place {first + 1}",
+            expected_names=f"{ours[first]!r} at position {first + 1}",
             received_names=f"{theirs[first]!r}",
         )
         return
-    learned, asked = count(train), count(val)
+    learned, asked = count_objects(train), count_objects(val)
     if not any(learned.values()):
         return  # another finding says that there is nothing
     for (id, seen), (val_id, number) in zip(learned.items(), asked.items(), strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 SEVERITIES = (ERROR, WARNING, NOTE)
@@ -27,7 +27,7 @@ class Kind:
         stops: AT_START or AT_STEP for an error, else None.
         subject: what the id of a finding belongs to: "image", "annotation", …
         field: of the json; "" when it is not about a field.
-        expected, received: templates of the message; `report` fills in their {names}.
+        expected, received: templates of the message, whose {names} `report` fills in.
         training: what training does, a verb first; a template too.
         fix: what `--fix` does; "" when it leaves that as it is.
     """
@@ -48,24 +48,73 @@ class Kind:
         return "; ".join(part for part in (_STOPS[self.stops], self.training) if part)
 
 
-def stops_at_start(name: str, *texts: str, fix: str = "") -> Kind:
-    """An error that training meets before the first step; `texts`: from `subject` on."""
-    return Kind(name, ERROR, AT_START, *texts, fix=fix)
+def stops_at_start(
+    name: str,
+    subject: str,
+    field: str,
+    expected: str,
+    received: str,
+    training: str = "",
+    fix: str = "",
+) -> Kind:
+    """An error that training meets before the first step."""
+    return Kind(name, ERROR, AT_START, subject, field, expected, received, training, fix)
 
 
-def stops_at_step(name: str, *texts: str, fix: str = "") -> Kind:
+def stops_at_step(
+    name: str,
+    subject: str,
+    field: str,
+    expected: str,
+    received: str,
+    training: str = "",
+    fix: str = "",
+) -> Kind:
     """An error that training meets when the image's turn comes."""
-    return Kind(name, ERROR, AT_STEP, *texts, fix=fix)
+    return Kind(name, ERROR, AT_STEP, subject, field, expected, received, training, fix)
 
 
-def warning(name: str, *texts: str, fix: str = "") -> Kind:
+def warning(
+    name: str,
+    subject: str,
+    field: str,
+    expected: str,
+    received: str,
+    training: str = "",
+    fix: str = "",
+) -> Kind:
     """A fault that training goes on with."""
-    return Kind(name, WARNING, None, *texts, fix=fix)
+    return Kind(name, WARNING, None, subject, field, expected, received, training, fix)
 
 
-def note(name: str, *texts: str, fix: str = "") -> Kind:
+def note(
+    name: str,
+    subject: str,
+    field: str,
+    expected: str,
+    received: str,
+    training: str = "",
+    fix: str = "",
+) -> Kind:
     """What is good to know."""
-    return Kind(name, NOTE, None, *texts, fix=fix)
+    return Kind(name, NOTE, None, subject, field, expected, received, training, fix)
+
+
+class Fault(NamedTuple):
+    """A fault of a kind, not yet said where.
+
+    Attributes:
+        kind: of the fault.
+        values: for the templates of the kind.
+    """
+
+    kind: Kind
+    values: dict[str, Any]
+
+
+def fault(kind: Kind, **values: Any) -> Fault:
+    """Make a fault; `values` are for the templates of its kind."""
+    return Fault(kind, values)
 
 
 @dataclass(frozen=True)
@@ -113,7 +162,7 @@ def report(kind: Kind, subset: str, file: Any, id: Any = None, **values: Any) ->
         subset: of the data set.
         file: where.
         id: of the subject.
-        **values: fill the templates of the kind.
+        **values: for the templates of the kind.
     """
     return Finding(
         kind=kind.name,

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from mrcnn.data.images import read_image
-from mrcnn.doctor.annotations import Subset
-from mrcnn.doctor.findings import Finding, Kind, note, report, stops_at_step, warning
+from mrcnn.doctor.findings import (
+    Fault,
+    Finding,
+    Kind,
+    fault,
+    note,
+    report,
+    stops_at_step,
+    warning,
+)
+from mrcnn.doctor.subset import Entry, Subset
 from mrcnn.files.image_file import open_image
 
 _LEFT_OUT = "leaves the image and its annotations out"
@@ -36,9 +44,9 @@ FLOATS = stops_at_step(
 )
 SIZE = stops_at_step(
     *("size-wrong", "image", "width, height", "{json_size}, as the json says", "{file_size}"),
-    "masks and image would part",
-    fix="takes the size of the file where the annotations fit it and it is no scaled copy; leaves "
-    "the image out else",
+    "masks and image would not lie on each other",
+    fix="takes the size of the file where the annotations fit it and it is no scaled copy; "
+    "otherwise leaves the image out",
 )
 SIZE_UNUSED = warning(
     *("size-unused", "image", "width, height", "{json_size}, as the json says", "{file_size}"),
@@ -117,87 +125,86 @@ THUMBNAIL = 32  # side of the small grey picture that near duplicates are found 
 
 
 @dataclass
-class Picture:
-    """What an image file is.
+class ImageFile:
+    """An image file as it was found.
 
     Attributes:
         findings: of the file.
         size: (height, width) as stored; None when the file cannot be read.
-        readable: whether training can read it, as far as was looked.
+        is_readable: whether training can read it, as far as was checked.
         digest: of the pixels; None when they were not read.
         thumbnail: uint8 [32, 32]; None when they were not read.
     """
 
     findings: list[Finding] = field(default_factory=list)
     size: tuple[int, int] | None = None
-    readable: bool = False
+    is_readable: bool = False
     digest: bytes | None = None
     thumbnail: np.ndarray | None = None
 
 
-def look_at(subset: Subset, image: dict[str, Any], pixels: bool = True) -> Picture:
-    """Look at the file of an image.
+ImageFiles = list[tuple[Entry, ImageFile]]  # with the entries of a subset's images
+
+
+def check_image_file(subset: Subset, image: Entry, pixels: bool = True) -> ImageFile:
+    """Check the file of an image.
 
     Args:
         subset, image: an entry of `subset.images`.
         pixels: read them too; False: the header only.
     """
     path = subset.path(image)
-    picture = Picture()
+    checked = ImageFile()
+    for kind, values in _faults(checked, path, image, image["id"] in subset.annotations, pixels):
+        checked.findings.append(report(kind, subset.name, path, image["id"], **values))
+    return checked
 
-    def found(kind: Kind, **values: Any) -> None:
-        picture.findings.append(report(kind, subset.name, path, image["id"], **values))
 
+def _faults(
+    checked: ImageFile, path: Path, image: Entry, is_annotated: bool, pixels: bool
+) -> Iterator[Fault]:
+    """The faults of a file; fills in all but the findings of `checked`."""
     try:
         with open_image(path) as file:
-            picture.size = file.height, file.width
-            _check_size(file, image, image["id"] in subset.annotations, found)
-            _check_header(file, path, found)
+            checked.size = file.height, file.width
+            yield from _check_size(file, image, is_annotated)
+            yield from _check_header(file, path)
             mode, deep = file.mode, _is_deep(file)
             has_alpha = mode in ("RGBA", "LA", "PA") or "transparency" in file.info
     except Exception as error:  # on broken files Pillow's readers raise anything
-        found(UNREADABLE, problem=_problem(error, path))
-        return picture
+        yield fault(UNREADABLE, problem=_problem(error, path))
+        return
     if mode == "F":
-        found(FLOATS)
-        return picture
-    picture.readable = True
+        yield fault(FLOATS)
+        return
+    checked.is_readable = True
     if not pixels:
         if deep:
-            found(DEEP, values="not looked at")
-        return picture
+            yield fault(DEEP, values="not read")
+        return
     try:
-        _look_at_pixels(picture, path, found)
+        yield from _check_pixels(checked, path)
         if deep:
-            _check_depth(path, mode, found)
+            yield _describe_depth(path, mode)
         if has_alpha:
-            _check_alpha(path, found)
+            yield _check_alpha(path)
     except Exception as error:
-        picture.readable = False
-        found(TRUNCATED, problem=_problem(error.__cause__ or error, path))
-    return picture
+        checked.is_readable = False
+        yield fault(TRUNCATED, problem=_problem(error.__cause__ or error, path))
 
 
-def _check_size(
-    file: Image.Image, image: dict[str, Any], used: bool, found: Callable[..., None]
-) -> None:
+def _check_size(file: Image.Image, image: Entry, is_annotated: bool) -> Iterator[Fault]:
     orientation = _orientation(file)
-    json_size = image["height"], image["width"]
-    values = {
-        "json_size": _of_size(json_size),
-        "file_size": _of_size((file.height, file.width)),
-    }
-    if json_size != (file.height, file.width):
-        rotated = orientation in SIDEWAYS and json_size == (file.width, file.height)
-        if not used:
-            found(SIZE_UNUSED, **values)
-        elif rotated:
-            found(SIZE_ROTATED, **values, orientation=orientation)
+    json_size, file_size = (image["height"], image["width"]), (file.height, file.width)
+    values = {"json_size": _format_size(json_size), "file_size": _format_size(file_size)}
+    if json_size != file_size:
+        is_rotated = orientation in SIDEWAYS and json_size == file_size[::-1]
+        if is_annotated and is_rotated:
+            yield fault(SIZE_ROTATED, **values, orientation=orientation)
             return
-        else:
-            found(SIZE, **values)
+        yield fault(SIZE if is_annotated else SIZE_UNUSED, **values)
     if orientation in ORIENTATIONS:
-        found(EXIF, orientation=orientation, meaning=ORIENTATIONS[orientation])
+        yield fault(EXIF, orientation=orientation, meaning=ORIENTATIONS[orientation])
 
 
 def _orientation(file: Image.Image) -> int:
@@ -219,58 +226,58 @@ def _frames(file: Image.Image) -> int:
 
 def _is_deep(file: Image.Image) -> bool:
     """Whether the file holds 16 bits a channel."""
-    arguments = [tile[3] for tile in file.tile]
+    # Images that come from a file, and only those, say how their pixels are laid out.
+    arguments = [tile[3] for tile in getattr(file, "tile", ())]
     raw_modes = [a[0] if isinstance(a, tuple) and a else a for a in arguments]
     return file.mode.startswith("I") or any(map(_RAW_DEEP.match, map(str, raw_modes)))
 
 
-def _check_header(file: Image.Image, path: Path, found: Callable[..., None]) -> None:
+def _check_header(file: Image.Image, path: Path) -> Iterator[Fault]:
     named = [name for name, suffixes in SUFFIXES.items() if path.suffix.lower() in suffixes]
     if named and file.format not in named:
-        found(FORMAT, expected_format=" or ".join(named), received_format=file.format)
+        expected = " or ".join(named)
+        yield fault(FORMAT, expected_format=expected, received_format=file.format)
     if file.mode in ("P", "PA"):
-        found(PALETTE)
+        yield fault(PALETTE)
     elif file.mode in ("L", "LA", "1", "La") or file.mode.startswith("I"):
-        found(GREY)
+        yield fault(GREY)
     elif file.mode not in ("RGB", "RGBA", "RGBX", "RGBa", "F"):
-        found(COLOR_SPACE, mode=file.mode)
+        yield fault(COLOR_SPACE, mode=file.mode)
     frames = _frames(file)
     if frames > 1:
-        found(FRAMES, count=frames)
+        yield fault(FRAMES, count=frames)
 
 
-def _look_at_pixels(picture: Picture, path: Path, found: Callable[..., None]) -> None:
+def _check_pixels(checked: ImageFile, path: Path) -> Iterator[Fault]:
+    """Read the pixels, and fill in what later checks compare."""
     pixels = read_image(path)  # what training sees
     if (pixels == pixels[0, 0]).all():
-        found(BLANK, color=tuple(pixels[0, 0].tolist()))
+        yield fault(BLANK, color=tuple(pixels[0, 0].tolist()))
     shape = np.array(pixels.shape, np.int64).tobytes()
-    picture.digest = hashlib.blake2b(shape + pixels.tobytes(), digest_size=16).digest()
+    checked.digest = hashlib.blake2b(shape + pixels.tobytes(), digest_size=16).digest()
     small = Image.fromarray(pixels).resize(
         (THUMBNAIL, THUMBNAIL), Image.Resampling.BOX, reducing_gap=2
     )
-    picture.thumbnail = np.asarray(small.convert("L"))
+    checked.thumbnail = np.asarray(small.convert("L"))
 
 
-def _check_depth(path: Path, mode: str, found: Callable[..., None]) -> None:
-    values = "of a color image"
-    if mode.startswith("I"):
-        with open_image(path) as file:
-            grey = np.array(file)
-        values = f"values from {grey.min()} to {grey.max()}"
-    found(DEEP, values=values)
+def _describe_depth(path: Path, mode: str) -> Fault:
+    """What is in the 16 bits."""
+    if not mode.startswith("I"):
+        return fault(DEEP, values="of a color image")
+    with open_image(path) as file:
+        grey = np.array(file)
+    return fault(DEEP, values=f"values from {grey.min()} to {grey.max()}")
 
 
-def _check_alpha(path: Path, found: Callable[..., None]) -> None:
+def _check_alpha(path: Path) -> Fault:
     with open_image(path) as file:
         alpha = np.array(file.convert("RGBA").getchannel("A"))
     share = float(np.mean(alpha < 255))
-    if share:
-        found(TRANSPARENT, share=share)
-    else:
-        found(ALPHA)
+    return fault(TRANSPARENT, share=share) if share else fault(ALPHA)
 
 
-def _of_size(size: tuple[int, int]) -> str:
+def _format_size(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]} pixels (height x width)"
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from mrcnn.doctor import classes, sizes
+from mrcnn.doctor import anchors, classes
 from mrcnn.doctor.examine import Examination
 from mrcnn.doctor.findings import ERROR, NOTE, SEVERITIES, WARNING, Finding
 
@@ -36,13 +36,13 @@ def counts(findings: list[Finding]) -> dict[str, int]:
 
 
 def text(examination: Examination, notes: bool = True) -> str:
-    """What was looked at, a block for each kind of finding with an example, and the sizes.
+    """What was checked, a block for each kind of finding with an example, and the sizes.
 
     Args:
         examination: of a data set.
         notes: with the blocks of notes; False: their number only.
     """
-    lines = [_looked_at(examination)]
+    lines = [_describe_subsets(examination)]
     groups = by_kind(examination.findings)
     for severity in SEVERITIES:
         if severity == NOTE and not notes:
@@ -53,8 +53,8 @@ def text(examination: Examination, notes: bool = True) -> str:
         for kind, group in of_severity.items():
             lines.append(f"{len(group):6}  {kind}: training {group[0].training}")
             lines.append(f"{'':8}{'such as ' if len(group) > 1 else ''}{group[0].message}")
-    if examination.reach is not None:
-        lines += ["", sizes.histogram(examination.reach)]
+    if examination.coverage is not None:
+        lines += ["", anchors.histogram(examination.coverage)]
     lines += ["", summary(examination)]
     return "\n".join(lines)
 
@@ -79,25 +79,25 @@ def to_dict(examination: Examination) -> dict[str, Any]:
                 "name": examined.subset.name,
                 "file": str(examined.subset.file),
                 "images": len(examined.subset.images),
-                "image_files_read": len(examined.pictures),
+                "image_files_read": len(examined.image_files),
                 "annotations": sum(map(len, examined.subset.annotations.values())),
                 "objects_by_category": {
                     str(examined.subset.categories[id]): number
-                    for id, number in classes.count(examined.subset).items()
+                    for id, number in classes.count_objects(examined.subset).items()
                 },
             }
             for examined in examination.subsets
         ],
         "findings": [finding.to_dict() for finding in examination.findings],
     }
-    if examination.reach is not None:
-        reach = examination.reach
+    coverage = examination.coverage
+    if coverage is not None:
         report["sizes"] = {
-            "object_sides": [round(float(side), 1) for side in reach.sides],
-            "best_anchor_iou": [round(float(iou), 3) for iou in reach.best],
-            "anchor_scales": [float(scale) for scale in reach.scales],
-            "recommended_anchor_scales": [float(scale) for scale in reach.recommended],
-            "histogram": sizes.histogram(reach),
+            "object_sides": [round(float(side), 1) for side in coverage.sides],
+            "best_anchor_iou": [round(float(iou), 3) for iou in coverage.best_ious],
+            "anchor_scales": [float(scale) for scale in coverage.scales],
+            "recommended_anchor_scales": [float(scale) for scale in coverage.recommended],
+            "histogram": anchors.histogram(coverage),
         }
     return report
 
@@ -108,12 +108,12 @@ def write_json(examination: Examination, path: str | os.PathLike[str]) -> None:
     Path(path).write_text(content + "\n", encoding="utf-8")
 
 
-def _looked_at(examination: Examination) -> str:
+def _describe_subsets(examination: Examination) -> str:
     lines = []
     for examined in examination.subsets:
         subset = examined.subset
         annotations = sum(map(len, subset.annotations.values()))
-        of_files = f", {len(examined.pictures)} headers read" if examination.quick else ""
+        of_files = f", {len(examined.image_files)} headers read" if examination.quick else ""
         lines.append(
             f"{subset.name}: {len(subset.images)} images{of_files}, {annotations} annotations, "
             f"{len(subset.categories)} categories"

@@ -1,18 +1,18 @@
-"""Segmentations and boxes of an image's annotations, and how they agree.
+"""Segmentations of an image's annotations: polygons, run lengths, or a box only.
 
 The json's order: x before y; a box is [x, y, width, height]; sizes are [height, width].
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
 
+from mrcnn.data.rle import Rle
 from mrcnn.datasets.segmentation import (
     POLYGON_MARGIN,
     POLYGON_MIN_POINTS,
@@ -23,16 +23,20 @@ from mrcnn.datasets.segmentation import (
     unpack_run_lengths,
 )
 from mrcnn.doctor import polygons
-from mrcnn.doctor.annotations import Subset, shorten
+from mrcnn.doctor.boxes import check_agreement
 from mrcnn.doctor.findings import (
+    ERROR,
+    Fault,
     Finding,
     Kind,
+    fault,
     note,
     report,
     stops_at_start,
     stops_at_step,
     warning,
 )
+from mrcnn.doctor.subset import Entry, Subset, is_finite, is_refused, shorten
 
 _LEAVE_OUT = "leaves the annotation out"
 
@@ -109,46 +113,18 @@ EMPTY = warning(
     "leaves it out, and counts it",
     fix=_LEAVE_OUT,
 )
-BOX_MALFORMED = warning(
-    *("box-malformed", "annotation", "bbox"),
-    "[x, y, width, height] with a width and height above 0",
-    "{box}",
-    "takes the mask's box; `mrcnn evaluate` compares boxes with what is written",
-    fix="writes the mask's box",
-)
-BOX_CORNERS = warning(
-    *("box-corners", "annotation", "bbox", "[x, y, width, height], {mask_box}"),
-    "{box}, which are two corners of the mask",
-    "takes the mask's box; `mrcnn evaluate` compares boxes with what is written",
-    fix="writes the mask's box",
-)
-BOX_DISAGREES = warning(
-    *("box-disagrees", "annotation", "bbox", "the mask's box, {mask_box}", "{box}"),
-    "takes the mask's box; `mrcnn evaluate` compares boxes with what is written",
-    fix="writes the mask's box",
-)
-AREA_DISAGREES = note(
-    *("area-disagrees", "annotation", "area", "the mask's {mask_area} pixels", "{area}"),
-    "does not read it; `mrcnn evaluate` sorts objects into small, medium and large by it",
-    fix="writes the mask's area",
-)
-
 KINDS: tuple[Kind, ...] = (
     *(MISSING, BOX_ONLY, BOX_ONLY_BAD, MALFORMED, POINTS, COORDINATES, OUTSIDE, CROSSING, NO_AREA),
     *(RLE_SIZE, CROWD_RLE_SIZE, RLE_COUNTS, REFUSED, EMPTY),
-    *(BOX_MALFORMED, BOX_CORNERS, BOX_DISAGREES, AREA_DISAGREES),
 )
 
-# Annotators' points, and boxes of whole pixels, stray by so much, in pixels.
+# Annotators' points are off by so much, in pixels.
 POINT_TOLERANCE = 1.0
-BOX_TOLERANCE = 2.0
-# The area of a polygon and of its pixels differ by about the border, some pixels wide.
-AREA_TOLERANCE = 0.1
 
 
 @dataclass
-class Shapes:
-    """The annotations of an image as training sees them.
+class CheckedSegmentations:
+    """The annotations of an image as training sees them. Shape letter: N visible annotations.
 
     Attributes:
         findings: of the annotations.
@@ -160,151 +136,139 @@ class Shapes:
     findings: list[Finding] = field(default_factory=list)
     visible: list[int] = field(default_factory=list)
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
-    rles: list[dict[str, Any]] = field(default_factory=list)
+    rles: list[Rle] = field(default_factory=list)
 
 
-def look_at(
-    subset: Subset, image: dict[str, Any], box_only: bool = False, masks: bool = True
-) -> Shapes:
-    """Look at an image's annotations.
+def check_annotations(
+    subset: Subset, image: Entry, box_only: bool = False, masks: bool = True
+) -> CheckedSegmentations:
+    """Check the segmentations of an image's annotations.
 
     Args:
         subset, image: an entry of `subset.images`.
         box_only: as `mrcnn train --box-only`: a box without segmentation is accepted.
         masks: rasterize them, and compare; False: the numbers only.
     """
-    shapes = Shapes()
+    checked = CheckedSegmentations()
     size = image["height"], image["width"]
     for index, annotation in enumerate(subset.annotations.get(image["id"], ())):
-        faults, rle = judge(annotation, size, box_only, masks)
+        faults, rle = check_annotation(annotation, size, box_only, masks)
         id = annotation.get("id")
         for kind, values in faults:
-            shapes.findings.append(report(kind, subset.name, subset.file, id, **values))
+            checked.findings.append(report(kind, subset.name, subset.file, id, **values))
         if rle is not None:
-            shapes.visible.append(index)
-            shapes.rles.append(rle)
-    if shapes.rles:
-        shapes.boxes = mask_api.toBbox(shapes.rles)
-    return shapes
+            checked.visible.append(index)
+            checked.rles.append(rle)
+    if checked.rles:
+        checked.boxes = mask_api.toBbox(checked.rles)
+    return checked
 
 
-def judge(
-    annotation: dict[str, Any], size: tuple[int, int], box_only: bool = False, masks: bool = True
-) -> tuple[list[tuple[Kind, dict[str, Any]]], dict[str, Any] | None]:
-    """Look at one annotation.
+def check_annotation(
+    annotation: Entry, size: tuple[int, int], box_only: bool = False, masks: bool = True
+) -> tuple[list[Fault], Rle | None]:
+    """Check the segmentation of one annotation.
 
     Args:
         annotation: an entry of the json.
         size: (height, width) of its image.
-        box_only, masks: as in `look_at`.
+        box_only, masks: as in `check_annotations`.
 
     Returns:
-        The faults, with the values of their messages; and the mask, compressed, if training
-        sees a pixel of it and `masks` is on.
+        The faults; and the mask, compressed, if training sees a pixel of it and `masks` is on.
     """
-    faults: list[tuple[Kind, dict[str, Any]]] = []
-
-    def found(kind: Kind, **values: Any) -> None:
-        faults.append((kind, values))
-
-    usable = _check_numbers(annotation, size, box_only, found, crossings=masks)
-    rle = _rasterize(annotation, size, found) if usable and masks else None
-    if rle is None:
+    faults = list(_check_numbers(annotation, size, box_only, crossings=masks))
+    if not masks or any(kind.severity == ERROR for kind, _ in faults):
         return faults, None
+    try:
+        rle = _rasterize(annotation, size)
+    except ValueError as error:  # what training refuses for a reason that is not checked here
+        problem = str(error).removeprefix("annotations: ").rstrip(".")
+        return [*faults, fault(REFUSED, problem=problem)], None
     if mask_api.area(rle) < 1:
-        found(EMPTY)
-        return faults, None
+        return [*faults, fault(EMPTY)], None
     segmentation = annotation.get("segmentation")
     # A crowd of another size covers the image; its box and area tell nothing of that.
     if isinstance(segmentation, list) or (segmentation and segmentation["size"] == list(size)):
-        _check_box(annotation, mask_api.toBbox(rle), found)
-        _check_area(annotation, int(mask_api.area(rle)), found)
+        faults += check_agreement(annotation, rle)
     return faults, rle
 
 
 def _check_numbers(
-    annotation: dict[str, Any],
-    size: tuple[int, int],
-    box_only: bool,
-    found: Callable[..., None],
-    crossings: bool,
-) -> bool:
-    """What can be told without rasterizing; returns whether training can use the annotation."""
+    annotation: Entry, size: tuple[int, int], box_only: bool, crossings: bool
+) -> Iterator[Fault]:
+    """What can be told without rasterizing; without an error, training can use the annotation."""
     segmentation = annotation.get("segmentation")
     if not segmentation:
-        if not box_only:
-            found(MISSING)
-            return False
-        if _refused(lambda: check_box({"bbox": None, **annotation})):
-            found(BOX_ONLY_BAD, box=shorten(annotation.get("bbox")))
-            return False
-        found(BOX_ONLY)
-        return True
-    if isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation):
-        return _check_polygons(segmentation, size, found, crossings)
-    if _refused(lambda: check_structure(annotation)):
-        found(MALFORMED, segmentation=shorten(segmentation))
-        return False
-    return _check_rle(annotation, size, found)
+        yield _check_box_only(annotation, box_only)
+    elif isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation):
+        yield from _check_polygons(segmentation, size, crossings)
+    elif is_refused(lambda: check_structure(annotation)):
+        yield fault(MALFORMED, segmentation=shorten(segmentation))
+    else:
+        yield from _check_rle(annotation, size)
+
+
+def _check_box_only(annotation: Entry, box_only: bool) -> Fault:
+    if not box_only:
+        return fault(MISSING)
+    if is_refused(lambda: check_box({"bbox": None, **annotation})):
+        return fault(BOX_ONLY_BAD, box=shorten(annotation.get("bbox")))
+    return fault(BOX_ONLY)
 
 
 def _check_polygons(
-    parts: list[list[Any]], size: tuple[int, int], found: Callable[..., None], crossings: bool
-) -> bool:
+    parts: list[list[Any]], size: tuple[int, int], crossings: bool
+) -> Iterator[Fault]:
     bad = [part for part in parts if len(part) < 2 * POLYGON_MIN_POINTS or len(part) % 2]
     if bad:
-        found(POINTS, count=len(bad[0]))
-        return False
+        yield fault(POINTS, count=len(bad[0]))
+        return
     values = [value for part in parts for value in part]
-    wrong = [value for value in values if not is_coordinate(value)]
+    wrong = [value for value in values if not is_finite(value)]
     if wrong:
-        found(COORDINATES, size=_of_size(size), value=shorten(wrong[0]))
-        return False
+        yield fault(COORDINATES, size=_format_size(size), value=shorten(wrong[0]))
+        return
     corners = np.array(values, np.float64).reshape(-1, 2)
-    kind = position(corners, size)
+    kind, distance = position_fault(corners, size), _distance_outside(corners, size)
     if kind is COORDINATES:
-        value = f"a point {_farthest(corners, size):g} pixels outside"
-        found(COORDINATES, size=_of_size(size), value=value)
-        return False
+        value = f"a point {distance:g} pixels outside"
+        yield fault(COORDINATES, size=_format_size(size), value=value)
+        return
     if kind is OUTSIDE:
-        found(OUTSIDE, size=_of_size(size), distance=_farthest(corners, size))
-    parts = [np.array(part, np.float64).reshape(-1, 2) for part in parts]
-    if not all(map(polygons.has_area, parts)):
-        found(NO_AREA)
+        yield fault(OUTSIDE, size=_format_size(size), distance=distance)
+    outlines = [np.array(part, np.float64).reshape(-1, 2) for part in parts]
+    if not all(map(polygons.has_area, outlines)):
+        yield fault(NO_AREA)
     if crossings:
-        place = next(filter(None, map(polygons.crossing, parts)), None)
-        if place:
-            found(CROSSING, x=place[0], y=place[1])
-    return True
+        point = next(filter(None, map(polygons.crossing, outlines)), None)
+        if point:
+            yield fault(CROSSING, x=point[0], y=point[1])
 
 
-def position(corners: np.ndarray, size: tuple[int, int]) -> Kind | None:
-    """None where corners [P, 2] lie in the image, or which fault it is that they do not."""
-    distance = _farthest(corners, size)
+def position_fault(corners: np.ndarray, size: tuple[int, int]) -> Kind | None:
+    """None where corners [P, 2] lie in the image, else which fault it is that they do not."""
+    distance = _distance_outside(corners, size)
     if distance > POLYGON_MARGIN * max(size):
         return COORDINATES
     return OUTSIDE if distance > POINT_TOLERANCE else None
 
 
-def _farthest(corners: np.ndarray, size: tuple[int, int]) -> float:
+def _distance_outside(corners: np.ndarray, size: tuple[int, int]) -> float:
     """How far the farthest corner lies outside the image; below 0 when none does."""
     return float(np.maximum(-corners, corners - np.array(size)[::-1]).max())
 
 
-def _check_rle(
-    annotation: dict[str, Any], size: tuple[int, int], found: Callable[..., None]
-) -> bool:
+def _check_rle(annotation: Entry, size: tuple[int, int]) -> Iterator[Fault]:
     own, counts = annotation["segmentation"]["size"], annotation["segmentation"]["counts"]
     if own != list(size):
-        if annotation.get("iscrowd"):
-            found(CROWD_RLE_SIZE, expected_size=list(size), size=own)
-            return True
-        found(RLE_SIZE, expected_size=list(size), size=own)
-        return False
-    problem = run_lengths_problem(counts, size[0] * size[1])
+        kind = CROWD_RLE_SIZE if annotation.get("iscrowd") else RLE_SIZE
+        yield fault(kind, expected_size=list(size), size=own)
+        return
+    pixels = size[0] * size[1]
+    problem = run_lengths_problem(counts, pixels)
     if problem:
-        found(RLE_COUNTS, pixels=size[0] * size[1], counts=problem)
-    return problem is None
+        yield fault(RLE_COUNTS, pixels=pixels, counts=problem)
 
 
 def run_lengths_problem(counts: Any, pixels: int) -> str | None:
@@ -314,77 +278,22 @@ def run_lengths_problem(counts: Any, pixels: int) -> str | None:
             return f"numbers that are not whole: {shorten(counts)}"
         runs = np.array(counts, object)
     else:
-        runs = unpack_run_lengths(counts.encode() if isinstance(counts, str) else counts)
-        if runs is None:
+        unpacked = unpack_run_lengths(counts.encode() if isinstance(counts, str) else counts)
+        if unpacked is None:
             return f"a broken text, {shorten(counts[-60:])}"
+        runs = unpacked
     total, shortest = int(runs.sum()), int(runs.min(initial=0))
     if shortest < 0:
         return f"a run of {shortest}"
     return None if total == pixels else f"the sum {total}"
 
 
-def _rasterize(
-    annotation: dict[str, Any], size: tuple[int, int], found: Callable[..., None]
-) -> dict[str, Any] | None:
-    """The mask as training makes it; what training refuses for another reason is found here."""
+def _rasterize(annotation: Entry, size: tuple[int, int]) -> Rle:
+    """The mask as training makes it."""
     if not annotation.get("segmentation"):
         return box_rle(annotation["bbox"], *size)
-    try:
-        return annotation_to_image_rle(annotation, *size)
-    except ValueError as error:
-        found(REFUSED, problem=str(error).removeprefix("annotations: ").rstrip("."))
-        return None
+    return annotation_to_image_rle(annotation, *size)
 
 
-def _check_box(
-    annotation: dict[str, Any], mask_box: np.ndarray, found: Callable[..., None]
-) -> None:
-    if "bbox" not in annotation:
-        return  # `mrcnn evaluate` computes it
-    box = annotation["bbox"]
-    if _refused(lambda: check_box(annotation)):
-        found(BOX_MALFORMED, box=shorten(box))
-        return
-    x, y, width, height = mask_box
-    corners = np.array([x, y, x + width, y + height])
-    written = np.array(box, np.float64)
-    written_corners = np.array([*written[:2], *(written[:2] + written[2:])])
-    if np.abs(written_corners - corners).max() <= BOX_TOLERANCE:
-        return
-    values = {"box": _of_box(written), "mask_box": _of_box(mask_box)}
-    found(
-        BOX_CORNERS if np.abs(written - corners).max() <= BOX_TOLERANCE else BOX_DISAGREES, **values
-    )
-
-
-def _check_area(annotation: dict[str, Any], mask_area: int, found: Callable[..., None]) -> None:
-    if "area" not in annotation:
-        return  # `mrcnn evaluate` computes it
-    area = annotation["area"]
-    # A border of a pixel's width around a square of so many pixels.
-    tolerance = max(AREA_TOLERANCE * mask_area, 4 * math.sqrt(mask_area))
-    if not is_coordinate(area) or abs(area - mask_area) > tolerance:
-        found(AREA_DISAGREES, area=shorten(area), mask_area=mask_area)
-
-
-def is_coordinate(value: Any) -> bool:
-    """Whether a value of the json is a finite number."""
-    if isinstance(value, int):
-        return abs(value) < 2**53
-    return isinstance(value, float) and math.isfinite(value)
-
-
-def _refused(check: Callable[[], None]) -> bool:
-    try:
-        check()
-    except (ValueError, TypeError):
-        return True
-    return False
-
-
-def _of_size(size: tuple[int, int]) -> str:
+def _format_size(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
-
-
-def _of_box(box: np.ndarray) -> str:
-    return "[" + ", ".join(f"{value:g}" for value in np.round(box, 1)) + "]"

@@ -6,13 +6,14 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mrcnn.doctor.annotations import Subset
 from mrcnn.doctor.findings import Finding, Kind, note, report, warning
-from mrcnn.doctor.image_files import THUMBNAIL, Picture
+from mrcnn.doctor.image_files import THUMBNAIL, ImageFiles
+from mrcnn.doctor.subset import Entry, Subset
 
 LEAK = warning(
     *("split-leak", "image", "", "a picture that is not in {other}"),
@@ -39,45 +40,40 @@ NEAR = 0.97
 FLAT = 4.0
 BLOCK = 4096
 
-Pictures = list[tuple[dict[str, Any], Picture]]  # of the entries of a subset's images
 
-
-def check_within(subset: Subset, pictures: Pictures) -> Iterator[Finding]:
+def check_duplicates(subset: Subset, files: ImageFiles) -> Iterator[Finding]:
     """The same pixels in two files of a subset."""
-    first: dict[bytes, dict[str, Any]] = {}
-    for image, picture in pictures:
-        if picture.digest is None:
+    first: dict[bytes, Entry] = {}
+    for image, file in files:
+        if file.digest is None:
             continue
-        other = first.setdefault(picture.digest, image)
+        other = first.setdefault(file.digest, image)
         # One file in two entries is another finding.
         if other is not image and subset.path(other) != subset.path(image):
             path = subset.path(image)
             yield report(TWICE, subset.name, path, image["id"], other_id=other["id"])
 
 
-def check_between(
-    train: Subset, train_pictures: Pictures, val: Subset, val_pictures: Pictures
+def check_leakage(
+    train: Subset, train_files: ImageFiles, val: Subset, val_files: ImageFiles
 ) -> Iterator[Finding]:
     """Pictures of the validation that are, or resemble, pictures of the training."""
-    learned = {
-        picture.digest: image for image, picture in train_pictures if picture.digest is not None
-    }
-    rest: Pictures = []
-    for image, picture in val_pictures:
-        other = learned.get(picture.digest)
-        if other is None:
-            rest.append((image, picture))
+    learned = {file.digest: image for image, file in train_files if file.digest is not None}
+    rest: ImageFiles = []
+    for image, file in val_files:
+        if file.digest is not None and file.digest in learned:
+            yield _report_leak(LEAK, val, image, train, learned[file.digest])
         else:
-            yield _of(LEAK, val, image, train, other)
-    yield from _near(train, train_pictures, val, rest)
+            rest.append((image, file))
+    yield from _check_near_duplicates(train, train_files, val, rest)
 
 
-def check_files(train: Subset, val: Subset, images: Sequence[dict[str, Any]]) -> Iterator[Finding]:
+def check_file_leakage(train: Subset, val: Subset, images: Sequence[Entry]) -> Iterator[Finding]:
     """Which of some validation images have the bytes of a training file; reads few files."""
-    by_size: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    by_size: dict[int, list[Entry]] = defaultdict(list)
     for image in train.images:
         by_size[os.stat(train.path(image)).st_size].append(image)
-    digests: dict[Any, bytes] = {}
+    digests: dict[Path, bytes] = {}
     for image in images:
         candidates = by_size.get(os.stat(val.path(image)).st_size, ())
         if not candidates:
@@ -88,12 +84,12 @@ def check_files(train: Subset, val: Subset, images: Sequence[dict[str, Any]]) ->
             if path not in digests:
                 digests[path] = _file_digest(path)
             if digests[path] == digest:
-                yield _of(LEAK, val, image, train, other)
+                yield _report_leak(LEAK, val, image, train, other)
                 break
 
 
-def _of(
-    kind: Kind, val: Subset, image: dict[str, Any], train: Subset, other: dict[str, Any], **values
+def _report_leak(
+    kind: Kind, val: Subset, image: Entry, train: Subset, other: Entry, **values: Any
 ) -> Finding:
     path = val.path(image)
     return report(
@@ -101,13 +97,13 @@ def _of(
     )
 
 
-def _near(
-    train: Subset, train_pictures: Pictures, val: Subset, val_pictures: Pictures
+def _check_near_duplicates(
+    train: Subset, train_files: ImageFiles, val: Subset, val_files: ImageFiles
 ) -> Iterator[Finding]:
-    train_images, known = _normalized(train_pictures)
-    val_images, asked = _normalized(val_pictures)
-    for first in range(0, len(asked), BLOCK):
-        part = asked[first : first + BLOCK]
+    train_images, known = _normalize_thumbnails(train_files)
+    val_images, compared = _normalize_thumbnails(val_files)
+    for first in range(0, len(compared), BLOCK):
+        part = compared[first : first + BLOCK]
         best, index = np.full(len(part), -1.0), np.zeros(len(part), int)
         for start in range(0, len(known), BLOCK):
             alike = part @ known[start : start + BLOCK].T
@@ -115,20 +111,21 @@ def _near(
             index[better] = start + alike.argmax(axis=1)[better]
             best = np.maximum(best, alike.max(axis=1))
         for k in np.flatnonzero(best >= NEAR):
-            yield _of(
+            yield _report_leak(
                 NEAR_LEAK,
                 *(val, val_images[first + k], train, train_images[index[k]]),
                 correlation=float(best[k]),
             )
 
 
-def _normalized(pictures: Pictures) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """The entries of pictures that are not flat, and float32 [N, P], of mean 0 and length 1."""
+def _normalize_thumbnails(files: ImageFiles) -> tuple[list[Entry], np.ndarray]:
+    """The entries of the N pictures that are not flat, and float32 [N, 32 * 32], their small grey
+    pictures with mean 0 and length 1."""
     images, rows = [], []
-    for image, picture in pictures:
-        if picture.thumbnail is None:
+    for image, file in files:
+        if file.thumbnail is None:
             continue
-        values = picture.thumbnail.astype(np.float32).ravel()
+        values = file.thumbnail.astype(np.float32).ravel()
         if values.std() >= FLAT:
             images.append(image)
             values -= values.mean()

@@ -533,7 +533,7 @@ def validation_has_another_class(data: Data) -> None:
     data.val["categories"].append({"id": 8, "name": "date"})
 
 
-@case("classes-differ", message="the classes of train: 'fig' at place 1; received 'date'")
+@case("classes-differ", message="the classes of train: 'fig' at position 1; received 'date'")
 def validation_names_another_class(data: Data) -> None:
     data.val["categories"][1] = {"id": 3, "name": "date"}
 

@@ -14,10 +14,10 @@ from mrcnn.data.loader import Loader
 from mrcnn.data.sample import Sample, load_sample
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.doctor import segmentations
-from mrcnn.doctor.annotations import find_subset
 from mrcnn.doctor.catalogue import KINDS
-from mrcnn.doctor.examine import Examination, examine
+from mrcnn.doctor.examine import DatasetFiles, Examination, examine
 from mrcnn.doctor.findings import AT_START, AT_STEP, ERROR
+from mrcnn.doctor.subset import find_subset
 from tests.doctor.damaged import CASES, damaged
 from tests.doctor.sound import DoctorConfig, noise, sound
 
@@ -28,12 +28,14 @@ def config_of(settings: dict[str, Any]) -> DoctorConfig:
     return type("SomeDoctorConfig", (DoctorConfig,), settings)()
 
 
-def check(folder: Path, name: str = "", **options: Any) -> Examination:
+def check(
+    folder: Path, name: str = "", val: str | None = "val", quick: bool = False
+) -> Examination:
     """Examine, with the settings and options of a case."""
     settings = CASES[name].settings if name else {}
     box_only = CASES[name].box_only if name else False
     return examine(
-        folder, config_of(settings), box_only=box_only, jobs=1, progress=False, **options
+        DatasetFiles(folder, val=val), config_of(settings), box_only, quick, jobs=1, progress=False
     )
 
 
@@ -150,11 +152,12 @@ def test_what_only_the_reader_refuses_is_found_too(tmp_path, monkeypatch):
     assert findings[0].received == "annotation 1: expected better"
 
 
-def test_the_order_of_findings_does_not_hang_on_the_threads(tmp_path):
+def test_the_order_of_findings_does_not_depend_on_the_threads(tmp_path):
     damaged("too-many-objects", tmp_path / "data")
     config = config_of({"MAX_GT_INSTANCES": 5})
-    one = examine(tmp_path / "data", config, jobs=1, progress=False)
-    many = examine(tmp_path / "data", config, jobs=4, progress=False)
+    files = DatasetFiles(tmp_path / "data")
+    one = examine(files, config, jobs=1, progress=False)
+    many = examine(files, config, jobs=4, progress=False)
     assert one.findings == many.findings and len(one.findings) == 3
 
 
@@ -205,7 +208,7 @@ def test_the_quick_check_reads_some_headers_spread_over_the_subset(tmp_path, mon
     data.write()
     monkeypatch.setattr("mrcnn.doctor.examine.QUICK_IMAGES", 3)
     examined = check(tmp_path / "data", quick=True).subsets[0]
-    assert [image["id"] for image, _ in examined.pictures] == [0, 3, 6]
+    assert [image["id"] for image, _ in examined.image_files] == [0, 3, 6]
 
 
 class TestWhatTrainingDoes:

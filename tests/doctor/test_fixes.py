@@ -11,7 +11,7 @@ import pytest
 
 from mrcnn.doctor import fixes
 from mrcnn.doctor.catalogue import KINDS
-from mrcnn.doctor.examine import examine
+from mrcnn.doctor.examine import DatasetFiles, examine
 from tests.doctor.damaged import CASES, damaged
 from tests.doctor.sound import Data, DoctorConfig, rle, sound
 from tests.doctor.test_examine import config_of, training_stops
@@ -32,7 +32,8 @@ def mend(data: Data, out: Path, name: str = "") -> Counter[str]:
     case = CASES.get(name)
     config = config_of(case.settings) if case else DoctorConfig()
     box_only = bool(case and case.box_only)
-    examination = examine(data.folder, config, box_only=box_only, jobs=1, progress=False)
+    files = DatasetFiles(data.folder)
+    examination = examine(files, config, box_only, jobs=1, progress=False)
     return fixes.fix(examination, out, box_only)["train"]
 
 
@@ -48,8 +49,9 @@ def test_the_copy_trains_and_has_nothing_more_to_mend(tmp_path, name):
     before = files(data.folder)
     done = mend(data, tmp_path / "out", name)
     assert files(data.folder) == before  # never in place
-    options = {"box_only": case.box_only, "jobs": 1, "progress": False}
-    examination = examine(tmp_path / "out", config_of(case.settings), **options)
+    mended = DatasetFiles(tmp_path / "out")
+    config = config_of(case.settings)
+    examination = examine(mended, config, case.box_only, jobs=1, progress=False)
     assert not {finding.kind for finding in examination.findings} & MENDABLE
     if name not in OF_SETTINGS:
         assert not examination.stops_training

@@ -41,17 +41,17 @@ def data(tmp_path_factory) -> Data:
     return data
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def paths_to_values(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
         yield (*path, key)
         if isinstance(inner, (dict, list)):
-            yield from places(inner, (*path, key))
+            yield from paths_to_values(inner, (*path, key))
 
 
 def damage(content: dict[str, Any], seed: int) -> tuple[Any, ...]:
     """Replace a value, or take it out; returns where, and by what."""
     draw = random.Random(seed)
-    path = draw.choice(list(places(content)))
+    path = draw.choice(list(paths_to_values(content)))
     owner = content
     for key in path[:-1]:
         owner = owner[key]
@@ -78,7 +78,7 @@ def test_what_is_said_of_training_is_true_for_any_damage(data, tmp_path):
         assert quickly - {None} == stops - {None}, what
         stopped.add(said)
 
-        if examination.subsets[0].subset.content is None:
+        if not examination.subsets[0].subset.is_readable:
             continue
         fixes.fix(examination, tmp_path / "out")
         left = {BY_NAME[finding.kind] for finding in check(tmp_path / "out").findings}

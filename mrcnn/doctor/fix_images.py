@@ -1,0 +1,103 @@
+"""Entries of images mended: sizes taken from the files, what cannot be read left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from mrcnn.doctor import image_files
+from mrcnn.doctor.image_files import ImageFile, ImageFiles
+from mrcnn.doctor.segmentations import position_fault
+from mrcnn.doctor.subset import Entry, Subset, is_finite, is_id, is_outside, is_side
+
+
+def mend_images(subset: Subset, checked: ImageFiles, done: Counter[str]) -> list[Entry]:
+    """The entries of images that training can use.
+
+    Args:
+        subset: readable.
+        checked: its image files.
+        done: what is done is counted here.
+    """
+    files = {id(image): file for image, file in checked}
+    mended = []
+    for entry in _one_of_each_id(subset, done):
+        file = files.get(id(entry))
+        if file is None:  # its size is malformed, or its file does not exist
+            file = _check_again(subset, entry)
+        if file is None or not file.is_readable or file.size is None:
+            done["images left out whose file is missing or cannot be read"] += 1
+            continue
+        if (entry.get("height"), entry.get("width")) != file.size:
+            if not _annotations_fit(subset, entry, file, file.size):
+                done["images left out whose annotations may be of another size"] += 1
+                continue
+            height, width = file.size
+            entry = {**entry, "height": height, "width": width}
+            done["sizes of images taken from the file"] += 1
+        mended.append(entry)
+    return mended
+
+
+def _one_of_each_id(subset: Subset, done: Counter[str]) -> Iterator[Entry]:
+    """The entries with id and file name; none of an id that stands for several files."""
+    by_id: dict[Any, list[Entry]] = {}
+    for entry in subset.content["images"]:
+        named = isinstance(entry, dict) and isinstance(entry.get("file_name"), str)
+        if named and is_id(entry.get("id")):
+            by_id.setdefault(entry["id"], []).append(entry)
+        else:
+            done["images without id or file name left out"] += 1
+    for entries in by_id.values():
+        if len({entry["file_name"] for entry in entries}) > 1:
+            done["images left out, of an id that stands for several files"] += len(entries)
+            continue
+        if len(entries) > 1:
+            done["images left out that are listed again"] += len(entries) - 1
+        yield entries[0]
+
+
+def _check_again(subset: Subset, entry: Entry) -> ImageFile | None:
+    """The file of an entry that was not checked because of its size; None where that is right."""
+    has_size = is_side(entry.get("height")) and is_side(entry.get("width"))
+    if has_size or is_outside(entry["file_name"]):
+        return None
+    return image_files.check_image_file(subset, {**entry, "height": 1, "width": 1})
+
+
+def _annotations_fit(subset: Subset, entry: Entry, file: ImageFile, size: tuple[int, int]) -> bool:
+    """Whether the annotations of an image are of the size of its file, as far as one can tell."""
+    if any(finding.kind == image_files.SIZE_ROTATED.name for finding in file.findings):
+        return False
+    is_scaled = _is_scaled(entry, size)
+    for annotation in subset.content["annotations"]:
+        if not isinstance(annotation, dict) or annotation.get("image_id") != entry["id"]:
+            continue
+        segmentation = annotation.get("segmentation")
+        if isinstance(segmentation, dict) and segmentation.get("size") != list(size):
+            return False
+        # Polygons of a scaled picture fit, and lie on something else.
+        if isinstance(segmentation, list) and (is_scaled or not _polygons_fit(segmentation, size)):
+            return False
+    return True
+
+
+def _is_scaled(entry: Entry, size: tuple[int, int]) -> bool:
+    """Whether the entry's size is that of the file in another scale, up to rounding."""
+    height, width = entry.get("height"), entry.get("width")
+    if is_side(height) and is_side(width):
+        return abs(height * size[1] - width * size[0]) <= max(height, width, *size)
+    return False
+
+
+def _polygons_fit(parts: list[Any], size: tuple[int, int]) -> bool:
+    for part in parts:
+        if not isinstance(part, list) or not all(map(is_finite, part)):
+            continue  # it will be left out
+        corners = np.array(part[: len(part) // 2 * 2], np.float64).reshape(-1, 2)
+        if len(corners) and position_fault(corners, size) is not None:
+            return False
+    return True
