@@ -124,7 +124,7 @@ def best_ious(
     """The IoU of each object with its best anchor, of all that the network has.
 
     Of the anchors of one shape, the best is the one whose center is nearest: so only one a
-    level and ratio needs to be looked at.
+    level and ratio needs to be compared.
 
     Args:
         boxes: [N, 4] in the network's pixels.

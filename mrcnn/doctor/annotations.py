@@ -98,7 +98,7 @@ ANNOTATION_ID_TWICE = warning(
 )
 ANNOTATION_TWICE = warning(
     *("annotation-twice", "annotation", "", "each object once", "the object of {other} again"),
-    "takes it for two objects in one place",
+    "treats it as two objects in one place",
     fix="leaves the second one out",
 )
 IMAGE_UNKNOWN = stops_at_start(
@@ -111,8 +111,8 @@ CATEGORY_UNKNOWN = stops_at_start(
 )
 CROWD_FLAG = warning(
     *("crowd-flag", "annotation", "iscrowd", "0 or 1", "{value!r}"),
-    "takes for a crowd what Python takes for true, the text '0' too",
-    fix="writes 0 for the text '0', else what training takes it for",
+    "treats as a crowd whatever Python counts as true, the text '0' too",
+    fix="writes 0 for the text '0', else what training treats it as",
 )
 CROWD = note(
     *("crowd", "annotation", "iscrowd", "0, an object", "1, a crowd"),

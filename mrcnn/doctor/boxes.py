@@ -74,7 +74,7 @@ def _check_box(annotation: Entry, mask_box: np.ndarray) -> Iterator[Fault]:
 
 def _check_area(annotation: Entry, mask_area: int) -> Iterator[Fault]:
     area = annotation["area"]
-    # A border of a pixel's width around a square of so many pixels.
+    # A border of a pixel's width around a square of that area.
     tolerance = max(AREA_TOLERANCE * mask_area, 4 * math.sqrt(mask_area))
     if not is_finite(area) or abs(area - mask_area) > tolerance:
         yield fault(AREA_DISAGREES, area=shorten(area), mask_area=mask_area)

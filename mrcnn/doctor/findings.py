@@ -23,7 +23,7 @@ class Kind:
     Attributes:
         name: short, with dashes.
         severity: ERROR: training stops, or cannot use the image. WARNING: it goes on, but
-            something is lost, or is other than one would think. NOTE: good to know.
+            something is lost, or is not what one would expect. NOTE: good to know.
         stops: AT_START or AT_STEP for an error, else None.
         subject: what the id of a finding belongs to: "image", "annotation", …
         field: of the json; "" when it is not about a field.
@@ -96,7 +96,7 @@ def note(
     training: str = "",
     fix: str = "",
 ) -> Kind:
-    """What is good to know."""
+    """Something good to know."""
     return Kind(name, NOTE, None, subject, field, expected, received, training, fix)
 
 

@@ -44,7 +44,7 @@ FLOATS = stops_at_step(
 )
 SIZE = stops_at_step(
     *("size-wrong", "image", "width, height", "{json_size}, as the json says", "{file_size}"),
-    "masks and image would not lie on each other",
+    "masks and image would not match",
     fix="takes the size of the file where the annotations fit it and it is no scaled copy; "
     "otherwise leaves the image out",
 )
@@ -210,7 +210,7 @@ def _check_size(file: Image.Image, image: Entry, is_annotated: bool) -> Iterator
 def _orientation(file: Image.Image) -> int:
     """Of the EXIF data in the header; 1 where there is none."""
     if file.format == "PNG" and "exif" not in file.info:
-        return 1  # `getexif` would read all of the file, to look behind the pixels
+        return 1  # `getexif` would read all of the file, for metadata after the pixels
     try:
         return file.getexif().get(ORIENTATION_TAG, 1)
     except Exception:  # broken EXIF data, which reading the pixels does not need

@@ -105,7 +105,7 @@ RLE_COUNTS = stops_at_step(
     fix=_LEAVE_OUT,
 )
 REFUSED = stops_at_step(
-    *("segmentation-refused", "annotation", "segmentation", "what the reader takes", "{problem}"),
+    *("segmentation-refused", "annotation", "segmentation", "what the reader accepts", "{problem}"),
     fix=_LEAVE_OUT,
 )
 EMPTY = warning(
@@ -272,7 +272,7 @@ def _check_rle(annotation: Entry, size: tuple[int, int]) -> Iterator[Fault]:
 
 
 def run_lengths_problem(counts: Any, pixels: int) -> str | None:
-    """What is wrong with run lengths that must sum up to so many pixels, or None."""
+    """What is wrong with run lengths that must sum up to a number of pixels, or None."""
     if isinstance(counts, list):
         if not all(isinstance(run, int) for run in counts):
             return f"numbers that are not whole: {shorten(counts)}"

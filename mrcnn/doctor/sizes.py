@@ -164,7 +164,7 @@ def check_fit(subset: Subset, image: Entry, placement: Placement) -> list[Findin
 
 
 def check_count(subset: Subset, image: Entry, count: int, config: Config) -> list[Finding]:
-    """Whether there are slots for so many objects."""
+    """Whether there is a slot for each object."""
     limit = config.MAX_GT_INSTANCES
     if count <= limit:
         return []

@@ -18,12 +18,12 @@ from mrcnn.doctor.subset import Entry, Subset
 LEAK = warning(
     *("split-leak", "image", "", "a picture that is not in {other}"),
     "the pixels of its image {other_id}",
-    "validates on what it has learned by heart: the scores are too good",
+    "validates on what it has memorized: the scores are too good",
 )
 NEAR_LEAK = warning(
     *("split-near-leak", "image", "", "a picture unlike those of {other}"),
     "one that resembles its image {other_id} (correlation {correlation:.3f})",
-    "may validate on what it has learned by heart",
+    "may validate on what it has memorized",
 )
 TWICE = note(
     *("picture-twice", "image", "", "each picture once", "the pixels of image {other_id}"),

@@ -74,7 +74,7 @@ def mask_boundary(mask: np.ndarray, distance: int) -> np.ndarray:
     boundary = np.array(mask, bool)
     rows, columns = np.flatnonzero(boundary.any(axis=1)), np.flatnonzero(boundary.any(axis=0))
     if rows.size:
-        # The background around the box needs no look.
+        # The background around the box cannot be boundary.
         box = boundary[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         box &= ~_erode_rows(_erode_rows(box, distance).T, distance).T
     return boundary

@@ -26,7 +26,7 @@ Metrics = dict[str, dict[str, float]]  # {"segm": {"AP": 0.32, ...}, "bbox": {..
 GroundTruth: TypeAlias = str | os.PathLike[str] | COCO
 
 # In the order of COCOeval's `stats`. S, M and L are objects of less than 32² pixels, of less
-# than 96², and larger ones; AR1, AR10 and AR100 the recall with so many detections an image.
+# than 96², and larger ones; AR1, AR10 and AR100 the recall with that many detections an image.
 METRIC_NAMES = (
     *("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L"),
     *("AR1", "AR10", "AR100", "AR_S", "AR_M", "AR_L"),
@@ -103,7 +103,7 @@ def evaluate_model(
             ground truth does not know them. Its `load_image` is called in several threads.
         coco_ground_truth: as in `evaluate_results`.
         image_ids: internal ids of the data set; None: all.
-        limit: use only the first so many of them; 0: all.
+        limit: the number of images, from the first on; 0: all.
         progress: show a progress bar.
         workers: threads that read and encode; None: by the number of cores. With 0, reading,
             detecting and encoding take turns.

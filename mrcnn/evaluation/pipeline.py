@@ -44,8 +44,8 @@ class Pipeline(Generic[Item, Detections, Result]):
         finish: makes an image's result of its detections; called in worker threads.
         batch_size: of `detect`.
         describe: names an image in errors.
-        behind: the detections of so many images may wait to be finished while the network goes
-            on; None: so many as are loaded ahead.
+        behind: the number of images whose detections may wait to be finished while the network
+            goes on; None: as many as are loaded ahead.
         workers: threads; None: the number of cores, at most 8. The batches and the results are
             the same for any number. With 0, the caller's thread takes one step after the other.
     """

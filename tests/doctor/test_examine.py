@@ -170,7 +170,7 @@ def test_a_subset_of_its_own_can_be_checked(tmp_path):
 
 def test_a_line_of_1600_bytes_is_not_16_bits(tmp_path):
     data = sound(tmp_path / "data")
-    data.save(noise(0, 400, 533), "0.bmp")  # "1600" stands beside the layout of its pixels
+    data.save(noise(0, 400, 533), "0.bmp")  # "1600" is beside the layout of its pixels
     data.image().unlink()
     data.train["images"][0].update(file_name="0.bmp", height=400, width=533)
     data.write()
@@ -187,9 +187,7 @@ def test_broken_exif_data_does_not_make_a_file_unreadable(tmp_path):
 
 @pytest.mark.parametrize("subset", ["train", "val", "minival", "valminusminival"])
 @pytest.mark.parametrize("in_names", ["", "2014"])
-def test_subsets_are_looked_for_where_the_reader_finds_them(
-    tmp_path, monkeypatch, subset, in_names
-):
+def test_subsets_are_found_where_the_reader_finds_them(tmp_path, monkeypatch, subset, in_names):
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / f"instances_{subset}{in_names}.json").touch()
     read = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_api
 
-from mrcnn.evaluation.results import coco_results
+from mrcnn.evaluation.results import bbox_annotation, coco_results, segm_annotation
 
 
 def test_result_format():
@@ -34,3 +34,17 @@ def test_results_without_masks_and_of_foreign_classes():
 def test_results_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="Image 7: .*'scores': 2, 'masks': 1"):
         coco_results(7, np.zeros((1, 4)), [1], [0.5, 0.5], np.zeros((9, 9, 1), bool))
+
+
+def test_annotations_take_their_sizes_from_the_mask_and_from_the_box():
+    mask = np.zeros((9, 9, 1), bool)
+    mask[2:5, 3, 0] = True
+    (result,) = coco_results(7, np.array([[0, 0, 8, 6]]), [1], [0.5], mask)
+    assert segm_annotation(result, 4)["area"] == 3
+    assert "bbox" not in segm_annotation(result, 4)
+    assert bbox_annotation(result, 4)["area"] == 48
+    del result["bbox"]
+    assert bbox_annotation(result, 4)["bbox"] == [3, 2, 1, 3]
+    del result["score"]
+    with pytest.raises(ValueError, match=r"Result 4 \(image 7\): expected the field 'score'"):
+        segm_annotation(result, 4)
