@@ -101,7 +101,9 @@ class TestBeforeTraining:
         damaged("leak", tmp_path / "data")
         trained = self.count_trainings(monkeypatch)
         assert self.train(tmp_path / "data") == 0
-        assert "1  split-leak: training validates on what it has memorized" in capsys.readouterr().out
+        assert (
+            "1  split-leak: training validates on what it has memorized" in capsys.readouterr().out
+        )
         assert len(trained) == 1
 
     def test_it_can_be_left_out(self, tmp_path, capsys, monkeypatch):
