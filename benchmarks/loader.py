@@ -5,7 +5,7 @@
     python -m benchmarks.loader --dataset DIR --image-size 1024 --step-seconds 0.1
 
 DIR is in COCO's layout; without it, synthetic shapes are written to a temporary folder. Every
-engine makes the batches of `mrcnn.data.loader.Loader` for the same positions, so that only the
+engine makes the batches of `mrcnn.data.loader.Loader` of the same stream, so that only the
 way of running ahead differs. Rounds take turns between the engines, so that a busy machine
 slows all of them alike; compare the engines of one run.
 
@@ -27,15 +27,18 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from mrcnn.config import Config
 from mrcnn.data.augment import HorizontalFlip
-from mrcnn.data.images import resize_image
-from mrcnn.data.loader import Batch, Loader, stack_samples
+from mrcnn.data.cache import make_cache
+from mrcnn.data.loader import Batch, Loader, available_workers, stack_samples
+from mrcnn.data.resize import Resize
+from mrcnn.data.stream import SampleStream
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.shapes import write_shapes
 from mrcnn.process import keep_freed_memory
@@ -53,41 +56,44 @@ NAMES = (
 # Engines whose work other processes do: their CPU time is not this process's.
 IN_PROCESSES = ("processes", "pydataset-processes", "grain-processes")
 
-# An engine takes a loader, and gives its batches from step 0 on, without end.
-Engine = Callable[[Loader], Iterator[Batch]]
+# An engine takes a stream of samples, whose settings say how many workers there are, and gives
+# its batches from step 0 on, without end.
+Engine = Callable[[SampleStream], Iterator[Batch]]
 
 
-def threads(loader: Loader) -> Iterator[Batch]:
+def threads(stream: SampleStream) -> Iterator[Batch]:
     """The project's own: worker threads."""
-    loader._processes = False
-    with loader:
+    with Loader(configured(stream, LOADER_PROCESSES=False)) as loader:
         yield from loader.batches()
 
 
-def processes(loader: Loader) -> Iterator[Batch]:
+def processes(stream: SampleStream) -> Iterator[Batch]:
     """The project's own: worker processes."""
-    loader._processes = True
-    with loader:
+    with Loader(configured(stream, LOADER_PROCESSES=True)) as loader:
         yield from loader.batches()
 
 
-def caller(loader: Loader) -> Iterator[Batch]:
+def caller(stream: SampleStream) -> Iterator[Batch]:
     """No engine: the work is done in the caller's thread."""
-    loader._workers = 0
-    yield from loader.batches()
+    yield from Loader(stream, workers=0).batches()
 
 
-def pydataset_threads(loader: Loader) -> Iterator[Batch]:
+def configured(stream: SampleStream, **settings: Any) -> SampleStream:
+    """The same stream with other settings."""
+    return replace(stream, config=SimpleNamespace(**{**vars(stream.config), **settings}))
+
+
+def pydataset_threads(stream: SampleStream) -> Iterator[Batch]:
     """Keras's PyDataset; a job is a batch."""
-    yield from _pydataset(loader, use_multiprocessing=False)
+    yield from _pydataset(stream, use_multiprocessing=False)
 
 
-def pydataset_processes(loader: Loader) -> Iterator[Batch]:
+def pydataset_processes(stream: SampleStream) -> Iterator[Batch]:
     """The same in processes, which Keras forks."""
-    yield from _pydataset(loader, use_multiprocessing=True)
+    yield from _pydataset(stream, use_multiprocessing=True)
 
 
-def _pydataset(loader: Loader, use_multiprocessing: bool) -> Iterator[Batch]:
+def _pydataset(stream: SampleStream, use_multiprocessing: bool) -> Iterator[Batch]:
     import keras
     from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
@@ -97,12 +103,12 @@ def _pydataset(loader: Loader, use_multiprocessing: bool) -> Iterator[Batch]:
             return None  # without end
 
         def __getitem__(self, step):
-            return (_Parts(loader._items).batch(step, loader._batch_size),)
+            return (_Parts(stream).batch(step, stream.config.BATCH_SIZE),)
 
     batches = Batches(
-        workers=loader._workers,
+        workers=stream.config.LOADER_WORKERS,
         use_multiprocessing=use_multiprocessing,
-        max_queue_size=loader._prefetch,
+        max_queue_size=stream.config.LOADER_PREFETCH,
     )
     adapter = PyDatasetAdapter(batches)
     try:
@@ -113,11 +119,11 @@ def _pydataset(loader: Loader, use_multiprocessing: bool) -> Iterator[Batch]:
             adapter.enqueuer.stop()
 
 
-def tfdata(loader: Loader) -> Iterator[Batch]:
+def tfdata(stream: SampleStream) -> Iterator[Batch]:
     """tf.data: a parallel map over positions, whose NumPy part holds Python's lock."""
     import tensorflow as tf
 
-    parts = _Parts(loader._items)
+    parts = _Parts(stream)
     spec = parts(0)
     dtypes = [spec[name].dtype for name in NAMES]
 
@@ -130,36 +136,40 @@ def tfdata(loader: Loader) -> Iterator[Batch]:
 
     batches = (
         tf.data.Dataset.counter()
-        .map(load, num_parallel_calls=loader._workers, deterministic=True)
+        .map(load, num_parallel_calls=stream.config.LOADER_WORKERS, deterministic=True)
         .map(lambda *a: [tf.ensure_shape(x, spec[n].shape) for n, x in zip(NAMES, a, strict=True)])
-        .batch(loader._batch_size, drop_remainder=True)
-        .prefetch(loader._prefetch)
+        .batch(stream.config.BATCH_SIZE, drop_remainder=True)
+        .prefetch(stream.config.LOADER_PREFETCH)
     )
     for arrays in batches:
         yield dict(zip(NAMES, [array.numpy() for array in arrays], strict=True))
 
 
-def grain_threads(loader: Loader) -> Iterator[Batch]:
+def grain_threads(stream: SampleStream) -> Iterator[Batch]:
     """Grain's reading threads."""
     import grain
 
-    options = grain.ReadOptions(loader._workers, loader._prefetch * loader._batch_size)
-    yield from _grain_positions(loader).to_iter_dataset(options).batch(loader._batch_size)
+    options = grain.ReadOptions(
+        stream.config.LOADER_WORKERS, stream.config.LOADER_PREFETCH * stream.config.BATCH_SIZE
+    )
+    yield from _grain_positions(stream).to_iter_dataset(options).batch(stream.config.BATCH_SIZE)
 
 
-def grain_processes(loader: Loader) -> Iterator[Batch]:
+def grain_processes(stream: SampleStream) -> Iterator[Batch]:
     """Grain's worker processes, each with one thread; a job is a batch."""
     import grain
 
-    batches = _grain_positions(loader).batch(loader._batch_size)
-    options = grain.MultiprocessingOptions(loader._workers, loader._prefetch)
+    batches = _grain_positions(stream).batch(stream.config.BATCH_SIZE)
+    options = grain.MultiprocessingOptions(
+        stream.config.LOADER_WORKERS, stream.config.LOADER_PREFETCH
+    )
     yield from batches.to_iter_dataset(grain.ReadOptions(1, 1)).mp_prefetch(options)
 
 
-def _grain_positions(loader: Loader):
+def _grain_positions(stream: SampleStream):
     import grain
 
-    return grain.MapDataset.range(10**6).map(_Parts(loader._items))
+    return grain.MapDataset.range(10**6).map(_Parts(stream))
 
 
 ENGINES: dict[str, Engine] = {
@@ -177,15 +187,16 @@ ENGINES: dict[str, Engine] = {
 class _Parts:
     """What foreign engines map over positions: one image's part of the batch."""
 
-    def __init__(self, items) -> None:
-        self.items = items
+    def __init__(self, stream: SampleStream) -> None:
+        self.stream = stream
 
     def __call__(self, position: int) -> Batch:
         return {name: array[0] for name, array in self.batch(int(position), 1).items()}
 
     def batch(self, step: int, size: int) -> Batch:
-        samples = [self.items(position) for position in range(step * size, (step + 1) * size)]
-        return stack_samples(samples, self.items.config.MAX_GT_INSTANCES)
+        positions = range(step * size, (step + 1) * size)
+        samples = [self.stream.make(p, self.stream.image_id(p)) for p in positions]
+        return stack_samples(samples, self.stream.config.MAX_GT_INSTANCES)
 
 
 @dataclass(frozen=True)
@@ -200,10 +211,10 @@ class Round:
     image_ids: list[int]
 
 
-def measure(engine: Engine, loader: Loader, steps: int, step_seconds: float = 0) -> Round:
+def measure(engine: Engine, stream: SampleStream, steps: int, step_seconds: float = 0) -> Round:
     """Take `steps` batches from an engine, and sleep for `step_seconds` after each."""
     start = time.perf_counter()
-    with contextlib.closing(engine(loader)) as batches:
+    with contextlib.closing(engine(stream)) as batches:
         image_ids = [next(batches)["input_image_meta"][:, 0]]
         first_seconds, cpu_start = time.perf_counter() - start, time.process_time()
         waits = []
@@ -214,20 +225,20 @@ def measure(engine: Engine, loader: Loader, steps: int, step_seconds: float = 0)
             waits.append(time.perf_counter() - asked)
         cpu_seconds = time.process_time() - cpu_start
     ids = np.concatenate(image_ids).astype(int).tolist()
-    images = steps * loader._batch_size
+    images = steps * stream.config.BATCH_SIZE
     return Round(images, sum(waits), cpu_seconds, first_seconds, waits, ids)
 
 
 def measure_floor(dataset: CocoDataset, config: Config, rounds: int) -> dict[str, float]:
     """CPU milliseconds an image to decode it, and to decode and resize it; the best round."""
-    decode, resize = [], []
+    decode, resize, plan = [], [], Resize.of(config)
     image_ids = dataset.image_ids[:MAX_FLOOR_IMAGES]
     for _ in range(rounds):
         start = time.thread_time()
         images = [dataset.load_image(image_id) for image_id in image_ids]
         middle = time.thread_time()
         for image in images:
-            resize_image(image, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM)
+            plan(image)
         decode.append(middle - start)
         resize.append(time.thread_time() - middle)
     scale = 1000 / len(image_ids)
@@ -267,7 +278,9 @@ def main() -> None:
         class BenchmarkConfig(Config):
             NAME = "benchmark"
             NUM_CLASSES = dataset.num_classes
+            IMAGES_PER_GPU = arguments.batch_size
             IMAGE_MIN_DIM = IMAGE_MAX_DIM = arguments.image_size
+            LOADER_WORKERS = available_workers() if arguments.workers is None else arguments.workers
             LOADER_PREFETCH = arguments.prefetch
             LOADER_CACHE = arguments.cache
 
@@ -275,33 +288,25 @@ def main() -> None:
 
         print(json.dumps(measure_floor(dataset, config, arguments.rounds)), flush=True)
 
-        def make_loader() -> Loader:
-            return Loader(
-                *(dataset, config, 0, HorizontalFlip()),
-                batch_size=arguments.batch_size,
-                workers=arguments.workers,
-            )
-
-        warm = make_loader()
-        expected = measure(ENGINES["caller"], warm, arguments.steps).image_ids
+        stream = SampleStream.of(dataset, config, 0, HorizontalFlip())
+        if arguments.cache == "ram":  # filled once, for all engines
+            stream = configured(stream.with_cache(make_cache(config)), LOADER_CACHE=None)
+        expected = measure(ENGINES["caller"], stream, arguments.steps).image_ids
         engines = arguments.engine or ["threads", "processes", "pydataset-threads", "tfdata"]
         results: dict[str, list[Round]] = {engine: [] for engine in engines}
         for _ in range(arguments.rounds):
             for engine in engines:
-                loader = make_loader()
-                if arguments.cache == "ram":  # it is each loader's own
-                    loader._items = warm._items
                 results[engine].append(
-                    measure(ENGINES[engine], loader, arguments.steps, arguments.step_seconds)
+                    measure(ENGINES[engine], stream, arguments.steps, arguments.step_seconds)
                 )
         for engine, rounds in results.items():
-            print(json.dumps(summarize(engine, rounds, make_loader(), expected, arguments)))
+            print(json.dumps(summarize(engine, rounds, config.LOADER_WORKERS, expected, arguments)))
 
 
 def summarize(
     engine: str,
     rounds: list[Round],
-    loader: Loader,
+    workers: int,
     expected: list[int],
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
@@ -311,7 +316,7 @@ def summarize(
     waits = [1000 * wait for r in rounds for wait in r.waits]
     line = {
         "engine": engine,
-        "workers": 0 if engine == "caller" else loader._workers,
+        "workers": 0 if engine == "caller" else workers,
         "image_size": arguments.image_size,
         "batch_size": arguments.batch_size,
         "cache": arguments.cache,

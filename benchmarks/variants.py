@@ -26,6 +26,7 @@ import numpy as np
 from mrcnn.ablation.arms import ARMS, Settings, choose
 from mrcnn.config import Config
 from mrcnn.data.loader import Batch, Loader
+from mrcnn.data.stream import SampleStream
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.ops.edge_filters import FILTERS
 from mrcnn.runs import settings as runs_settings
@@ -113,7 +114,7 @@ def make_config(settings: Mapping[str, Any], image_size: int, num_classes: int) 
 
 def load_batches(dataset: CocoDataset, config: Config, steps: int) -> list[Batch]:
     """The batches of the first steps."""
-    loader = Loader(dataset, config, seed=0)
+    loader = Loader(SampleStream.of(dataset, config, seed=0))
     try:
         return [batch for _, batch in zip(range(steps), loader.batches(0, steps), strict=True)]
     finally:

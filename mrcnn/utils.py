@@ -27,8 +27,9 @@ from mrcnn.data.boxes import (
     norm_boxes,
 )
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.images import resize, resize_image
+from mrcnn.data.images import resize
 from mrcnn.data.masks import expand_mask, minimize_mask, resize_mask, unmold_mask
+from mrcnn.data.resize import resize_image
 from mrcnn.evaluation.average_precision import (
     compute_ap,
     compute_ap_range,

@@ -67,7 +67,7 @@ def augment_boxwise(
     mini_masks: np.ndarray,
     boxes: np.ndarray,
     rng: np.random.Generator,
-) -> Moved:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Apply a transform that is `boxwise` to an image, its boxes and the mini masks in them.
 
     Args:
@@ -83,13 +83,14 @@ def augment_boxwise(
         ValueError: the transform lost an instance.
     """
     count = len(boxes)
-    image, mini_masks, boxes = transform(image, mini_masks, boxes, rng)
-    if len(boxes) != count or mini_masks.shape[2] != count:
+    image, mini_masks, moved = transform(image, mini_masks, boxes, rng)
+    if moved is None or len(moved) != count or mini_masks.shape[2] != count:
         raise ValueError(
-            f"{type(transform).__name__}, which is boxwise, returned {len(boxes)} boxes and "
-            f"{mini_masks.shape[2]} mini masks of {count} instances; expected one for each."
+            f"{type(transform).__name__}, which is boxwise, returned "
+            f"{'no' if moved is None else len(moved)} boxes and {mini_masks.shape[2]} mini masks "
+            f"of {count} instances; expected one for each."
         )
-    return _contiguous(image), mini_masks, boxes
+    return _contiguous(image), mini_masks, moved
 
 
 def is_boxwise(transform: Any) -> bool:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from mrcnn.data.sample import Sample, SampleError
-
-logger = logging.getLogger(__name__)
+from mrcnn.logger import logger
 
 # So many are allowed whatever the share says, in a data set of twice as many images or more.
 ALWAYS_ALLOWED = 3
@@ -21,45 +18,21 @@ class BadImagesError(SampleError):
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A sample, or None when no image could be loaded; what was wrong with those tried before."""
+class Outcome:
+    """What came of a position of the stream.
+
+    Attributes:
+        sample: None when no image could be loaded.
+        failures: what was wrong with the images tried before, by image id.
+    """
 
     sample: Sample | None
     failures: dict[int, SampleError] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a worker does with a position: try its image, and others in its place if it is bad.
-
-    Attributes:
-        items: knows which images these are; see `mrcnn.data.loader`.
-        max_replacements: how many others are tried.
-    """
-
-    items: Any
-    max_replacements: int
-
-    def __call__(
-        self,
-        call: Callable[[int, int], Sample],
-        position: int,
-        at: Callable[[int], None] = lambda image_id: None,
-    ) -> Loaded:
-        """Make the sample by `call(position, image_id)`; tell `at` of each image tried."""
-        failures: dict[int, SampleError] = {}
-        image_id: int | None = self.items.image_id(position)
-        others: Iterator[int] | None = None
-        while image_id is not None:
-            at(image_id)
-            try:
-                return Loaded(call(position, image_id), failures)
-            except SampleError as error:
-                failures[image_id] = error
-            if others is None:
-                others = self.items.replacements(position, self.max_replacements)
-            image_id = next(others, None)
-        return Loaded(None, failures)
+def allowed_bad_images(images: int, share: float) -> int:
+    """How many of a data set's images may be bad: a share in [0, 1], but a few in any case."""
+    return max(int(share * images), min(ALWAYS_ALLOWED, images // 2)) if share else 0
 
 
 class BadImages:
@@ -76,20 +49,21 @@ class BadImages:
     """
 
     def __init__(self, images: int, share: float) -> None:
-        self.limit = max(int(share * images), min(ALWAYS_ALLOWED, images // 2)) if share else 0
+        self.limit = allowed_bad_images(images, share)
         self.messages: dict[int, str] = {}
         self.replaced = 0
         self._images = images
         self._share = share
 
-    def note(self, loaded: Loaded) -> None:
-        """Count what was met on the way to a sample.
+    def accept(self, outcome: Outcome) -> Sample:
+        """Count what was met on the way to a sample, and give it.
 
         Raises:
             SampleError: the image's own where none may be bad; `BadImagesError` beyond the
                 limit, or when nothing could take the image's place.
         """
-        for image_id, error in loaded.failures.items():
+        failures = outcome.failures
+        for image_id, error in failures.items():
             if not self.limit:
                 raise error
             if image_id not in self.messages:
@@ -98,9 +72,10 @@ class BadImages:
                     "A bad image, whose place another one takes (%d so far, %d allowed): %s",
                     *(len(self.messages), self.limit, error),
                 )
-        self.replaced += bool(loaded.failures)
-        if len(self.messages) > self.limit or loaded.sample is None:
-            raise self._error(loaded.failures) from next(iter(loaded.failures.values()))
+        self.replaced += bool(failures)
+        if outcome.sample is None or (failures and len(self.messages) > self.limit):
+            raise self._error(failures) from next(iter(failures.values()))
+        return outcome.sample
 
     def _error(self, failures: Mapping[int, SampleError]) -> BadImagesError:
         named = list(self.messages.values())[:NAMED_IN_ERRORS]

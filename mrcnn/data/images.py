@@ -1,4 +1,4 @@
-"""Images on the host: reading a file, resizing, and resizing to the network's input.
+"""Images on the host: reading a file, and bilinear resizing (`mrcnn.data.resize` says to what).
 
 Shape letters: H height, W width, C channels; h, w the resized height and width.
 """
@@ -6,13 +6,11 @@ Shape letters: H height, W width, C channels; h, w the resized height and width.
 from __future__ import annotations
 
 import os
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from mrcnn.config import IMAGE_SIDE_MULTIPLE, RESIZE_MODES
 from mrcnn.files.image_file import open_image
 
 # Rows are resized in blocks of about this many values: 512 KiB of float32 stay in the cache.
@@ -224,193 +222,6 @@ def _interpolate(values: np.ndarray, taps: Taps, cval: float, axis: int) -> np.n
     return high
 
 
-class Resized(NamedTuple):
-    """The result of `resize_image`, in Matterport's order."""
-
-    image: np.ndarray  # [h, w, C], dtype of the input
-    window: Box  # (y1, x1, y2, x2): where the image lies in the padded result
-    scale: float  # of the sides
-    padding: Padding  # [(top, bottom), (left, right), (0, 0)] in pixels
-    crop: Box | None  # (y, x, height, width) in the scaled image, in the mode "crop"
-
-
-def resize_image(
-    image: np.ndarray,
-    min_dim: int | None = None,
-    max_dim: int | None = None,
-    min_scale: float | None = None,
-    mode: str = "square",
-    rng: np.random.Generator | None = None,
-    shapes: Sequence[tuple[int, int]] | None = None,
-) -> Resized:
-    """Scale an image without changing its proportions, then pad or crop it.
-
-    The image is enlarged, never shrunk, until its shorter side is `min_dim`, and at least
-    by `min_scale`; then, by mode:
-
-    - "none": neither scale nor pad.
-    - "square": scale less where the longer side would exceed `max_dim`; pad with zeros to
-      `max_dim` x `max_dim`, or to the smallest of `shapes` that holds it, the image in the
-      middle.
-    - "pad64": pad each side with zeros to a multiple of 64. `max_dim` is not used.
-    - "crop": take a random window of `min_dim` x `min_dim`. `max_dim` is not used.
-
-    Outside the image there is zero, so that its border darkens a little when it is enlarged,
-    as in Matterport's package.
-
-    Args:
-        image: [H, W, C].
-        min_dim: length of the shorter side at least; None: as it is.
-        max_dim: length of the longer side at most, in the mode "square".
-        min_scale: scale at least; None or 0: no such bound.
-        mode: one of the above.
-        rng: places the window of the mode "crop"; None: Python's `random`.
-        shapes: (height, width) to pad to in the mode "square", the smallest first; None:
-            `max_dim` x `max_dim`.
-
-    Returns:
-        The image, its window, scale, padding and crop; give the last three to `resize_mask`.
-    """
-    _check_resize(image, min_dim, max_dim, mode)
-    height, width = image.shape[:2]
-    if mode == "none":
-        return Resized(image, (0, 0, height, width), 1, [(0, 0), (0, 0), (0, 0)], None)
-    scale = resize_scale((height, width), min_dim, max_dim, min_scale, mode)
-    shape = (*scaled_size((height, width), scale), image.shape[2])
-    return frame_image(
-        lambda out: resize_bilinear(image, out),
-        *(shape, image.dtype, scale, min_dim, max_dim, mode, rng, shapes),
-    )
-
-
-def resize_scale(
-    size: tuple[int, int],
-    min_dim: int | None,
-    max_dim: int | None,
-    min_scale: float | None,
-    mode: str,
-) -> float:
-    """The factor by which `resize_image` scales an image of size (height, width)."""
-    if mode == "none":
-        return 1
-    scale = max(1, min_dim / min(size)) if min_dim else 1
-    if min_scale:
-        scale = max(scale, min_scale)
-    if mode == "square" and round(max(size) * scale) > max_dim:
-        scale = max_dim / max(size)
-    return scale
-
-
-def scale_image(
-    image: np.ndarray,
-    min_dim: int | None,
-    max_dim: int | None,
-    min_scale: float | None,
-    mode: str,
-) -> np.ndarray:
-    """Scale [H, W, C] as `resize_image` does; its first half. The result is a new array."""
-    _check_resize(image, min_dim, max_dim, mode)
-    scale = resize_scale(image.shape[:2], min_dim, max_dim, min_scale, mode)
-    scaled = np.empty((*scaled_size(image.shape[:2], scale), image.shape[2]), image.dtype)
-    resize_bilinear(image, scaled)
-    return scaled
-
-
-def frame_image(
-    write: Callable[[np.ndarray], None],
-    shape: tuple[int, int, int],
-    dtype: np.dtype,
-    scale: float,
-    min_dim: int | None,
-    max_dim: int | None,
-    mode: str,
-    rng: np.random.Generator | None,
-    shapes: Sequence[tuple[int, int]] | None = None,
-) -> Resized:
-    """Pad or crop a scaled image as `resize_image` does; its second half.
-
-    Args:
-        write: writes the scaled image into the array of its `shape` and `dtype` that it is given.
-        shape: (h, w, C) of the scaled image.
-        dtype: of the scaled image.
-        scale: what `resize_scale` returned.
-        min_dim, max_dim, mode, rng, shapes: as in `resize_image`.
-    """
-    height, width = shape[:2]
-    if mode in ("none", "crop"):
-        scaled = np.empty(shape, dtype)
-        write(scaled)
-        window, crop = (0, 0, height, width), None
-        if mode == "crop":
-            y, x = (
-                random.randint(0, rest) if rng is None else int(rng.integers(rest, endpoint=True))
-                for rest in (height - min_dim, width - min_dim)
-            )
-            crop = (y, x, min_dim, min_dim)
-            window = (0, 0, min_dim, min_dim)
-            scaled = scaled[y : y + min_dim, x : x + min_dim]
-        return Resized(scaled, window, scale, [(0, 0), (0, 0), (0, 0)], crop)
-
-    if mode == "square":
-        padded = smallest_shape((height, width), shapes or [(max_dim, max_dim)])
-    else:
-        padded = tuple(-side % IMAGE_SIDE_MULTIPLE + side for side in (height, width))
-    top, left = (padded[0] - height) // 2, (padded[1] - width) // 2
-    window = (top, left, top + height, left + width)
-    padding = [(top, padded[0] - window[2]), (left, padded[1] - window[3]), (0, 0)]
-    result = np.zeros((*padded, shape[2]), dtype)
-    write(result[top : window[2], left : window[3]])
-    return Resized(result, window, scale, padding, None)
-
-
-def square_shape(
-    size: tuple[int, int],
-    min_dim: int | None,
-    max_dim: int,
-    min_scale: float | None,
-    shapes: Sequence[tuple[int, int]],
-) -> tuple[int, int]:
-    """Return which of `shapes` `resize_image` gives an image of a size, in the mode "square"."""
-    scale = resize_scale(size, min_dim, max_dim, min_scale, "square")
-    return smallest_shape(scaled_size(size, scale), shapes)
-
-
-def smallest_shape(size: tuple[int, int], shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the first of `shapes`, the smallest first, that holds an image of a size."""
-    height, width = size
-    for shape in shapes:
-        if height <= shape[0] and width <= shape[1]:
-            return shape
-    raise ValueError(
-        f"shapes: expected one of at least {height} x {width} pixels, for an image that has that "
-        f"size after scaling; received {list(shapes)}."
-    )
-
-
-def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
     """Return the (height, width) of an image or mask after scaling; at least one pixel each."""
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _check_resize(image: np.ndarray, min_dim: int | None, max_dim: int | None, mode: str) -> None:
-    if image.ndim != 3:
-        raise ValueError(
-            f"image: expected an array [height, width, channels]; received the shape "
-            f"{image.shape}. Give a grey image a last axis: image[..., None]."
-        )
-    if mode not in RESIZE_MODES:
-        raise ValueError(f"mode: expected one of {list(RESIZE_MODES)}; received {mode!r}.")
-    if mode == "square" and not max_dim:
-        raise ValueError(
-            f'max_dim: the mode "square" pads to it and needs a side in pixels; '
-            f"received {max_dim!r}."
-        )
-    if mode == "crop" and not min_dim:
-        raise ValueError(
-            f'min_dim: the mode "crop" cuts out a window of that side; received {min_dim!r}.'
-        )
-    if mode == "pad64" and min_dim and min_dim % IMAGE_SIDE_MULTIPLE:
-        raise ValueError(
-            f'min_dim: the mode "pad64" needs a multiple of {IMAGE_SIDE_MULTIPLE}; '
-            f"received {min_dim}."
-        )

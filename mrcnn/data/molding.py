@@ -17,8 +17,9 @@ import numpy as np
 from mrcnn.batch import META_COLUMNS
 from mrcnn.config import Config
 from mrcnn.data.boxes import denorm_boxes, norm_boxes
-from mrcnn.data.images import Box, resize_image
+from mrcnn.data.images import Box
 from mrcnn.data.masks import paste_masks
+from mrcnn.data.resize import Resize
 
 
 def mold_image(images: np.ndarray, config: Config) -> np.ndarray:
@@ -54,7 +55,7 @@ def compose_image_meta(
     image_shape: Sequence[int],
     window: Sequence[int],
     scale: float,
-    active_class_ids: Sequence[int],
+    active_class_ids: Sequence[int] | np.ndarray,
 ) -> np.ndarray:
     """Put what the network must know of an image into one row of numbers.
 
@@ -106,7 +107,8 @@ def mold_inputs(
             IMAGE_SHAPE_GROUPS.
     """
     check_images(images, config.IMAGE_CHANNEL_COUNT)
-    molded, metas, windows = [], [], []
+    molded: list[np.ndarray] = []
+    metas, windows = [], []
     for index, image in enumerate(images):
         resized, meta = resize_to_input(image, config)
         if molded and resized.shape != molded[0].shape:
@@ -127,14 +129,7 @@ def resize_to_input(image: np.ndarray, config: Config) -> tuple[np.ndarray, np.n
     Returns:
         (resized [H, W, C] of the image's dtype, its meta row float64 [IMAGE_META_SIZE]).
     """
-    resized = resize_image(
-        image,
-        min_dim=config.IMAGE_MIN_DIM,
-        max_dim=config.IMAGE_MAX_DIM,
-        min_scale=config.IMAGE_MIN_SCALE,
-        mode=config.IMAGE_RESIZE_MODE,
-        shapes=config.INPUT_SHAPES,
-    )
+    resized = Resize.of(config)(image)
     meta = compose_image_meta(
         image_id=0,
         original_image_shape=image.shape,

@@ -6,27 +6,21 @@ Boxes are (y1, x1, y2, x2) in pixels of the sample's image, y2 and x2 exclusive.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mrcnn.batch import BOX_ONLY_MASK
-from mrcnn.config import IMAGE_SIDE_MULTIPLE
-from mrcnn.data.augment import as_transform, augment, augment_boxwise, is_boxwise
+from mrcnn.config import IMAGE_SIDE_MULTIPLE, Config
+from mrcnn.data.augment import Transform, as_transform, augment, augment_boxwise, is_boxwise
 from mrcnn.data.cache import Entry, FolderCache, MemoryCache
-from mrcnn.data.images import (
-    Box,
-    Padding,
-    Resized,
-    frame_image,
-    resize_image,
-    resize_scale,
-    scale_image,
-    scaled_size,
-)
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.images import Box, Padding, scaled_size
 from mrcnn.data.instances import Instances, PlacedMask, minimize, paste, place
 from mrcnn.data.molding import compose_image_meta
+from mrcnn.data.resize import Resize, Resized
 
 
 class SampleError(ValueError):
@@ -61,9 +55,9 @@ class Sample:
 
 
 def load_sample(
-    dataset: Any,
+    dataset: Dataset,
     image_id: int,
-    config: Any,
+    config: Config,
     rng: np.random.Generator,
     augmentation: Any = None,
     static_shape: bool = True,
@@ -95,59 +89,98 @@ def load_sample(
     resized, original_shape, instances, box_only = _read(
         dataset, image_id, config, rng, cache, name
     )
-    image, window, scale, padding, crop = resized
     if static_shape and config.IMAGE_RESIZE_MODE in ("pad64", "none"):
-        image, window, padding = _center(image, window, padding, config, name)
-    boxes, placed = place(instances, scale, padding, crop)
-
-    shape = image.shape
+        resized = _center(resized, config, name)
+    boxes, masks = place(instances, resized.scale, resized.padding, resized.crop)
+    objects = _Objects(boxes, masks, instances.class_ids, box_only)
     mini_shape = tuple(config.MINI_MASK_SHAPE[:2]) if config.USE_MINI_MASK else None
     transform = None if augmentation is None else as_transform(augmentation)
-    # Quarter turns swap the sides of mini masks.
-    boxwise = is_boxwise(transform) and mini_shape is not None and len(set(mini_shape)) == 1
-    if transform is not None and not boxwise:
-        image, masks = augment(transform, image, paste(boxes, placed, shape[:2]), rng)
-        moved = Instances.from_masks(masks, instances.class_ids)
-        boxes, placed = moved.boxes, [PlacedMask.whole(crop) for crop in moved.crops]
 
-    visible = boxes[:, 2] > boxes[:, 0]
-    foreground = instances.class_ids != 0
-    keep = np.flatnonzero(visible & foreground)
-    boxes, class_ids, box_only = boxes[keep], instances.class_ids[keep], box_only[keep]
-    placed = [placed[i] for i in keep]
-    if mini_shape is None:
-        masks = paste(boxes, placed, image.shape[:2])
-    else:
-        masks = minimize(placed, mini_shape).transpose(1, 2, 0)
-    if boxwise:
-        image, masks, boxes = augment_boxwise(transform, image, masks, boxes, rng)
-    if image.shape != shape:
+    # Quarter turns swap the sides of mini masks: only square ones keep their shape.
+    boxwise = mini_shape is not None and mini_shape[0] == mini_shape[1] and is_boxwise(transform)
+
+    image = resized.image
+    if transform is not None and not boxwise:  # on masks of the image's size
+        image, objects = objects.augmented(transform, image, rng)
+    shown, ignored = objects.shown()
+    boxes, pixels = shown.boxes, shown.pixels(image.shape, mini_shape)
+    if transform is not None and boxwise:  # on mini masks, which are much smaller
+        image, pixels, boxes = augment_boxwise(transform, image, pixels, boxes, rng)
+    if image.shape != resized.image.shape:
         raise SampleError(
-            f"{name}: expected the shape {shape} after the augmentation; "
+            f"{name}: expected the shape {resized.image.shape} after the augmentation; "
             f"received {image.shape}. The augmentation must keep the shape."
         )
-
-    masks = np.ascontiguousarray(masks.transpose(2, 0, 1)).view(np.uint8)
-    if box_only.any():
-        masks[box_only] *= BOX_ONLY_MASK
     return Sample(
         image=np.ascontiguousarray(image),
         image_meta=compose_image_meta(
             image_id,
             original_shape,
             image.shape,
-            window,
-            scale,
+            resized.window,
+            resized.scale,
             active_class_ids(dataset, image_id, config),
         ).astype(np.float32),
-        class_ids=class_ids,
+        class_ids=shown.class_ids,
         boxes=boxes,
-        masks=masks,
-        ignored={
+        masks=_stored(pixels, shown.box_only),
+        ignored=ignored,
+    )
+
+
+class _Objects(NamedTuple):
+    """The objects of an image in pixels of the network's input.
+
+    `boxes` int32 [N, 4], (0, 0, 0, 0) where no pixel is left; `masks` N masks within their boxes;
+    `class_ids` int32 [N]; `box_only` bool [N].
+    """
+
+    boxes: np.ndarray
+    masks: Sequence[PlacedMask]
+    class_ids: np.ndarray
+    box_only: np.ndarray
+
+    def augmented(
+        self, transform: Transform, image: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, _Objects]:
+        """Move the image and its objects together, as masks of the image's size."""
+        image, whole = augment(transform, image, paste(self.boxes, self.masks, _size(image)), rng)
+        moved = Instances.from_masks(whole, self.class_ids)
+        masks = [PlacedMask.whole(crop) for crop in moved.crops]
+        return image, self._replace(boxes=moved.boxes, masks=masks)
+
+    def shown(self) -> tuple[_Objects, dict[str, int]]:
+        """The objects that have a pixel and a class, and how many others there are, by reason."""
+        visible = self.boxes[:, 2] > self.boxes[:, 0]
+        foreground = self.class_ids != 0
+        kept = np.flatnonzero(visible & foreground)
+        masks = [self.masks[i] for i in kept]
+        shown = _Objects(self.boxes[kept], masks, self.class_ids[kept], self.box_only[kept])
+        ignored = {
             "vanished": int(np.sum(foreground & ~visible)),
             "background": int(np.sum(~foreground)),
-        },
-    )
+        }
+        return shown, ignored
+
+    def pixels(
+        self, image_shape: tuple[int, ...], mini_shape: tuple[int, int] | None
+    ) -> np.ndarray:
+        """Masks as the network takes them, bool [h, w, N]: mini masks, or the image's size."""
+        if mini_shape is None:
+            return paste(self.boxes, self.masks, (image_shape[0], image_shape[1]))
+        return minimize(self.masks, mini_shape).transpose(1, 2, 0)
+
+
+def _stored(masks: np.ndarray, box_only: np.ndarray) -> np.ndarray:
+    """Masks [h, w, N] as a sample holds them: uint8 [N, h, w]."""
+    stored = np.ascontiguousarray(masks.transpose(2, 0, 1)).view(np.uint8)
+    if box_only.any():
+        stored[box_only] *= BOX_ONLY_MASK
+    return stored
+
+
+def _size(image: np.ndarray) -> tuple[int, int]:
+    return image.shape[0], image.shape[1]
 
 
 def limit_instances(sample: Sample, limit: int, rng: np.random.Generator) -> Sample:
@@ -185,7 +218,7 @@ def place_masks(
     return paste(boxes, placed, (top + height + bottom, left + width + right))
 
 
-def active_class_ids(dataset: Any, image_id: int, config: Any) -> np.ndarray:
+def active_class_ids(dataset: Dataset, image_id: int, config: Config) -> np.ndarray:
     """Return int32 [NUM_CLASSES], 1 for each class that the image's source annotates."""
     if dataset.num_classes != config.NUM_CLASSES:
         raise SampleError(
@@ -198,7 +231,7 @@ def active_class_ids(dataset: Any, image_id: int, config: Any) -> np.ndarray:
     return active
 
 
-def describe_image(dataset: Any, image_id: int) -> str:
+def describe_image(dataset: Dataset, image_id: int) -> str:
     """Return "image 3 (source 'coco', id 42, path 'a.jpg')" for messages."""
     info = dataset.image_info[image_id]
     return (
@@ -208,44 +241,40 @@ def describe_image(dataset: Any, image_id: int) -> str:
 
 
 def _read(
-    dataset: Any,
+    dataset: Dataset,
     image_id: int,
-    config: Any,
+    config: Config,
     rng: np.random.Generator,
     cache: MemoryCache | FolderCache | None,
     name: str,
 ) -> tuple[Resized, tuple[int, ...], Instances, np.ndarray]:
     """Read an image and resize it; return its original shape and its objects as well."""
-    dims = (config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM)
-    mode, min_scale = config.IMAGE_RESIZE_MODE, config.IMAGE_MIN_SCALE
+    resize = Resize.of(config)
     entry = None if cache is None else cache.get(dataset, image_id)
-    if entry is None:
-        image = _checked_image(dataset.load_image(image_id), config, name)
-        instances, box_only = _read_instances(dataset, image_id, image.shape, config, name)
-        if cache is None:
-            resized = resize_image(image, *dims, min_scale, mode, rng, config.INPUT_SHAPES)
-            return resized, image.shape, instances, box_only
-        entry = Entry(scale_image(image, *dims, min_scale, mode), image.shape, instances, box_only)
-        cache.put(dataset, image_id, entry)
-    elif entry.instances is None:
-        instances, box_only = _read_instances(dataset, image_id, entry.original_shape, config, name)
-        entry = entry._replace(instances=instances, box_only=box_only)
-    scale = resize_scale(entry.original_shape[:2], *dims, min_scale, mode)
-    resized = frame_image(
-        lambda out: np.copyto(out, entry.image),
-        *(entry.image.shape, entry.image.dtype, scale, *dims, mode, rng, config.INPUT_SHAPES),
-    )
-    return resized, entry.original_shape, entry.instances, entry.box_only
+    if entry is not None:
+        shape, instances, box_only = entry.original_shape, entry.instances, entry.box_only
+        if instances is None or box_only is None:  # a folder holds pixels only
+            instances, box_only = _read_instances(dataset, image_id, shape, config, name)
+        return resize.pad_or_crop(entry.image, shape[:2], rng), shape, instances, box_only
+
+    image = _checked_image(dataset.load_image(image_id), config, name)
+    instances, box_only = _read_instances(dataset, image_id, image.shape, config, name)
+    if cache is None:
+        return resize(image, rng), image.shape, instances, box_only
+    scaled = resize.scaled(image)
+    cache.put(dataset, image_id, Entry(scaled, image.shape, instances, box_only))
+    return resize.pad_or_crop(scaled, image.shape[:2], rng), image.shape, instances, box_only
 
 
 def _read_instances(
-    dataset: Any, image_id: int, image_shape: tuple[int, ...], config: Any, name: str
+    dataset: Dataset, image_id: int, image_shape: tuple[int, ...], config: Config, name: str
 ) -> tuple[Instances, np.ndarray]:
     """Read the objects of an image, and which of them have no mask, bool [N]."""
     if gives_instances(dataset):
         instances = dataset.load_instances(image_id)
         if isinstance(instances, Instances) and not len(instances.class_ids):
-            instances = replace(instances, size=tuple(image_shape[:2]))  # nothing to part from
+            # Without an object there is nothing to check the size against.
+            instances = replace(instances, size=(image_shape[0], image_shape[1]))
         _check_instances(instances, image_shape, name)
         instances = replace(
             instances,
@@ -303,7 +332,7 @@ def _check_instances(instances: Any, image_shape: tuple[int, ...], name: str) ->
             )
 
 
-def _checked_image(image: Any, config: Any, name: str) -> np.ndarray:
+def _checked_image(image: Any, config: Config, name: str) -> np.ndarray:
     """Return uint8 [H, W, C], or raise a `SampleError`.
 
     Fractions of 255 are rounded; those of 1 would turn black and are refused.
@@ -345,7 +374,7 @@ def _checked_masks(
     return masks.astype(bool, copy=False), class_ids
 
 
-def _check_class_ids(class_ids: np.ndarray, config: Any, name: str, method: str) -> None:
+def _check_class_ids(class_ids: np.ndarray, config: Config, name: str, method: str) -> None:
     """Raise a `SampleError` unless all are below NUM_CLASSES."""
     if len(class_ids) == 0:
         return
@@ -370,11 +399,9 @@ def _checked_box_only(box_only: Any, class_ids: np.ndarray, name: str) -> np.nda
     return box_only
 
 
-def _center(
-    image: np.ndarray, window: Box, padding: Padding, config: Any, name: str
-) -> tuple[np.ndarray, Box, Padding]:
+def _center(resized: Resized, config: Config, name: str) -> Resized:
     """Pad the image to the static training shape; shift the window, extend the padding."""
-    height, width = image.shape[:2]
+    height, width = resized.image.shape[:2]
     full_height, full_width = (int(side) for side in config.IMAGE_SHAPE[:2])
     if height > full_height or width > full_width:
         needed = tuple(
@@ -392,9 +419,12 @@ def _center(
         (left, full_width - width - left),
         (0, 0),
     ]
-    y1, x1, y2, x2 = window
-    return (
-        np.pad(image, extra),
-        (y1 + top, x1 + left, y2 + top, x2 + left),
-        [(old[0] + new[0], old[1] + new[1]) for old, new in zip(padding, extra, strict=True)],
+    y1, x1, y2, x2 = resized.window
+    return resized._replace(
+        image=np.pad(resized.image, extra),
+        window=(y1 + top, x1 + left, y2 + top, x2 + left),
+        padding=[
+            (old[0] + new[0], old[1] + new[1])
+            for old, new in zip(resized.padding, extra, strict=True)
+        ],
     )

@@ -1,4 +1,4 @@
-"""Batches of images of one shape, in an order that hangs on (seed, step) alone.
+"""Batches of images of one shape, in an order that depends on (seed, step) alone.
 
 With `IMAGE_SHAPE_GROUPS` every image has the network shape of its group, known from its size
 before it is read. In each pass over the data set the images come in the pass's order, each goes
@@ -20,7 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrcnn.data.images import square_shape
+from mrcnn.config import Config
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.resize import Resize
 from mrcnn.files import image_file
 
 
@@ -81,25 +83,20 @@ class _Pass(NamedTuple):
     batches: np.ndarray  # int [·, 2]: group, and which of its batches, in the order of completion
 
 
-def group_shapes(dataset: Any, config: Any) -> list[tuple[int, int]]:
+def group_shapes(dataset: Dataset, config: Config) -> list[tuple[int, int]]:
     """The (height, width) of `config.INPUT_SHAPES` that each image of a data set is padded to.
 
     Raises:
         ValueError: the size of an image is not known; the message says what to add.
     """
+    resize = Resize.of(config)
     return [
-        square_shape(
-            image_size(dataset.image_info[image_id]),
-            config.IMAGE_MIN_DIM,
-            config.IMAGE_MAX_DIM,
-            config.IMAGE_MIN_SCALE,
-            config.INPUT_SHAPES,
-        )
+        resize.padded_size(height_and_width(dataset.image_info[image_id]))
         for image_id in dataset.image_ids
     ]
 
 
-def image_size(info: dict[str, Any]) -> tuple[int, int]:
+def height_and_width(info: dict[str, Any]) -> tuple[int, int]:
     """The (height, width) of an image from its entry of `image_info`, without decoding it.
 
     They are the entry's own "height" and "width", or stand in the header of its file.
@@ -110,7 +107,7 @@ def image_size(info: dict[str, Any]) -> tuple[int, int]:
     if info.get("height") and info.get("width"):
         return int(info["height"]), int(info["width"])
     try:
-        width, height = image_file.image_size(info["path"])
+        width, height = image_file.width_and_height(info["path"])
         return height, width
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(

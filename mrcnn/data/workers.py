@@ -1,13 +1,13 @@
-"""Workers that outlive what they work at: threads, each with a process of its own if asked.
+"""Workers that outlive their images: threads, each with a process of its own if asked.
 
-A process that dies is started again and its image computed anew; an image at which processes
-die twice is bad. What a worker is at can be asked at any time, so that who waits can name it.
+A process that dies is started again and its image loaded anew; an image at which processes die
+twice is bad. Which image a worker is at can be asked at any time, so that whoever waits can name
+it.
 """
 
 from __future__ import annotations
 
 import atexit
-import logging
 import multiprocessing
 import os
 import queue
@@ -15,68 +15,60 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, Protocol
 
-from mrcnn.data.sample import SampleError
-
-logger = logging.getLogger(__name__)
+from mrcnn.data.bad_images import Outcome
+from mrcnn.data.sample import Sample, SampleError
+from mrcnn.data.stream import MakeSample, SampleStream
+from mrcnn.logger import logger
 
 TRIES = 2  # of an image at which a process dies
 EXIT_SECONDS = 5.0  # what a worker has for its image when the interpreter ends
 KILL_SECONDS = 5.0  # until a killed process is gone
-
-# (position in the stream, image id) to a sample. Errors of the image are a `SampleError`.
-Call = Callable[[int, int], Any]
 
 
 class WorkerError(RuntimeError):
     """Worker processes that cannot start or keep dying."""
 
 
-class Work(Protocol):
-    """What a worker does with a position; tells `at` which image it turns to."""
-
-    def __call__(self, call: Call, position: int, at: Callable[[int], None]) -> Any: ...
-
-
 class WorkerPool:
-    """Threads that work at positions, in the order in which they were submitted.
+    """Threads that draw samples from a stream, in the order in which they were submitted.
 
     Args:
-        count: number of threads.
-        work: done for each position.
-        make_call: makes the `call` of a thread: a function, or a `WorkerProcess`.
+        stream: what to draw from.
+        makers: one for each thread: how it makes the sample of an image, by `stream.make` itself
+            or by a `WorkerProcess` of its own.
 
     Close it: its threads end with the interpreter, but not with the last reference.
     """
 
-    def __init__(self, count: int, work: Work, make_call: Callable[[], Call]) -> None:
-        self._work = work
-        self._jobs: queue.SimpleQueue[tuple[Future, int] | None] = queue.SimpleQueue()
+    def __init__(self, stream: SampleStream, makers: Sequence[MakeSample | WorkerProcess]) -> None:
+        self._stream = stream
+        self._makers = makers
+        self._jobs: queue.SimpleQueue[tuple[Future[Outcome], int] | None] = queue.SimpleQueue()
         self._at: dict[int, tuple[int, float]] = {}
-        self._calls = [make_call() for _ in range(count)]
         self._threads = [
             # Daemons: one that hangs in a read must not keep the interpreter from ending.
             threading.Thread(target=self._run, args=(k,), name=f"mrcnn-loader-{k}", daemon=True)
-            for k in range(count)
+            for k in range(len(makers))
         ]
         # Before multiprocessing's own handler, which waits for the processes.
         atexit.register(self.close, EXIT_SECONDS)
         for thread in self._threads:
             thread.start()
 
-    def submit(self, position: int) -> Future:
-        """Queue a position; the future holds what `work` returns or raises."""
-        future: Future = Future()
+    def submit(self, position: int) -> Future[Outcome]:
+        """Queue a position; the future holds what the stream gives there, or raises."""
+        future: Future[Outcome] = Future()
         self._jobs.put((future, position))
         return future
 
     def working(self) -> list[tuple[int, float]]:
-        """(image id, seconds) of the images that are worked at, the longest first."""
+        """(image id, seconds) of the images that are being made, the longest first."""
         now = time.monotonic()
         at = [(image_id, now - started) for image_id, started in list(self._at.values())]
         return sorted(at, key=lambda pair: -pair[1])
@@ -100,22 +92,22 @@ class WorkerPool:
         for thread in self._threads:
             if thread is not threading.current_thread():  # where garbage is collected
                 thread.join(max(0.0, deadline - time.monotonic()))
-        for thread, call in zip(self._threads, self._calls, strict=True):
-            if thread.is_alive() and isinstance(call, WorkerProcess):
-                call.kill()
+        for thread, make in zip(self._threads, self._makers, strict=True):
+            if thread.is_alive() and isinstance(make, WorkerProcess):
+                make.kill()
                 thread.join(KILL_SECONDS)
 
     def _run(self, number: int) -> None:
-        call = self._calls[number]
+        make = self._makers[number]
 
-        def at(image_id: int) -> None:
+        def starting(image_id: int) -> None:
             self._at[number] = image_id, time.monotonic()
 
         while (job := self._jobs.get()) is not None:
             future, position = job
             if future.set_running_or_notify_cancel():
                 try:
-                    result = self._work(call, position, at)
+                    result = self._stream.draw(position, make, starting)
                 except BaseException as error:
                     future.set_exception(error)
                 else:
@@ -123,8 +115,8 @@ class WorkerPool:
                     del result  # not kept while the thread waits
                 self._at.pop(number, None)
             del future, job
-        if isinstance(call, WorkerProcess):
-            call.stop()
+        if isinstance(make, WorkerProcess):
+            make.stop()
 
 
 class Deaths:
@@ -171,19 +163,18 @@ class WorkerProcess:
     """A process that makes samples; started at the first call, and again when it died.
 
     Args:
-        sent: what the process calls, pickled by `ForkingPickler`.
+        sent: the `SampleStream`, pickled by `ForkingPickler`.
         deaths: shared by all processes.
     """
 
     def __init__(self, sent: bytes, deaths: Deaths) -> None:
         self._sent = sent
         self._deaths = deaths
-        self._process: Any = None
-        self._connection: Connection | None = None
+        self._running: tuple[BaseProcess, Connection] | None = None
         self._killed = False
 
-    def __call__(self, position: int, image_id: int) -> Any:
-        """Return the process's answer.
+    def __call__(self, position: int, image_id: int) -> Sample:
+        """Return the process's sample.
 
         Raises:
             SampleError: raised by the process, or processes died at this image.
@@ -192,13 +183,12 @@ class WorkerProcess:
         for _ in range(TRIES):
             if image_id in self._deaths.deadly:
                 break
-            if self._process is None:
-                self._start()
+            process, connection = self._running or self._start()
             try:
-                self._connection.send((position, image_id))
-                sample, error, trace = self._connection.recv()
+                connection.send((position, image_id))
+                sample, error, trace = connection.recv()
             except (EOFError, OSError):
-                exit_code = self._end()
+                exit_code = self._end(process, connection)
                 if self._killed:
                     raise WorkerError("The loader was closed while it worked.") from None
                 self._deaths.note(image_id, exit_code)
@@ -215,47 +205,48 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """End the process, which waits for its next image."""
-        if self._process is not None:
-            self._end()
+        if self._running is not None:
+            self._end(*self._running)
 
     def kill(self) -> None:
         """End the process whatever it is at. Its call in another thread raises."""
         self._killed = True
-        process = self._process
-        if process is not None:
-            process.kill()
+        running = self._running
+        if running is not None:
+            running[0].kill()
 
-    def _start(self) -> None:
+    def _start(self) -> tuple[BaseProcess, Connection]:
         # Never fork: the parent holds the threads and the device of Keras.
         context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
+        ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._sent))
         process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
-        self._process = process
+        self._running = process, ours
         if self._killed:  # while it started
             process.kill()
         try:
-            problem = self._connection.recv()
+            problem = ours.recv()
         except (EOFError, OSError):
-            exit_code = self._end()
+            exit_code = self._end(process, ours)
             raise WorkerError(
                 f"A worker process of the loader died as it started ({_ending(exit_code)}). "
                 f'Expected the main script to do its work under `if __name__ == "__main__":`, '
                 f"and enough memory; use threads (LOADER_PROCESSES = False) otherwise."
             ) from None
         if problem is not None:
-            self._end()
+            self._end(process, ours)
             raise WorkerError(
                 f"A worker process could not receive the data set: {problem}. Define its class "
                 f"in a module that the worker can import (not in a notebook), or use threads "
                 f"(LOADER_PROCESSES = False)."
             )
+        return process, ours
 
-    def _end(self) -> int | None:
+    def _end(self, process: BaseProcess, connection: Connection) -> int | None:
         """Close the pipe, which ends the process; return its exit code."""
-        process, self._process = self._process, None
-        self._connection.close()
+        self._running = None
+        connection.close()
         process.join(KILL_SECONDS)
         if process.exitcode is None:
             process.kill()
@@ -279,7 +270,7 @@ def _serve(connection: Connection, sent: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the main process's to handle
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
-        call = ForkingPickler.loads(sent)
+        stream: SampleStream = ForkingPickler.loads(sent)
     except Exception as error:
         connection.send(f"{type(error).__name__}: {error}")
         return
@@ -290,7 +281,7 @@ def _serve(connection: Connection, sent: bytes) -> None:
         except EOFError:  # the main process has closed it
             return
         try:
-            answer = ForkingPickler.dumps((call(position, image_id), None, ""))
+            answer = ForkingPickler.dumps((stream.make(position, image_id), None, ""))
         except SampleError as error:
             answer = ForkingPickler.dumps((None, error, traceback.format_exc()))
         try:

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.files.image_file import image_size, open_image
+from mrcnn.files.image_file import open_image, width_and_height
 from mrcnn.files.untrusted import MAX_IMAGE_PIXELS, Folder, check_mask_bytes, is_size, load_json
 
 SOURCE = "cityscapes"
@@ -112,7 +112,7 @@ class CityscapesDataset(Dataset):
         for label in CLASSES[classes]:
             self.add_class(SOURCE, label, LABELS[label])
         for image, truth in zip(images, truths, strict=True):
-            width, height = image_size(image)
+            width, height = width_and_height(image)
             self.add_image(
                 SOURCE,
                 image_id=image.name.removesuffix(IMAGE_SUFFIX),

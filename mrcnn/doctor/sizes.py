@@ -12,7 +12,8 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from mrcnn.config import Config
-from mrcnn.data.images import resize_scale, scaled_size
+from mrcnn.data.images import scaled_size
+from mrcnn.data.resize import Resize
 from mrcnn.data.rle import Rle
 from mrcnn.data.sample import place_masks
 from mrcnn.doctor.findings import Finding, Kind, report, stops_at_step, warning
@@ -74,8 +75,7 @@ def place_image(size: tuple[int, int], config: Config) -> Placement:
     In the mode "crop" the window is random; the whole scaled image is taken in its place.
     """
     mode = config.IMAGE_RESIZE_MODE
-    limits = config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_MIN_SCALE
-    scale = resize_scale(size, *limits, mode)
+    scale = Resize.of(config).scale_of(size)
     scaled = scaled_size(size, scale)
     height, width = config.IMAGE_SHAPE[:2]
     input_size = scaled if mode == "crop" else (int(height), int(width))

@@ -51,7 +51,7 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
         ) from error
 
 
-def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+def width_and_height(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(width, height) of an image file, from its header alone; errors as in `open_image`."""
     with open_image(path) as image:
         return image.size

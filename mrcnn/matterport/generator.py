@@ -20,10 +20,11 @@ import numpy as np
 
 from mrcnn import batch as batch_names
 from mrcnn.data.augment import HorizontalFlip, Sequential
-from mrcnn.data.loader import TARGET_STREAM, Loader, random_generator, stack_samples
+from mrcnn.data.loader import Loader, stack_samples
 from mrcnn.data.molding import mold_image
 from mrcnn.data.random_rois import generate_random_rois
 from mrcnn.data.sample import Sample, load_sample
+from mrcnn.data.stream import TARGET_STREAM, SampleStream, random_generator
 from mrcnn.matterport.anchors import image_anchors
 from mrcnn.matterport.targets import build_detection_targets, build_rpn_targets
 
@@ -205,11 +206,13 @@ class _Batches:
         self.detection_targets = detection_targets
         self.anchors = image_anchors(config, config.IMAGE_SHAPE)
         self.loader = Loader(
-            dataset,
-            config,
-            seed=config.SEED,
-            augmentation=_combined(augment, augmentation),
-            shuffle=shuffle,
+            SampleStream.of(
+                dataset,
+                config,
+                seed=config.SEED,
+                augmentation=_combined(augment, augmentation),
+                shuffle=shuffle,
+            ),
             workers=0,
         )
 

@@ -20,6 +20,7 @@ from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Batch, Loader
 from mrcnn.data.sample import describe_image
+from mrcnn.data.stream import SampleStream
 from mrcnn.files import atomic
 from mrcnn.ops import native_kernels
 from mrcnn.training.callbacks import AfterEpochs, BeforeSteps, RunCallbacks, SaveEpoch, TensorBoard
@@ -76,17 +77,20 @@ def fit(
     with ExitStack() as closing:
         loader = closing.enter_context(
             Loader(
-                train_dataset,
-                config,
-                seed=config.SEED,
-                augmentation=augmentation,
-                no_augmentation_sources=no_augmentation_sources,
+                SampleStream.of(
+                    train_dataset,
+                    config,
+                    seed=config.SEED,
+                    augmentation=augmentation,
+                    no_augmentation_sources=no_augmentation_sources,
+                )
             )
         )
         validation = {}
         if val_dataset is not None and config.VALIDATION_STEPS > 0:
             # In the caller's thread: validation batches are few, and training wants the cores.
-            val_loader = Loader(val_dataset, config, seed=config.SEED, shuffle=False, workers=0)
+            val_stream = SampleStream.of(val_dataset, config, seed=config.SEED, shuffle=False)
+            val_loader = Loader(val_stream, workers=0)
             validation = _validation_options(model, val_loader, config.VALIDATION_STEPS)
 
         def images_of(step: int) -> str:

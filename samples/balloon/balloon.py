@@ -39,7 +39,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import read_image
 from mrcnn.data.video import read_frames, write_frames
 from mrcnn.datasets.via import read_via_json, region_mask
-from mrcnn.files.image_file import image_size
+from mrcnn.files.image_file import width_and_height
 from mrcnn.files.untrusted import Folder, check_mask_bytes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -106,7 +106,7 @@ class BalloonDataset(Dataset):
                     f"{folder / image.filename}: expected the picture that {annotations} names; "
                     f"there is none."
                 )
-            width, height = image_size(path)
+            width, height = width_and_height(path)
             self.add_image(
                 "balloon",
                 image_id=image.filename,

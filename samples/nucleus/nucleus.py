@@ -35,7 +35,7 @@ from tqdm import tqdm
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import read_image
-from mrcnn.files.image_file import image_size
+from mrcnn.files.image_file import width_and_height
 from mrcnn.files.untrusted import Folder, check_mask_bytes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -113,7 +113,7 @@ class NucleusDataset(Dataset):
         info = self.image_info[image_id]
         if info["source"] != "nucleus":
             return super().load_mask(image_id)
-        width, height = image_size(info["path"])
+        width, height = width_and_height(info["path"])
         check_mask_bytes(height, width, len(info["mask_paths"]), info["path"])
         masks = np.zeros((len(info["mask_paths"]), height, width), bool)
         for mask, path in zip(masks, info["mask_paths"], strict=True):

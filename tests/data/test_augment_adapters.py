@@ -20,6 +20,7 @@ from mrcnn.data.augment import ForeignTransform, HorizontalFlip, Sequential, as_
 from mrcnn.data.boxes import extract_bboxes
 from mrcnn.data.loader import Loader
 from mrcnn.data.sample import SampleError
+from mrcnn.data.stream import SampleStream
 from tests.matterport.test_generator import Squares
 from tests.tiny import tiny_config
 
@@ -333,9 +334,9 @@ def augmenter(request):
 @pytest.mark.parametrize("mini", [True, False])
 def test_batches_are_a_pure_function_of_seed_and_step(augmenter, mini):
     config = tiny_config(USE_MINI_MASK=mini)
-    reference = Loader(Squares(5), config, 3, augmenter, workers=0)
-    plain = Loader(Squares(5), config, 3, workers=0)
-    with Loader(Squares(5), config, 3, augmenter, workers=4) as loader:
+    reference = Loader(SampleStream.of(Squares(5), config, 3, augmenter), workers=0)
+    plain = Loader(SampleStream.of(Squares(5), config, 3), workers=0)
+    with Loader(SampleStream.of(Squares(5), config, 3, augmenter), workers=4) as loader:
         for step, batch in enumerate(loader.batches(stop=8)):
             expected = reference.batch(step)
             for name, array in batch.items():
@@ -370,7 +371,7 @@ def test_an_error_inside_names_the_image(augmenter):
     def fail(*arguments, **keywords):
         raise RuntimeError("out of ideas")
 
-    loader = Loader(Squares(5), tiny_config(), 0, augmenter, workers=0)
+    loader = Loader(SampleStream.of(Squares(5), tiny_config(), 0, augmenter), workers=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(augmenter), "__call__", fail)
         with pytest.raises(SampleError, match=r"square-\d.*RuntimeError: out of ideas"):

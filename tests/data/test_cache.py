@@ -18,6 +18,7 @@ from mrcnn.data.augment import HorizontalFlip
 from mrcnn.data.cache import FolderCache, MemoryCache, make_cache
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Loader
+from mrcnn.data.stream import SampleStream
 
 COUNT = 6
 NBYTES = 80 * 120 * 3  # of an image scaled by SmallConfig
@@ -72,7 +73,7 @@ def configure(**settings):
 
 
 def loader(dataset, workers=0, **settings):
-    return Loader(dataset, configure(**settings), 3, HorizontalFlip(), workers=workers)
+    return Loader(SampleStream.of(dataset, configure(**settings), 3, HorizontalFlip()), workers)
 
 
 def digest(loader_, steps=range(9)):
@@ -245,8 +246,9 @@ def test_a_disk_that_takes_no_more_is_told_and_training_goes_on(tmp_path, caplog
 
 
 def test_a_load_of_ones_own_is_refused(tmp_path):
+    config = configure(LOADER_CACHE="ram")
     with pytest.raises(ValueError, match="load: LOADER_CACHE"):
-        Loader(Files(tmp_path), configure(LOADER_CACHE="ram"), 0, load=lambda *arguments: None)
+        Loader(SampleStream.of(Files(tmp_path), config, 0, load=lambda *arguments: None))
 
 
 # --- Processes -----------------------------------------------------------------------------
@@ -254,14 +256,13 @@ def test_a_load_of_ones_own_is_refused(tmp_path):
 SCRIPT = """
 import os, sys
 sys.path.insert(0, os.path.dirname(__file__))
-from test_cache import Files, configure, Loader, HorizontalFlip
+from test_cache import Files, configure, Loader, HorizontalFlip, SampleStream
 
 def hashes(cache, workers):
     config = configure(LOADER_CACHE=cache)
     dataset = Files(sys.argv[1])
-    with Loader(
-        dataset, config, 3, HorizontalFlip(), workers=workers, processes=workers > 0
-    ) as loader:
+    config.LOADER_PROCESSES = workers > 0
+    with Loader(SampleStream.of(dataset, config, 3, HorizontalFlip()), workers) as loader:
         return [
             {name: array.tobytes() for name, array in batch.items()}
             for batch in loader.batches(0, 9)

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 import mrcnn
 from mrcnn.config import Config
 from mrcnn.data.augment import HorizontalFlip
-from mrcnn.data.loader import Loader, image_at, stack_samples
+from mrcnn.data.loader import Loader, stack_samples
 from mrcnn.data.sample import Sample, SampleError
+from mrcnn.data.stream import SampleStream, image_at
 
 NAMES = {
     "input_image",
@@ -71,9 +72,12 @@ def number_sample(dataset, image_id, config, rng, augmentation=None):
     )
 
 
-def make_loader(count=10, config=None, seed=7, **arguments):
-    arguments = {"load": number_sample, "workers": 2, "processes": False, **arguments}
-    return Loader(Numbers(count), config or SmallConfig(), seed, **arguments)
+def make_loader(count=10, base=SmallConfig, seed=7, workers=2, shard=(0, 1), **arguments):
+    """A loader; of the other arguments, those in capitals are settings."""
+    settings = {name: arguments.pop(name) for name in list(arguments) if name.isupper()}
+    config = type("Some", (base,), settings)()
+    stream = SampleStream.of(Numbers(count), config, seed, **{"load": number_sample, **arguments})
+    return Loader(stream, workers, shard)
 
 
 def ids(batch):
@@ -90,7 +94,7 @@ def assert_same(first, second):
 
 
 def test_batch_has_the_inputs_of_the_training_model():
-    batch = make_loader(batch_size=4).batch(0)
+    batch = make_loader(IMAGES_PER_GPU=4).batch(0)
     shapes = {name: (array.dtype.name, array.shape) for name, array in batch.items()}
     assert shapes == {
         "input_image": ("uint8", (4, 64, 64, 3)),
@@ -115,7 +119,7 @@ def test_seed_decides_order_and_random_values():
 
 
 def test_random_values_of_an_image_differ_between_passes():
-    loader = make_loader(1, batch_size=1)
+    loader = make_loader(1, IMAGES_PER_GPU=1)
     values = {int(loader.batch(step)["input_image"][0, 0, 0, 1]) for step in range(20)}
     assert len(values) > 5
 
@@ -127,7 +131,7 @@ def test_iteration_gives_the_batches_in_order_for_any_number_of_workers(workers,
         time.sleep(0.004 * (image_id % 3))
         return number_sample(dataset, image_id, config, rng, augmentation)
 
-    with make_loader(load=slow_for_some, workers=workers, prefetch=prefetch) as loader:
+    with make_loader(load=slow_for_some, workers=workers, LOADER_PREFETCH=prefetch) as loader:
         batches = list(loader.batches(3, 12))
     reference = make_loader()
     assert len(batches) == 9
@@ -136,7 +140,7 @@ def test_iteration_gives_the_batches_in_order_for_any_number_of_workers(workers,
 
 
 def test_small_data_set_is_repeated_and_no_batch_is_shortened():
-    with make_loader(5, batch_size=4) as loader:
+    with make_loader(5, IMAGES_PER_GPU=4) as loader:
         batches = list(loader.batches(stop=100))
     assert len(batches) == 100
     assert {len(batch["input_image"]) for batch in batches} == {4}
@@ -144,7 +148,7 @@ def test_small_data_set_is_repeated_and_no_batch_is_shortened():
 
 
 def test_batch_may_be_larger_than_the_data_set():
-    assert Counter(ids(make_loader(2, batch_size=6).batch(0))) == {0: 3, 1: 3}
+    assert Counter(ids(make_loader(2, IMAGES_PER_GPU=6).batch(0))) == {0: 3, 1: 3}
 
 
 @settings(max_examples=40, deadline=None)
@@ -166,7 +170,7 @@ def test_passes_have_different_orders_unless_not_shuffled():
 def test_images_are_named_by_the_data_sets_ids():
     dataset = Numbers(6)
     dataset.image_ids = np.array([2, 5])  # a subset
-    loader = Loader(dataset, SmallConfig(), 0, load=number_sample, workers=0)
+    loader = Loader(SampleStream.of(dataset, SmallConfig(), 0, load=number_sample), workers=0)
     assert set(ids(loader.batch(0))) == {2, 5}
     for step in range(3):
         assert loader.image_ids(step) == [int(image_id) for image_id in ids(loader.batch(step))]
@@ -179,9 +183,9 @@ def test_images_are_named_by_the_data_sets_ids():
     step=st.integers(0, 50),
 )
 def test_shards_are_the_parts_of_the_global_batch(images, shards, step):
-    whole = make_loader(images, batch_size=6).batch(step)
+    whole = make_loader(images, IMAGES_PER_GPU=6).batch(step)
     parts = [
-        make_loader(images, batch_size=6, shard=(i, shards)).batch(step) for i in range(shards)
+        make_loader(images, IMAGES_PER_GPU=6, shard=(i, shards)).batch(step) for i in range(shards)
     ]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in NAMES}
     assert_same(joined, whole)
@@ -195,7 +199,7 @@ def test_shards_are_the_parts_of_the_global_batch(images, shards, step):
 )
 def test_sources_without_augmentation_are_left_alone(sources, augmented):
     loader = make_loader(
-        4, batch_size=4, augmentation=HorizontalFlip(), no_augmentation_sources=sources
+        4, IMAGES_PER_GPU=4, augmentation=HorizontalFlip(), no_augmentation_sources=sources
     )
     for image_id, _, was_augmented in loader.batch(0)["input_image"][:, 0, 0].tolist():
         assert was_augmented == (("even", "odd")[image_id % 2] in augmented)
@@ -208,7 +212,7 @@ def test_empty_images_give_empty_slots():
 
 
 def test_overflow_keeps_a_random_subset_that_fits_together():
-    loader = make_loader(6, batch_size=1, shuffle=False)
+    loader = make_loader(6, IMAGES_PER_GPU=1, shuffle=False)
     kept = Counter()
     for step in range(5, 305, 6):  # image 5 has five instances, three slots
         batch = loader.batch(step)
@@ -221,10 +225,8 @@ def test_overflow_keeps_a_random_subset_that_fits_together():
 
 
 def test_ignored_instances_are_logged_once_an_epoch(caplog):
-    config = SmallConfig()
-    config.STEPS_PER_EPOCH = 6
-    caplog.set_level(logging.INFO, "mrcnn.data.loader")
-    with make_loader(6, config=config) as loader:  # a pass: 1 vanished, 1 + 2 overflow
+    caplog.set_level(logging.INFO, "mrcnn")
+    with make_loader(6, STEPS_PER_EPOCH=6) as loader:  # a pass: 1 vanished, 1 + 2 overflow
         list(loader.batches(stop=15))
         assert loader.ignored == {"vanished": 5, "overflow": 15}
     assert len(caplog.records) == 3  # two epochs, and the rest at the end
@@ -234,7 +236,7 @@ def test_ignored_instances_are_logged_once_an_epoch(caplog):
 
 
 def test_nothing_is_logged_when_nothing_is_ignored(caplog):
-    caplog.set_level(logging.INFO, "mrcnn.data.loader")
+    caplog.set_level(logging.INFO, "mrcnn")
     with make_loader(1) as loader:
         list(loader.batches(stop=4))
     assert not caplog.records
@@ -258,9 +260,9 @@ class GivenRoisConfig(SmallConfig):
 
 
 def test_random_rois_are_a_pure_function_of_seed_and_step():
-    with make_loader(config=GivenRoisConfig(), workers=2) as loader:
+    with make_loader(base=GivenRoisConfig, workers=2) as loader:
         batches = list(loader.batches(2, 6))
-    reference = make_loader(config=GivenRoisConfig())
+    reference = make_loader(base=GivenRoisConfig)
     seen = set()
     for step, batch in enumerate(batches, start=2):
         rois = batch["input_rois"]
@@ -272,13 +274,13 @@ def test_random_rois_are_a_pure_function_of_seed_and_step():
 
 
 def test_random_rois_change_nothing_else():
-    given, plain = (make_loader(config=c()).batch(3) for c in (GivenRoisConfig, SmallConfig))
+    given, plain = (make_loader(base=c).batch(3) for c in (GivenRoisConfig, SmallConfig))
     assert given.keys() - plain.keys() == {"input_rois"}
     assert_same({name: given[name] for name in NAMES}, plain)
 
 
 def test_random_rois_lie_around_the_objects():
-    batch = make_loader(1, batch_size=1, config=GivenRoisConfig(), load=one_box).batch(0)
+    batch = make_loader(1, IMAGES_PER_GPU=1, base=GivenRoisConfig, load=one_box).batch(0)
     rois = batch["input_rois"][0]
     assert ((rois >= 20) & (rois <= 44)).all(axis=1).sum() >= 27
 
@@ -330,7 +332,7 @@ def test_abandoned_iteration_cancels_its_work_and_close_ends_the_workers():
         time.sleep(0.005)
         return number_sample(dataset, image_id, config, rng, augmentation)
 
-    loader = make_loader(load=count, workers=2, prefetch=50)
+    loader = make_loader(load=count, workers=2, LOADER_PREFETCH=50)
     batches = loader.batches()
     next(batches)
     batches.close()
@@ -347,7 +349,7 @@ def test_work_ahead_is_bounded_while_the_consumer_waits():
         loaded.append(image_id)
         return number_sample(dataset, image_id, config, rng, augmentation)
 
-    with make_loader(load=count, prefetch=3) as loader:
+    with make_loader(load=count, LOADER_PREFETCH=3) as loader:
         batches = loader.batches()
         next(batches)
         expected = 2 * (1 + 3)  # the one given and three ahead
@@ -371,11 +373,11 @@ def test_two_iterations_share_the_workers():
     "arguments, expected",
     [
         ({"count": 0}, "no images"),
-        ({"batch_size": 0}, "at least 1"),
-        ({"prefetch": 0}, "at least 1"),
+        ({"IMAGES_PER_GPU": 0}, "IMAGES_PER_GPU"),
+        ({"LOADER_PREFETCH": 0}, "LOADER_PREFETCH"),
         ({"workers": -1}, "at least 0"),
-        ({"batch_size": 4, "shard": (0, 3)}, "divides the batch size 4"),
-        ({"batch_size": 4, "shard": (2, 2)}, "below count"),
+        ({"IMAGES_PER_GPU": 4, "shard": (0, 3)}, "divides the batch size 4"),
+        ({"IMAGES_PER_GPU": 4, "shard": (2, 2)}, "below count"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, expected):
@@ -389,7 +391,7 @@ def test_an_unknown_augmentation_is_refused_at_once():
 
 
 def test_what_cannot_be_sent_to_processes_says_so():
-    with make_loader(load=lambda *arguments: None, processes=True) as loader:
+    with make_loader(load=lambda *arguments: None, LOADER_PROCESSES=True) as loader:
         with pytest.raises(ValueError, match="LOADER_PROCESSES"):
             next(loader.batches())
 
@@ -403,6 +405,7 @@ from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Loader
 from mrcnn.data.sample import SampleError, load_sample
+from mrcnn.data.stream import SampleStream
 
 HEAVY = {"keras", "tensorflow", "jax", "torch", "matplotlib"}
 
@@ -446,11 +449,14 @@ def digest(batches):
     return hashed.hexdigest()
 
 if __name__ == "__main__":
-    make = lambda paths, **more: Loader(squares(paths), SmallConfig(), 5, load=load, **more)
+    def make(paths, workers, processes):
+        config = SmallConfig()
+        config.LOADER_PROCESSES = processes
+        return Loader(SampleStream.of(squares(paths), config, 5, load=load), workers)
+
     digests = set()
-    for more in ({"workers": 0}, {"workers": 2, "processes": False},
-                 {"workers": 2, "processes": True}):
-        with make(["a"] * 5, **more) as loader:
+    for workers, processes in ((0, False), (2, False), (2, True)):
+        with make(["a"] * 5, workers, processes) as loader:
             digests.add(digest(loader.batches(2, 9)))
             digests.add(digest(loader.batches(2, 9)))
     assert len(digests) == 1, digests
@@ -500,6 +506,7 @@ from types import SimpleNamespace
 from mrcnn.config import Config
 from mrcnn.data.augment import HorizontalFlip
 from mrcnn.data.loader import Loader
+from mrcnn.data.stream import SampleStream
 
 def load(*arguments):
     print(os.getpid(), flush=True)
@@ -507,7 +514,9 @@ def load(*arguments):
 
 if __name__ == "__main__":
     dataset = SimpleNamespace(image_ids=[0], image_info=[{"source": "none"}])
-    loader = Loader(dataset, Config(), 0, load=load, workers=1, processes=True)
+    config = Config()
+    config.LOADER_PROCESSES = True
+    loader = Loader(SampleStream.of(dataset, config, 0, load=load), workers=1)
     try:
         next(loader.batches())
     except ValueError:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
-from mrcnn.data.bad_images import BadImages, BadImagesError, Loaded
+from mrcnn.data.bad_images import BadImages, BadImagesError, Outcome
 from mrcnn.data.loader import Loader, LoaderTimeoutError
 from mrcnn.data.sample import Sample, SampleError
+from mrcnn.data.stream import SampleStream
 from mrcnn.data.workers import WorkerError
 
 
@@ -51,11 +52,12 @@ def load(dataset, image_id, config, rng, augmentation=None):
     )
 
 
-def make_loader(bad=(), count=20, seed=5, dataset=None, **arguments):
+def make_loader(bad=(), count=20, dataset=None, workers=2, **arguments):
+    """A loader; of the other arguments, those in capitals are settings."""
     settings = {k: arguments.pop(k) for k in list(arguments) if k.isupper()}
     config = type("Some", (FaultConfig,), settings)()
-    arguments = {"load": load, "workers": 2, "processes": False, **arguments}
-    return Loader(dataset or Numbers(count, bad), config, seed, **arguments)
+    dataset = dataset or Numbers(count, bad)
+    return Loader(SampleStream.of(dataset, config, 5, **{"load": load, **arguments}), workers)
 
 
 def pixels(loader, start=0, stop=20):
@@ -83,7 +85,7 @@ def test_a_bad_image_is_replaced_named_once_and_counted(caplog):
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_the_replacement_hangs_on_seed_position_and_bad_images_alone(workers):
+def test_the_replacement_depends_on_seed_position_and_bad_images_alone(workers):
     first = make_loader(bad=[1, 2, 4], workers=workers)
     with first, make_loader(bad=[1, 2, 4], workers=2) as other:
         np.testing.assert_array_equal(pixels(first), pixels(other))
@@ -142,9 +144,9 @@ def test_limit(images, share, limit):
 def test_many_bad_images_are_not_all_written_out():
     bad = BadImages(1000, 0.05)
     for i in range(50):
-        bad.note(Loaded("a sample", {i: SampleError(f"image {i}: bad")}))
+        bad.accept(Outcome("a sample", {i: SampleError(f"image {i}: bad")}))
     with pytest.raises(BadImagesError, match="image 9: bad\n  and 41 more$"):
-        bad.note(Loaded("a sample", {50: SampleError("image 50: bad")}))
+        bad.accept(Outcome("a sample", {50: SampleError("image 50: bad")}))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +218,7 @@ def deadly(dataset, image_id, config, rng, augmentation=None):
 
 def test_worker_processes_die_and_nothing_changes(tmp_path, caplog):
     dataset = Marked(20, tmp_path, once=[4, 11], always=[9])
-    with make_loader(dataset=dataset, load=deadly, processes=True) as loader:
+    with make_loader(dataset=dataset, load=deadly, LOADER_PROCESSES=True) as loader:
         found = pixels(loader)
     np.testing.assert_array_equal(found, pixels(make_loader(bad=[9], workers=0)))
     assert loader.bad_images.messages.keys() == {9}
@@ -225,7 +227,7 @@ def test_worker_processes_die_and_nothing_changes(tmp_path, caplog):
 
 
 def test_processes_that_keep_dying_and_hanging_ones_are_errors(tmp_path):
-    arguments = {"load": deadly, "processes": True, "workers": 1}
+    arguments = {"load": deadly, "LOADER_PROCESSES": True, "workers": 1}
     dying, hanging = Marked(4, tmp_path, always=range(4)), Marked(4, tmp_path, hanging=range(4))
     with make_loader(dataset=dying, LOADER_MAX_RESTARTS=1, **arguments) as loader:
         with pytest.raises(WorkerError, match="died 2 times, more than LOADER_MAX_RESTARTS = 1"):

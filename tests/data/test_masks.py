@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcnn.data.boxes import extract_bboxes
-from mrcnn.data.images import resize, resize_image
+from mrcnn.data.images import resize
 from mrcnn.data.masks import expand_mask, minimize_mask, paste_masks, resize_mask, unmold_mask
+from mrcnn.data.resize import resize_image
 
 RESIZE_CASES = 56
 UNMOLD_CASES = 7

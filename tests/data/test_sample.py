@@ -11,9 +11,9 @@ from mrcnn.config import Config
 from mrcnn.data.augment import HorizontalFlip, RandomRotate90
 from mrcnn.data.boxes import extract_bboxes
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.images import resize_image
 from mrcnn.data.masks import expand_mask, resize_mask
 from mrcnn.data.molding import parse_image_meta
+from mrcnn.data.resize import resize_image
 from mrcnn.data.sample import SampleError, limit_instances, load_sample, place_masks
 
 

@@ -14,7 +14,8 @@ from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Loader
 from mrcnn.data.sample import SampleError
-from mrcnn.data.shape_groups import ShapeGroups, image_size
+from mrcnn.data.shape_groups import ShapeGroups, height_and_width
+from mrcnn.data.stream import SampleStream
 
 WIDE, HIGH, SQUARE = (64, 128), (128, 64), (128, 128)
 
@@ -101,10 +102,10 @@ SIZES = [(64, 128), (128, 64), (128, 128), (40, 80), (90, 128)]
 
 def test_batches_of_the_loader_have_one_shape_and_hang_on_the_step_alone():
     config = GroupedConfig()
-    with Loader(Pictures(SIZES), config, seed=3, workers=2) as loader:
+    with Loader(SampleStream.of(Pictures(SIZES), config, seed=3), workers=2) as loader:
         batches = list(loader.batches(0, 15))
         later = list(loader.batches(9, 15))
-    alone = Loader(Pictures(SIZES), config, seed=3, workers=0)
+    alone = Loader(SampleStream.of(Pictures(SIZES), config, seed=3), workers=0)
     for step, batch in enumerate(batches):
         shape = batch["input_image"].shape[1:3]
         assert shape in config.INPUT_SHAPES
@@ -119,22 +120,21 @@ def test_batches_of_the_loader_have_one_shape_and_hang_on_the_step_alone():
 
 def test_shards_are_parts_of_one_batch():
     config = GroupedConfig()
-    whole = Loader(Pictures(SIZES), config, seed=3, workers=0).batch(4)["input_image"]
-    parts = [
-        Loader(Pictures(SIZES), config, seed=3, workers=0, shard=(k, 2)).batch(4)["input_image"]
-        for k in range(2)
-    ]
+    stream = SampleStream.of(Pictures(SIZES), config, seed=3)
+    whole = Loader(stream, workers=0).batch(4)["input_image"]
+    parts = [Loader(stream, workers=0, shard=(k, 2)).batch(4)["input_image"] for k in range(2)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def test_full_masks_have_the_shape_of_their_image():
     config = type("Full", (GroupedConfig,), {"USE_MINI_MASK": False})()
-    batch = Loader(Pictures(SIZES[:1]), config, seed=3, workers=0).batch(0)
+    batch = Loader(SampleStream.of(Pictures(SIZES[:1]), config, seed=3), workers=0).batch(0)
     assert batch["input_gt_masks"].shape == (2, config.MAX_GT_INSTANCES, *WIDE)
 
 
 def test_an_image_of_another_size_than_it_says_is_named():
-    loader = Loader(Pictures([(64, 128)], [(128, 128)]), GroupedConfig(), seed=3, workers=0)
+    dataset = Pictures([(64, 128)], [(128, 128)])
+    loader = Loader(SampleStream.of(dataset, GroupedConfig(), seed=3), workers=0)
     with pytest.raises(SampleError, match=r"'name-0'.*expected \(64, 128\).*received \(128, 128\)"):
         loader.batch(0)
 
@@ -142,17 +142,18 @@ def test_an_image_of_another_size_than_it_says_is_named():
 def test_sizes_come_from_the_entry_or_the_file(tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGB", (7, 5)).save(path)
-    assert image_size({"path": str(path)}) == (5, 7)
-    assert image_size({"path": str(path), "height": 3, "width": 4}) == (3, 4)
+    assert height_and_width({"path": str(path)}) == (5, 7)
+    assert height_and_width({"path": str(path), "height": 3, "width": 4}) == (3, 4)
     for info in ({"path": None}, {"path": str(tmp_path / "missing.png")}, {}):
         with pytest.raises(ValueError, match=r"Image 'x'.*Pass height=… and width=… to add_image"):
-            image_size({"id": "x", **info})
+            height_and_width({"id": "x", **info})
 
 
 def test_worker_processes_make_the_same_batches():
     config = GroupedConfig()
-    expected = Loader(Pictures(SIZES), config, seed=3, workers=0).batch(2)
-    with Loader(Pictures(SIZES), config, seed=3, workers=1, processes=True) as loader:
+    expected = Loader(SampleStream.of(Pictures(SIZES), config, seed=3), workers=0).batch(2)
+    config.LOADER_PROCESSES = True
+    with Loader(SampleStream.of(Pictures(SIZES), config, seed=3), workers=1) as loader:
         (batch,) = loader.batches(2, 3)
     for name, array in expected.items():
         np.testing.assert_array_equal(batch[name], array)

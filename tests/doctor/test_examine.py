@@ -12,6 +12,7 @@ import pytest
 
 from mrcnn.data.loader import Loader
 from mrcnn.data.sample import Sample, load_sample
+from mrcnn.data.stream import SampleStream
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.doctor import segmentations
 from mrcnn.doctor.catalogue import KINDS
@@ -69,7 +70,10 @@ def training_stops(folder: Path, settings: dict[str, Any], box_only: bool) -> st
         # No image may be bad: then the first one stops training.
         strict = {"NUM_CLASSES": datasets[0].num_classes, "LOADER_MAX_BAD_SHARE": 0}
         config = config_of({**strict, **settings})
-        loaders = [Loader(dataset, config, 0, workers=0, shuffle=False) for dataset in datasets]
+        loaders = [
+            Loader(SampleStream.of(dataset, config, 0, shuffle=False), workers=0)
+            for dataset in datasets
+        ]
     except Exception:
         return AT_START
     try:
@@ -288,7 +292,7 @@ class TestWhatTrainingDoes:
         damaged("too-many-objects", tmp_path / "data")
         dataset = load(tmp_path / "data")
         config = config_of({"NUM_CLASSES": 3, "MAX_GT_INSTANCES": 5})
-        loader = Loader(dataset, config, 0, workers=0, shuffle=False)
+        loader = Loader(SampleStream.of(dataset, config, 0, shuffle=False), workers=0)
         drawn = {tuple(map(tuple, loader.sample(2 * k).boxes)) for k in range(5)}
         assert len(drawn) > 1 and all(len(boxes) == 5 for boxes in drawn)
         assert loader.sample(0).ignored["overflow"] == 5

@@ -37,7 +37,7 @@ from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.segmentation import annotation_to_mask
 from mrcnn.datasets.via import Region, region_mask
 from mrcnn.files import download, hdf5, untrusted, zip
-from mrcnn.files.image_file import image_size
+from mrcnn.files.image_file import width_and_height
 from mrcnn.files.untrusted import Folder, load_json
 from mrcnn.runs import settings as runs_settings
 
@@ -150,7 +150,7 @@ class TestBombs:
         Image.new("1", (3000, 2000)).save(path)
         assert path.stat().st_size < 5000
         monkeypatch.setattr("mrcnn.files.image_file.MAX_IMAGE_PIXELS", 2000 * 2000)
-        for read in (read_image, image_size):
+        for read in (read_image, width_and_height):
             with pytest.raises(ValueError, match="bomb.png.*2000 x 3000.*MRCNN_MAX_IMAGE_PIXELS"):
                 read(path)
         assert memory() < 3

@@ -13,6 +13,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Loader
 from mrcnn.data.molding import mold_image, parse_image_meta
 from mrcnn.data.sample import SampleError
+from mrcnn.data.stream import SampleStream
 from mrcnn.matterport.generator import DataGenerator, data_generator, load_image_gt
 from mrcnn.training import model as training_model
 from tests.tiny import tiny_config
@@ -226,7 +227,7 @@ class TestDataGeneratorFunction:
     def test_it_reads_as_the_training_loader_does(self):
         dataset, config = Squares(5), tiny_config()
         augmentation = HorizontalFlip()
-        loader = Loader(dataset, config, config.SEED, augmentation, workers=0)
+        loader = Loader(SampleStream.of(dataset, config, config.SEED, augmentation), workers=0)
         batches = data_generator(dataset, config, augmentation=augmentation, batch_size=2)
         for step, (inputs, outputs) in enumerate(itertools.islice(batches, 6)):
             expected = loader.batch(step)
@@ -271,7 +272,7 @@ def test_a_network_trains_on_random_rois():
     from mrcnn.training import compile
 
     config = tiny_config(USE_RPN_ROIS=False, POST_NMS_ROIS_TRAINING=200)
-    batch = Loader(Squares(3), config, 0, shuffle=False, workers=0).batch(1)
+    batch = Loader(SampleStream.of(Squares(3), config, 0, shuffle=False), workers=0).batch(1)
     model = training_model.build(config)
     compile.set_trainable(model, "heads")
     compile.compile_model(model, config, learning_rate=0.01, momentum=0.9)

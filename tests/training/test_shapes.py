@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.loader import Loader
+from mrcnn.data.stream import SampleStream
 from mrcnn.matterport.inspection import Inspector
 from mrcnn.training import compile, trainer
 from mrcnn.training import model as training_model
@@ -93,7 +95,7 @@ def test_validation_takes_batches_of_all_shapes(model):
     compile.compile_model(model, config, 0.01, 0.9)
     model.run_eagerly = True  # tracing takes long, and the test above has it
     try:
-        with trainer.Loader(Pictures(4), config, seed=0, shuffle=False) as loader:
+        with Loader(SampleStream.of(Pictures(4), config, seed=0, shuffle=False)) as loader:
             batches = list(loader.batches(0, 4))
             inputs = trainer._as_inputs(model, lambda: iter(batches))
             losses = model.evaluate(inputs, steps=4, return_dict=True, verbose=0)

@@ -1,0 +1,212 @@
+"""How an image gets the size that the network takes: scale it, then pad or crop it.
+
+Shape letters: H height, W width, C channels; h, w the scaled height and width.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from mrcnn.config import IMAGE_SIDE_MULTIPLE, RESIZE_MODES, Config
+from mrcnn.data.images import Box, Padding, resize_bilinear, scaled_size
+
+
+class Resized(NamedTuple):
+    """The result of a `Resize`, in the order of Matterport's `resize_image`."""
+
+    image: np.ndarray  # [H, W, C], dtype of the input
+    window: Box  # (y1, x1, y2, x2): where the image lies in the padded result
+    scale: float  # of the sides
+    padding: Padding  # [(top, bottom), (left, right), (0, 0)] in pixels
+    crop: Box | None  # (y, x, height, width) in the scaled image, in the mode "crop"
+
+
+@dataclass(frozen=True)
+class Resize:
+    """How images are resized without changing their proportions.
+
+    An image is enlarged, never shrunk, until its shorter side is `min_dim`, and at least by
+    `min_scale`; then, by mode:
+
+    - "none": neither scale nor pad.
+    - "square": scale less where the longer side would exceed `max_dim`; pad with zeros to
+      `max_dim` x `max_dim`, or to the smallest of `shapes` that holds it, the image in the
+      middle.
+    - "pad64": pad each side with zeros to a multiple of 64. `max_dim` is not used.
+    - "crop": take a random window of `min_dim` x `min_dim`. `max_dim` is not used.
+
+    Outside the image there is zero, so that its border darkens a little when it is enlarged,
+    as in Matterport's package.
+
+    Attributes:
+        mode: one of the above.
+        min_dim: length of the shorter side at least; 0: as it is.
+        max_dim: length of the longer side at most, in the mode "square".
+        min_scale: scale at least; 0: no such bound.
+        shapes: (height, width) to pad to in the mode "square", the smallest first; empty:
+            `max_dim` x `max_dim`.
+
+    Raises:
+        ValueError: an unknown mode, or one that lacks the side it needs.
+    """
+
+    mode: str
+    min_dim: int = 0
+    max_dim: int = 0
+    min_scale: float = 0
+    shapes: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.mode not in RESIZE_MODES:
+            raise ValueError(f"mode: expected one of {list(RESIZE_MODES)}; received {self.mode!r}.")
+        if self.mode == "square" and not self.max_dim:
+            raise ValueError(
+                f'max_dim: the mode "square" pads to it and needs a side in pixels; '
+                f"received {self.max_dim!r}."
+            )
+        if self.mode == "crop" and not self.min_dim:
+            raise ValueError(
+                f'min_dim: the mode "crop" cuts out a window of that side; received '
+                f"{self.min_dim!r}."
+            )
+        if self.mode == "pad64" and self.min_dim % IMAGE_SIDE_MULTIPLE:
+            raise ValueError(
+                f'min_dim: the mode "pad64" needs a multiple of {IMAGE_SIDE_MULTIPLE}; '
+                f"received {self.min_dim}."
+            )
+
+    @classmethod
+    def of(cls, config: Config) -> Resize:
+        """The resizing that a configuration asks for."""
+        return cls(
+            mode=config.IMAGE_RESIZE_MODE,
+            min_dim=config.IMAGE_MIN_DIM or 0,
+            max_dim=config.IMAGE_MAX_DIM or 0,
+            min_scale=config.IMAGE_MIN_SCALE or 0,
+            shapes=tuple(config.INPUT_SHAPES or ()),
+        )
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator | None = None) -> Resized:
+        """Resize an image [H, W, C].
+
+        Args:
+            image: of any dtype.
+            rng: places the window of the mode "crop"; None: Python's `random`.
+
+        Returns:
+            The image, its window, scale, padding and crop.
+
+        Raises:
+            ValueError: it is no array [H, W, C].
+        """
+        _check_axes(image)
+        if self.mode == "none":  # as it is: not even copied
+            return Resized(image, (0, 0, *image.shape[:2]), 1, [(0, 0)] * 3, None)
+        return self.pad_or_crop(image, image.shape[:2], rng)
+
+    def scale_of(self, size: Sequence[int]) -> float:
+        """The factor by which an image of size (height, width) is scaled."""
+        if self.mode == "none":
+            return 1
+        scale = max(1, self.min_scale, self.min_dim / min(size) if self.min_dim else 0)
+        if self.mode == "square" and round(max(size) * scale) > self.max_dim:
+            scale = self.max_dim / max(size)
+        return scale
+
+    def scaled(self, image: np.ndarray) -> np.ndarray:
+        """Scale an image [H, W, C], without padding or cropping it. Returns a new array."""
+        _check_axes(image)
+        size = scaled_size(image.shape[:2], self.scale_of(image.shape[:2]))
+        scaled = np.empty((*size, image.shape[2]), image.dtype)
+        resize_bilinear(image, scaled)
+        return scaled
+
+    def pad_or_crop(
+        self,
+        image: np.ndarray,
+        original_size: Sequence[int],
+        rng: np.random.Generator | None = None,
+    ) -> Resized:
+        """Pad or crop an image whose scaling is done, or is done on the way.
+
+        Args:
+            image: [·, ·, C]. It is written into the padded array with the size that it is to
+                have there, so that scaling makes no array in between; what `scaled` returned is
+                copied. The result shares no memory with it.
+            original_size: (height, width) before scaling.
+            rng: as for a call.
+        """
+        scale = self.scale_of(original_size)
+        height, width = scaled_size(original_size, scale)
+        if self.mode in ("none", "crop"):
+            result = np.empty((height, width, image.shape[2]), image.dtype)
+            resize_bilinear(image, result)
+            if self.mode == "none":
+                return Resized(result, (0, 0, height, width), scale, [(0, 0)] * 3, None)
+            side = self.min_dim
+            y, x = (_random_offset(rest, rng) for rest in (height - side, width - side))
+            window, crop = (0, 0, side, side), (y, x, side, side)
+            return Resized(result[y : y + side, x : x + side], window, scale, [(0, 0)] * 3, crop)
+
+        padded_height, padded_width = self._padded_size(height, width)
+        top, left = (padded_height - height) // 2, (padded_width - width) // 2
+        bottom, right = top + height, left + width
+        result = np.zeros((padded_height, padded_width, image.shape[2]), image.dtype)
+        resize_bilinear(image, result[top:bottom, left:right])
+        padding = [(top, padded_height - bottom), (left, padded_width - right), (0, 0)]
+        return Resized(result, (top, left, bottom, right), scale, padding, None)
+
+    def padded_size(self, size: Sequence[int]) -> tuple[int, int]:
+        """The (height, width) that an image of a size has in the end, in the padding modes."""
+        return self._padded_size(*scaled_size(size, self.scale_of(size)))
+
+    def _padded_size(self, height: int, width: int) -> tuple[int, int]:
+        if self.mode == "pad64":
+            return height + -height % IMAGE_SIDE_MULTIPLE, width + -width % IMAGE_SIDE_MULTIPLE
+        shapes = self.shapes or ((self.max_dim, self.max_dim),)
+        for shape in shapes:
+            if height <= shape[0] and width <= shape[1]:
+                return shape
+        raise ValueError(
+            f"shapes: expected one of at least {height} x {width} pixels, for an image that has "
+            f"that size after scaling; received {list(shapes)}."
+        )
+
+
+def resize_image(
+    image: np.ndarray,
+    min_dim: int | None = None,
+    max_dim: int | None = None,
+    min_scale: float | None = None,
+    mode: str = "square",
+    rng: np.random.Generator | None = None,
+) -> Resized:
+    """Matterport's name and arguments of `Resize`, where None stands for 0.
+
+    Args:
+        image: [H, W, C].
+        min_dim, max_dim, min_scale, mode: as in `Resize`.
+        rng: places the window of the mode "crop"; None: Python's `random`.
+
+    Returns:
+        The image, its window, scale, padding and crop; give the last three to `resize_mask`.
+    """
+    return Resize(mode, min_dim or 0, max_dim or 0, min_scale or 0)(image, rng)
+
+
+def _random_offset(rest: int, rng: np.random.Generator | None) -> int:
+    """A whole number from 0 to `rest`."""
+    return random.randint(0, rest) if rng is None else int(rng.integers(rest, endpoint=True))
+
+
+def _check_axes(image: np.ndarray) -> None:
+    if image.ndim != 3:
+        raise ValueError(
+            f"image: expected an array [height, width, channels]; received the shape "
+            f"{image.shape}. Give a grey image a last axis: image[..., None]."
+        )
