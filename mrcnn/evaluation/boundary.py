@@ -126,8 +126,9 @@ def boundary_metrics(
 
     The protocol is that of "segm" in `evaluate_results`; the overlap of two masks is the
     smaller one of their IoU and their Boundary IoU. A boundary is a ring, which the boundary
-    of a mask twice as large may just cover, so it does not count alone. With crowds both are
-    the share of the detection (of its boundary) that the crowd's covers.
+    of a mask twice as large may just cover, so it does not count alone. With crowds the overlap
+    is that of "segm", the share of the detection that the crowd covers, as in the authors' code
+    (https://github.com/bowenc0221/boundary-iou-api).
 
     Args:
         ground_truth: a COCO json file, or its `COCO` object; it is left as it was.
@@ -152,7 +153,7 @@ def boundary_metrics(
 
 
 class BoundaryEvaluator(COCOeval):
-    """COCO's evaluation of masks, with min(IoU, Boundary IoU) in place of the IoU."""
+    """COCO's evaluation of masks, with min(IoU, Boundary IoU) as the IoU with ordinary objects."""
 
     def __init__(self, truth: COCO, detections: COCO, dilation_ratio: float) -> None:
         super().__init__(truth, detections, "segm")
@@ -164,17 +165,20 @@ class BoundaryEvaluator(COCOeval):
         if len(overlaps) == 0:
             return overlaps
         by_score = sorted(self._dts[imgId, catId], key=lambda detection: -detection["score"])
+        annotations = self._gts[imgId, catId]
+        # A crowd's outline says nothing of the objects in it.
+        is_object = np.array([not annotation["iscrowd"] for annotation in annotations], bool)
         # Masks that touch no other have no boundary in common either.
-        rows, columns = overlaps.any(axis=1).nonzero()[0], overlaps.any(axis=0).nonzero()[0]
-        objects = [self._gts[imgId, catId][column] for column in columns]
-        if objects:
+        touching = overlaps.astype(bool) & is_object
+        rows, columns = touching.any(axis=1).nonzero()[0], touching.any(axis=0).nonzero()[0]
+        if len(rows):
             boundaries = mask_api.iou(
                 [self._boundary(by_score[row]) for row in rows],
-                [self._boundary(annotation) for annotation in objects],
-                [int(annotation["iscrowd"]) for annotation in objects],
+                [self._boundary(annotations[column]) for column in columns],
+                [0] * len(columns),
             )
-            touching = np.ix_(rows, columns)
-            overlaps[touching] = np.minimum(overlaps[touching], boundaries)
+            pairs = np.ix_(rows, columns)
+            overlaps[pairs] = np.minimum(overlaps[pairs], boundaries)
         return overlaps
 
     def _boundary(self, annotation: dict[str, Any]) -> Rle:

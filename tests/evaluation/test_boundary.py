@@ -258,18 +258,44 @@ def test_it_sees_what_mask_ap_does_not():
     assert metrics_of([truth], [found])["AP50"] == 0
 
 
-def test_detections_in_a_crowd_are_no_error():
-    """For a crowd, both overlaps are shares of the detection."""
+@pytest.mark.parametrize(
+    "inside",
+    [square(20, 100, 60, (100, 200)), square(35, 115, 25, (100, 200))],
+    ids=["fills-it", "deep-inside"],
+)
+def test_a_detection_in_a_crowd_is_no_error(inside):
+    """However little of its boundary is the crowd's."""
     shape = (100, 200)
     found, crowd = square(0, 0, 40, shape), square(20, 100, 60, shape)
-    in_crowd = square(20, 100, 60, shape)
-    in_crowd[20] = False
-    metrics = metrics_of([found, crowd], [in_crowd, found], crowds=[1], dilation_ratio=0.03)
+    metrics = metrics_of([found, crowd], [inside, found], crowds=[1], dilation_ratio=0.03)
     assert metrics["AP"] == pytest.approx(1)
-    # Deep inside the crowd its boundary shares nothing with the crowd's.
-    deep = square(35, 115, 25, shape)
-    metrics = metrics_of([found, crowd], [deep, found], crowds=[1], dilation_ratio=0.03)
+
+
+def test_several_detections_in_a_crowd_before_the_object():
+    shape = (256, 256)
+    crowd, found = square(20, 20, 216, shape), square(0, 0, 15, shape)
+    inside = [square(y, x, 40, shape) for y in (40, 140) for x in (40, 140)]
+    truth = coco_api(ground_truth([found, crowd], crowds=[1]))
+    results = results_of([*inside, found], [0.95, 0.94, 0.93, 0.92, 0.5])
+    assert evaluate_results(truth, results, ("segm",))["segm"]["AP"] == pytest.approx(1)
+    assert boundary_metrics(truth, results)["AP"] == pytest.approx(1)
+
+
+def test_a_detection_half_in_a_crowd_is_an_error():
+    shape = (100, 200)
+    found, crowd = square(0, 0, 40, shape), square(20, 100, 60, shape)
+    across = square(40, 60, 60, shape)  # 20 of its 60 columns, 40 of its 60 rows
+    metrics = metrics_of([found, crowd], [across, found], crowds=[1])
     assert metrics["AP"] == pytest.approx(0.5)
+
+
+def test_with_an_object_the_boundary_counts_beside_a_crowd():
+    """A square of 40 found as one of 36: mask IoU 0.81, boundaries have nothing in common."""
+    shape = (100, 200)
+    truth, crowd = square(0, 0, 40, shape), square(20, 100, 60, shape)
+    small = square(2, 2, 36, shape)
+    metrics = metrics_of([truth, crowd], [small], crowds=[1], dilation_ratio=0.005)
+    assert metrics["AP50"] == 0
 
 
 def test_only_the_hundred_surest_count():
