@@ -13,34 +13,41 @@ says what was expected. Attributes that are not settings may be added freely.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from numbers import Real
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, TextIO
+from weakref import WeakSet
 
 import numpy as np
 
-from mrcnn import batch
-from mrcnn.ops import assignment, edge_filters
+from mrcnn import batch, setting_rules
+from mrcnn.logger import logger
+from mrcnn.ops import assignment
 from mrcnn.ops.edge_settings import EdgeSettings
-
-BACKBONES = ("resnet50", "resnet101", "resnet10", "resnet18")
-OPTIMIZERS = ("sgd", "adam")
-MIXED_PRECISIONS = ("bfloat16", "float16")
-RESIZE_MODES = ("none", "square", "pad64", "crop")
-LOSS_NAMES = (
-    "rpn_class_loss",
-    "rpn_bbox_loss",
-    "mrcnn_class_loss",
-    "mrcnn_bbox_loss",
-    "mrcnn_mask_loss",
-    "mrcnn_mask_edge_loss",
+from mrcnn.setting_rules import (
+    BACKBONES,
+    IMAGE_SIDE_MULTIPLE,
+    LOSS_NAMES,
+    MIXED_PRECISIONS,
+    OPTIMIZERS,
+    RESIZE_MODES,
 )
-# The FPN halves the resolution six times (P6 has stride 64).
-IMAGE_SIDE_MULTIPLE = 64
+
+__all__ = [
+    "BACKBONES",
+    "IMAGE_SIDE_MULTIPLE",
+    "LOSS_NAMES",
+    "MIXED_PRECISIONS",
+    "OPTIMIZERS",
+    "PHOTOGRAPH_RATIOS",
+    "RESIZE_MODES",
+    "Config",
+]
+
 # Shorter over longer side of most photographs: IMAGE_SHAPE_GROUPS = "auto" has a shape for each.
 PHOTOGRAPH_RATIOS = (2 / 3, 3 / 4)
+# Those whose attributes have been compared with the settings.
+_classes_looked_at: WeakSet[type] = WeakSet()
 
 
 class Config:
@@ -80,7 +87,7 @@ class Config:
     TRAIN_BN: bool | None = False  # False: frozen statistics; None: as Keras does
 
     # --- Region proposal network -----------------------------------------------------
-    RPN_ANCHOR_SCALES: tuple[float, ...] = (32, 64, 128, 256, 512)  # pixels, one a level
+    RPN_ANCHOR_SCALES: Sequence[float] = (32, 64, 128, 256, 512)  # pixels, one a level
     RPN_ANCHOR_RATIOS: Sequence[float] = [0.5, 1, 2]  # width / height
     RPN_ANCHOR_STRIDE: int = 1
     RPN_NMS_THRESHOLD: float = 0.7
@@ -89,11 +96,10 @@ class Config:
     RPN_POSITIVE_IOU: float = assignment.RPN_POSITIVE_IOU
     RPN_NEGATIVE_IOU: float = assignment.RPN_NEGATIVE_IOU
     ROI_POSITIVE_IOU: float = assignment.ROI_POSITIVE_IOU  # a RoI is an object's from here on
-    CROWD_IOU: float = (
-        assignment.CROWD_IOU
-    )  # a crowd takes what overlaps it more out of the negatives
+    # A crowd takes what overlaps it by more than this out of the negatives.
+    CROWD_IOU: float = assignment.CROWD_IOU
     RPN_CONV_FILTERS: int = 512
-    RPN_BBOX_STD_DEV: Any = np.array([0.1, 0.1, 0.2, 0.2])
+    RPN_BBOX_STD_DEV: np.ndarray | Sequence[float] = np.array([0.1, 0.1, 0.2, 0.2])
     PRE_NMS_LIMIT: int = 6000
     POST_NMS_ROIS_TRAINING: int = 2000
     POST_NMS_ROIS_INFERENCE: int = 1000
@@ -104,22 +110,24 @@ class Config:
     # "crop": scale to at least MIN_DIM, take a random MIN_DIM x MIN_DIM window.
     # "none": leave as it is.
     IMAGE_RESIZE_MODE: str = "square"
-    IMAGE_MIN_DIM: int = 800
+    IMAGE_MIN_DIM: int | None = 800
     IMAGE_MAX_DIM: int = 1024
-    IMAGE_MIN_SCALE: float = 0  # 0: no lower bound on the scale
+    IMAGE_MIN_SCALE: float | None = 0  # 0: no lower bound on the scale
     IMAGE_CHANNEL_COUNT: int = 3
     # Shapes (height, width) beside the square, in the mode "square": an image, scaled as ever, is
     # padded to the smallest that holds it, and batches hold images of one shape. "auto": for
     # photographs of 3:2 and 4:3, upright and lying. None: the square alone, as Matterport's.
-    IMAGE_SHAPE_GROUPS: Any = None
+    IMAGE_SHAPE_GROUPS: str | Sequence[Sequence[int]] | None = None
     # Training has one static shape. In the modes "pad64" and "none", images are
     # padded to this (height, width); None: IMAGE_MAX_DIM x IMAGE_MAX_DIM.
-    IMAGE_PAD_SHAPE: tuple[int, int] | None = None
-    MEAN_PIXEL: Any = np.array([123.7, 116.8, 103.9])  # per channel, subtracted
+    IMAGE_PAD_SHAPE: Sequence[int] | None = None
+    MEAN_PIXEL: np.ndarray | Sequence[float] | float = np.array(
+        [123.7, 116.8, 103.9]
+    )  # per channel, subtracted
 
     # --- Ground truth ------------------------------------------------------------------
     USE_MINI_MASK: bool = True  # keep masks as small crops of their boxes
-    MINI_MASK_SHAPE: tuple[int, int] = (56, 56)
+    MINI_MASK_SHAPE: Sequence[int] = (56, 56)
     MAX_GT_INSTANCES: int = 100
 
     # --- Second stage --------------------------------------------------------------------
@@ -132,7 +140,7 @@ class Config:
     MASK_CONV_FILTERS: int = 256
     FPN_CLASSIF_FC_LAYERS_SIZE: int = 1024
     NUM_CLASSES: int = 1  # background included
-    BBOX_STD_DEV: Any = np.array([0.1, 0.1, 0.2, 0.2])
+    BBOX_STD_DEV: np.ndarray | Sequence[float] = np.array([0.1, 0.1, 0.2, 0.2])
 
     # --- Detections -------------------------------------------------------------------------
     DETECTION_MAX_INSTANCES: int = 100
@@ -145,7 +153,7 @@ class Config:
     LEARNING_RATE: float = 0.001
     LEARNING_MOMENTUM: float = 0.9  # "sgd" only
     WEIGHT_DECAY: float = 0.0001
-    GRADIENT_CLIP_NORM: float = 5.0  # of the global norm; "sgd" and "adam" only
+    GRADIENT_CLIP_NORM: float | None = 5.0  # of the global norm; "sgd" and "adam" only
     # "cosine": the rate falls to 0 over each stage (a call of `train`). None: it stays.
     LEARNING_RATE_SCHEDULE: str | None = None
     WARMUP_STEPS: int = 0  # of each stage, in which the rate rises from 0
@@ -154,7 +162,7 @@ class Config:
     GRADIENT_ACCUMULATION_STEPS: int = 1
     # Keep a moving average of the weights, and write that into the weights files. E.g. 0.999.
     EMA_MOMENTUM: float | None = None
-    LOSS_WEIGHTS: dict[str, float] = {name: 1.0 for name in LOSS_NAMES}
+    LOSS_WEIGHTS: Mapping[str, float] = {name: 1.0 for name in LOSS_NAMES}
 
     # --- Checkpoints (docs/reliability.md) -------------------------------------------------------
     # The exact state of training is written after every epoch and, between, every so many steps
@@ -189,7 +197,9 @@ class Config:
     KEEP_FREED_MEMORY: bool = True  # for the whole process; see `mrcnn.process`
 
     # --- Edge Agreement Head (arXiv 1809.07069) -------------------------------------------------
-    EDGE_LOSS_FILTERS: Any = []  # empty: plain Mask R-CNN. E.g. ["sobel-x", "sobel-y"]
+    EDGE_LOSS_FILTERS: (
+        str | Sequence[str]
+    ) = []  # empty: plain Mask R-CNN. E.g. ["sobel-x", "sobel-y"]
     EDGE_LOSS_NORM: str | float = "l2"  # the exponent p: "l1" … "l5", or a number from 1 to 100
     EDGE_LOSS_WEIGHT_FACTOR: float = 1.0  # the paper's alpha
     EDGE_LOSS_SMOOTHING_GT: bool = False
@@ -207,23 +217,17 @@ class Config:
     IMAGE_META_SIZE: int
 
     def __init__(self) -> None:
-        try:
-            self.validate()
-        except (TypeError, AttributeError, OverflowError) as error:  # from a comparison, say
-            raise ValueError(
-                f"{type(self).__name__}: a setting is of another type than Config's: {error}."
-            ) from error
+        self.validate()
+        self._warn_of_misspelt_names()
         self.BATCH_SIZE = self.IMAGES_PER_GPU * self.GPU_COUNT
         self.IMAGE_SHAPE = np.array([*self._image_size(), self.IMAGE_CHANNEL_COUNT])
         # image_id, original shape, molded shape, window, scale, one flag a class
         self.IMAGE_META_SIZE = batch.meta_size(self.NUM_CLASSES)
 
     def _image_size(self) -> tuple[int, int]:
-        if self.IMAGE_RESIZE_MODE == "crop":
-            return self.IMAGE_MIN_DIM, self.IMAGE_MIN_DIM
-        if self.IMAGE_RESIZE_MODE in ("pad64", "none") and self.IMAGE_PAD_SHAPE is not None:
-            return tuple(self.IMAGE_PAD_SHAPE)
-        return self.IMAGE_MAX_DIM, self.IMAGE_MAX_DIM
+        sides = getattr(self, setting_rules.side_setting(self))
+        height, width = sides if setting_rules.is_sequence(sides) else (sides, sides)
+        return int(height), int(width)
 
     @property
     def POSITIVE_ROIS_PER_IMAGE(self) -> int:
@@ -238,7 +242,7 @@ class Config:
             return None
         side = self.IMAGE_MAX_DIM
         if isinstance(groups, str):
-            shorter = [_next_multiple(side * ratio) for ratio in PHOTOGRAPH_RATIOS]
+            shorter = [setting_rules.next_side(side * ratio) for ratio in PHOTOGRAPH_RATIOS]
             groups = [shape for short in shorter for shape in ((short, side), (side, short))]
         shapes = {(int(height), int(width)) for height, width in groups} | {(side, side)}
         return tuple(sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape)))
@@ -260,206 +264,29 @@ class Config:
         )
 
     def validate(self) -> None:
-        """Check every setting.
+        """Check every setting by the table of `mrcnn.setting_rules`.
 
         Raises:
             ValueError: with the name of the setting, what was expected and what was received.
         """
-        if isinstance(self.BACKBONE, str):
-            self._expect("BACKBONE", self.BACKBONE in BACKBONES, f"one of {list(BACKBONES)}")
-        else:
-            self._expect("BACKBONE", callable(self.BACKBONE), "a name or a callable")
-            self._expect(
-                "COMPUTE_BACKBONE_SHAPE",
-                callable(self.COMPUTE_BACKBONE_SHAPE),
-                "a callable, because BACKBONE is one",
-            )
-        self._expect(
-            "OPTIMIZER",
-            self.OPTIMIZER in OPTIMIZERS or callable(self.OPTIMIZER),
-            f"one of {list(OPTIMIZERS)} or a function of the learning rate",
-        )
-        self._expect(
-            "MIXED_PRECISION",
-            self.MIXED_PRECISION is None or self.MIXED_PRECISION in MIXED_PRECISIONS,
-            f"None or one of {list(MIXED_PRECISIONS)}",
-        )
-        self._expect(
-            "LEARNING_RATE_SCHEDULE",
-            self.LEARNING_RATE_SCHEDULE in (None, "cosine"),
-            "None or 'cosine'",
-        )
-        self._expect(
-            "WARMUP_STEPS",
-            _is_integer(self.WARMUP_STEPS) and self.WARMUP_STEPS >= 0,
-            "an integer of at least 0",
-        )
-        self._expect(
-            "EMA_MOMENTUM",
-            self.EMA_MOMENTUM is None
-            or (_is_number(self.EMA_MOMENTUM) and 0 <= self.EMA_MOMENTUM < 1),
-            "None or a number from 0 to below 1, such as 0.999",
-        )
-        self._expect(
-            "IMAGE_RESIZE_MODE",
-            self.IMAGE_RESIZE_MODE in RESIZE_MODES,
-            f"one of {list(RESIZE_MODES)}",
-        )
-        for name in (
-            *("GPU_COUNT", "IMAGES_PER_GPU", "STEPS_PER_EPOCH", "NUM_CLASSES"),
-            *("TOP_DOWN_PYRAMID_SIZE", "RPN_ANCHOR_STRIDE", "RPN_TRAIN_ANCHORS_PER_IMAGE"),
-            *("RPN_CONV_FILTERS", "PRE_NMS_LIMIT", "POST_NMS_ROIS_TRAINING"),
-            *("POST_NMS_ROIS_INFERENCE", "IMAGE_CHANNEL_COUNT", "MAX_GT_INSTANCES"),
-            *("TRAIN_ROIS_PER_IMAGE", "POOL_SIZE", "MASK_POOL_SIZE", "MASK_CONV_FILTERS"),
-            *("FPN_CLASSIF_FC_LAYERS_SIZE", "GRADIENT_ACCUMULATION_STEPS"),
-            *("DETECTION_MAX_INSTANCES", "LOADER_PREFETCH"),
-        ):
-            value = getattr(self, name)
-            self._expect(name, _is_integer(value) and value >= 1, "an integer of at least 1")
-        for name in (
-            *("RPN_NMS_THRESHOLD", "ROI_POSITIVE_RATIO"),
-            *("DETECTION_MIN_CONFIDENCE", "DETECTION_NMS_THRESHOLD", "LOADER_MAX_BAD_SHARE"),
-        ):
-            value = getattr(self, name)
-            valid = isinstance(value, Real) and 0 <= value <= 1
-            self._expect(name, valid, "a number from 0 to 1")
-        for name in ("WEIGHT_DECAY", "GRADIENT_CLIP_NORM", "LEARNING_MOMENTUM", "IMAGE_MIN_SCALE"):
-            value = getattr(self, name)
-            valid = value is None or (isinstance(value, Real) and value >= 0)
-            self._expect(name, valid, "a number of at least 0")
-        restarts, timeout = self.LOADER_MAX_RESTARTS, self.LOADER_TIMEOUT
-        self._expect(
-            "LOADER_MAX_RESTARTS", _is_integer(restarts) and restarts >= 0, "an integer from 0 up"
-        )
-        self._expect(
-            "LOADER_TIMEOUT", _is_number(timeout) and timeout > 0, "a number of seconds above 0"
-        )
-        self._expect(
-            "MASK_SHAPE",
-            len(self.MASK_SHAPE) == 2
-            and self.MASK_SHAPE[0] == self.MASK_SHAPE[1]
-            and self.MASK_SHAPE[0] in (2 * self.MASK_POOL_SIZE, 4 * self.MASK_POOL_SIZE),
-            f"twice or four times MASK_POOL_SIZE ({self.MASK_POOL_SIZE}), such as (28, 28)",
-        )
-        self._expect(
-            "MEAN_PIXEL",
-            np.size(self.MEAN_PIXEL) in (1, self.IMAGE_CHANNEL_COUNT),
-            f"one value for each of IMAGE_CHANNEL_COUNT = {self.IMAGE_CHANNEL_COUNT} channels",
-        )
-        self._expect(
-            "RPN_ANCHOR_SCALES",
-            len(self.RPN_ANCHOR_SCALES) == len(self.BACKBONE_STRIDES),
-            f"one scale for each of the {len(self.BACKBONE_STRIDES)} BACKBONE_STRIDES",
-        )
-        cache = self.LOADER_CACHE
-        self._expect(
-            "LOADER_CACHE",
-            cache is None or (isinstance(cache, (str, PathLike)) and str(cache) != ""),
-            'None, "ram" or the path of a folder',
-        )
-        size = self.LOADER_CACHE_GB
-        self._expect("LOADER_CACHE_GB", _is_number(size) and size > 0, "a number above 0")
-        self._validate_checkpoints()
-        unknown = sorted(set(self.LOSS_WEIGHTS) - set(LOSS_NAMES))
-        self._expect("LOSS_WEIGHTS", not unknown, f"keys among {list(LOSS_NAMES)}")
-        self._validate_edge_loss()
-        self._validate_image_size()
+        setting_rules.check_settings(self)
 
-    def _validate_checkpoints(self) -> None:
-        steps, kept, metric = self.CHECKPOINT_STEPS, self.CHECKPOINTS_KEPT, self.CHECKPOINT_METRIC
-        self._expect(
-            "CHECKPOINT_STEPS",
-            steps is None or (_is_integer(steps) and steps >= 1),
-            "None or an integer of at least 1",
-        )
-        self._expect("CHECKPOINTS_KEPT", _is_integer(kept) and kept >= 1, "an integer from 1 on")
-        for name in ("CHECKPOINT_MINUTES", "CHECKPOINT_DISK_BUDGET"):
-            value = getattr(self, name)
-            valid = value is None or (_is_number(value) and value > 0)
-            self._expect(name, valid, "None or a number above 0")
-        self._expect(
-            "CHECKPOINT_METRIC",
-            metric is None or (isinstance(metric, str) and metric),
-            "None or the name of a loss or metric, such as 'val_loss'",
-        )
-        factor = self.LOSS_SPIKE_FACTOR
-        self._expect(
-            "LOSS_SPIKE_FACTOR",
-            factor is None or (_is_number(factor) and factor > 1),
-            "None or a number above 1",
-        )
+    def _warn_of_misspelt_names(self) -> None:
+        """Warn of attributes whose names are nearly those of settings, once for each class."""
+        for owner in type(self).__mro__:
+            if owner not in (Config, object) and owner not in _classes_looked_at:
+                _classes_looked_at.add(owner)
+                self._warn_of_those_in(vars(owner))
+        self._warn_of_those_in(vars(self))
 
-    def _validate_edge_loss(self) -> None:
-        def check(setting: str, parse: Callable[[Any], Any], value: Any) -> None:
-            try:
-                parse(value)
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"{type(self).__name__}.{setting}: {error}.") from None
-
-        for setting in (
-            *("EDGE_LOSS_SMOOTHING_GT", "EDGE_LOSS_SMOOTHING_PREDICTIONS", "EDGE_LOSS_MAGNITUDE"),
-            "UNCERTAINTY_WEIGHTING",
-        ):
-            value = getattr(self, setting)
-            self._expect(setting, value in (True, False), "True or False")
-        check("EDGE_LOSS_NORM", edge_filters.parse_norm, self.EDGE_LOSS_NORM)
-        weighting = self.EDGE_LOSS_WEIGHT_ENTROPY
-        check("EDGE_LOSS_WEIGHT_ENTROPY", edge_filters.parse_weight_entropy, weighting)
-        filters = self.EDGE_LOSS_FILTERS
-        if len(filters):
-            check("EDGE_LOSS_FILTERS", edge_filters.resolve_filters, filters)
-            if self.EDGE_LOSS_MAGNITUDE:
-                check("EDGE_LOSS_MAGNITUDE", edge_filters.gradient_pairs, filters)
-        for setting in ("EDGE_LOSS_WEIGHT_FACTOR", "EDGE_LOSS_ENTROPY_DIVISOR"):
-            value = getattr(self, setting)
-            self._expect(setting, _is_number(value) and value >= 0, "a number of at least 0")
-        self._expect(
-            "EDGE_LOSS_ENTROPY_DIVISOR", self.EDGE_LOSS_ENTROPY_DIVISOR > 0, "a number above 0"
-        )
-
-    def _validate_image_size(self) -> None:
-        height, width = self._image_size()
-        source = {"crop": "IMAGE_MIN_DIM", "square": "IMAGE_MAX_DIM"}.get(
-            self.IMAGE_RESIZE_MODE, "IMAGE_PAD_SHAPE"
-        )
-        if source == "IMAGE_PAD_SHAPE" and self.IMAGE_PAD_SHAPE is None:
-            source = "IMAGE_MAX_DIM"
-        for side in (height, width):
-            self._expect(
-                source,
-                _is_side(side),
-                f"sides that divide by {IMAGE_SIDE_MULTIPLE}, such as {_next_multiple(side)}: "
-                "the feature pyramid halves the image six times",
-            )
-        self._validate_shape_groups()
-
-    def _validate_shape_groups(self) -> None:
-        groups = self.IMAGE_SHAPE_GROUPS
-        if groups is None:
-            return
-        self._expect(
-            "IMAGE_RESIZE_MODE",
-            self.IMAGE_RESIZE_MODE == "square",
-            '"square", because there are IMAGE_SHAPE_GROUPS',
-        )
-        valid = (isinstance(groups, str) and groups == "auto") or (
-            isinstance(groups, (list, tuple))
-            and all(isinstance(shape, (list, tuple)) and len(shape) == 2 for shape in groups)
-            and all(_is_side(side) and side <= self.IMAGE_MAX_DIM for s in groups for side in s)
-        )
-        self._expect(
-            "IMAGE_SHAPE_GROUPS",
-            valid,
-            f'None, "auto", or a list of (height, width) that divide by {IMAGE_SIDE_MULTIPLE} and '
-            f"are at most IMAGE_MAX_DIM = {self.IMAGE_MAX_DIM}",
-        )
-
-    def _expect(self, name: str, valid: Any, expected: str) -> None:
-        if not valid:
-            raise ValueError(
-                f"{type(self).__name__}.{name}: expected {expected}; "
-                f"received {getattr(self, name)!r}."
-            )
+    def _warn_of_those_in(self, attributes: Mapping[str, Any]) -> None:
+        for name, value in attributes.items():
+            meant = None if hasattr(Config, name) else setting_rules.misspelt_setting(name, value)
+            if meant is not None:
+                logger.warning(
+                    f"{type(self).__name__}.{name} is no setting and has no effect. Is it meant "
+                    f"to be {meant}?"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Return every setting by its name, sorted."""
@@ -471,25 +298,10 @@ class Config:
         }
 
     def display(self, file: TextIO | None = None) -> None:
-        """Print every setting, to `file` or to the standard output."""
-        print("\nConfigurations:", file=file)
-        for name, value in self.to_dict().items():
-            print(f"{name:30} {value}", file=file)
-        print(file=file)
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _is_side(value: Any) -> bool:
-    return _is_integer(value) and value > 0 and value % IMAGE_SIDE_MULTIPLE == 0
-
-
-def _next_multiple(side: float) -> int:
-    """The least side of an image that is not below `side`."""
-    return IMAGE_SIDE_MULTIPLE * max(1, math.ceil(side / IMAGE_SIDE_MULTIPLE))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        """Print every setting: to `file`, or through the logger to the standard output."""
+        lines = [f"{name:30} {value}" for name, value in self.to_dict().items()]
+        text = "\n".join(["", "Configurations:", *lines, ""])
+        if file is None:
+            logger.info(text)
+        else:
+            print(text, file=file)

@@ -20,7 +20,8 @@ PACKAGE = REPOSITORY / "mrcnn"
 LEVELS = (
     ("batch", "process", "logger"),
     ("ops", "files", "__init__"),
-    ("config", "layers", "weights", "edge_loss"),
+    ("setting_rules", "layers", "weights", "edge_loss"),
+    ("config",),
     ("network", "data"),
     ("checkpoints", "datasets", "inference"),
     ("training", "evaluation", "doctor"),

@@ -305,7 +305,7 @@ def test_settings_beside_weights_replace_no_methods(tmp_path: Path) -> None:
 def test_settings_of_a_wrong_type_are_refused() -> None:
     for setting, expected in (
         ("RPN_NMS_THRESHOLD", "Odd.RPN_NMS_THRESHOLD: expected a number from 0 to 1"),
-        ("MASK_SHAPE", "Odd: a setting is of another type than Config's"),
+        ("MASK_SHAPE", "Odd.MASK_SHAPE: expected .height, width., two integers of at least 1"),
     ):
         with pytest.raises(ValueError, match=expected):
             type("Odd", (Config,), {setting: None})()
