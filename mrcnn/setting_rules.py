@@ -370,7 +370,7 @@ def _mask_sides(config: Config) -> tuple[int, int]:
 
 def _fits_the_square(config: Config) -> bool:
     groups = config.IMAGE_SHAPE_GROUPS
-    if groups is None or is_text(groups):
+    if groups is None or isinstance(groups, str):
         return True
     return all(max(shape) <= config.IMAGE_MAX_DIM for shape in groups)
 
