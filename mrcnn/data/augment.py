@@ -153,7 +153,9 @@ class Transform(ABC):
             then never makes masks of the image's size.
     """
 
-    boxwise = False
+    @property
+    def boxwise(self) -> bool:
+        return False
 
     @abstractmethod
     def __call__(
@@ -182,7 +184,13 @@ class HorizontalFlip(Transform):
     def __init__(self, probability: float = 0.5) -> None:
         self.probability = _checked_probability(probability)
 
-    def __call__(self, image, masks, boxes, rng) -> Moved:
+    def __call__(
+        self,
+        image: np.ndarray,
+        masks: np.ndarray,
+        boxes: np.ndarray | None,
+        rng: np.random.Generator,
+    ) -> Moved:
         if rng.random() >= self.probability:
             return image, masks, boxes
         return _mirror(image, masks, boxes, axis=1)
@@ -196,7 +204,13 @@ class VerticalFlip(Transform):
     def __init__(self, probability: float = 0.5) -> None:
         self.probability = _checked_probability(probability)
 
-    def __call__(self, image, masks, boxes, rng) -> Moved:
+    def __call__(
+        self,
+        image: np.ndarray,
+        masks: np.ndarray,
+        boxes: np.ndarray | None,
+        rng: np.random.Generator,
+    ) -> Moved:
         if rng.random() >= self.probability:
             return image, masks, boxes
         return _mirror(image, masks, boxes, axis=0)
@@ -211,7 +225,13 @@ class RandomRotate90(Transform):
 
     boxwise = True
 
-    def __call__(self, image, masks, boxes, rng) -> Moved:
+    def __call__(
+        self,
+        image: np.ndarray,
+        masks: np.ndarray,
+        boxes: np.ndarray | None,
+        rng: np.random.Generator,
+    ) -> Moved:
         for _ in range(rng.integers(4)):
             # A quarter turn counterclockwise: transpose, then mirror top and bottom.
             image, masks = image.swapaxes(0, 1), masks.swapaxes(0, 1)
@@ -230,7 +250,13 @@ class Sequential(Transform):
     def __init__(self, transforms: Sequence[Any]) -> None:
         self.transforms = _checked_transforms(transforms)
 
-    def __call__(self, image, masks, boxes, rng) -> Moved:
+    def __call__(
+        self,
+        image: np.ndarray,
+        masks: np.ndarray,
+        boxes: np.ndarray | None,
+        rng: np.random.Generator,
+    ) -> Moved:
         for transform in self.transforms:
             image, masks, boxes = transform(image, masks, boxes, rng)
         return image, masks, boxes
@@ -248,7 +274,13 @@ class OneOf(Transform):
         if not self.transforms:
             raise ValueError("OneOf: expected at least one transform; received none.")
 
-    def __call__(self, image, masks, boxes, rng) -> Moved:
+    def __call__(
+        self,
+        image: np.ndarray,
+        masks: np.ndarray,
+        boxes: np.ndarray | None,
+        rng: np.random.Generator,
+    ) -> Moved:
         transform = self.transforms[rng.integers(len(self.transforms))]
         return transform(image, masks, boxes, rng)
 
@@ -263,7 +295,13 @@ class ForeignTransform(Transform):
         augment_adapters.check(augmenter)
         self.augmenter = augmenter
 
-    def __call__(self, image, masks, boxes, rng) -> Moved:
+    def __call__(
+        self,
+        image: np.ndarray,
+        masks: np.ndarray,
+        boxes: np.ndarray | None,
+        rng: np.random.Generator,
+    ) -> Moved:
         if masks.shape[:2] != image.shape[:2]:
             raise ValueError(
                 f"{_type_name(self.augmenter)}: expected masks of the image's size "

@@ -38,7 +38,7 @@ def extract_bboxes(mask: np.ndarray) -> np.ndarray:
     if mask.dtype != bool:
         mask = mask != 0
     y1, y2 = _first_and_past_last(_any_across(mask))
-    x1, x2 = _first_and_past_last(mask.any(axis=0))
+    x1, x2 = _first_and_past_last(np.asarray(mask.any(axis=0)))
     return np.stack([y1, x1, y2, x2], axis=1).astype(np.int32)
 
 
@@ -54,7 +54,7 @@ def _any_across(mask: np.ndarray) -> np.ndarray:
         if mask.shape[1] % 2:
             folded[:, 0] |= mask[:, -1]
         mask = folded
-    return mask.any(axis=1)
+    return np.asarray(mask.any(axis=1))
 
 
 def _first_and_past_last(occupied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

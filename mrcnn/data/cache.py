@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import threading
 from pathlib import Path
@@ -23,9 +22,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mrcnn.config import Config
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.instances import Instances
-
-logger = logging.getLogger(__name__)
+from mrcnn.logger import logger
 
 # Part of every key: raise it when what is stored, or how images are scaled, changes.
 FORMAT = 1
@@ -37,23 +37,25 @@ SCALE_SETTINGS = (
 )
 
 
-class Entry(NamedTuple):
-    """What is kept of an image.
+class ScaledImage(NamedTuple):
+    """An image that was scaled, and neither padded nor cropped."""
 
-    Attributes:
-        image: uint8 [h, w, C], scaled, neither padded nor cropped.
-        original_shape: (H, W, C) before scaling.
-        instances, box_only: its objects in pixels of the original, and bool [N], which of them
-            have no mask; None where a cache does not keep them.
-    """
-
-    image: np.ndarray
-    original_shape: tuple[int, int, int]
-    instances: Instances | None = None
-    box_only: np.ndarray | None = None
+    image: np.ndarray  # uint8 [h, w, C]
+    original_shape: tuple[int, ...]  # (H, W, C) before scaling
 
 
-def make_cache(config: Any, processes: int = 1) -> MemoryCache | FolderCache | None:
+class Objects(NamedTuple):
+    """The objects of an image in pixels of the original, and bool [N], which have no mask."""
+
+    instances: Instances
+    box_only: np.ndarray
+
+
+# What is kept of an image; None for the objects that a cache does not keep.
+Entry = tuple[ScaledImage, Objects | None]
+
+
+def make_cache(config: Config, processes: int = 1) -> MemoryCache | FolderCache | None:
     """Return the cache that `config.LOADER_CACHE` asks for, or None.
 
     Args:
@@ -109,16 +111,16 @@ class MemoryCache(_Bounded):
     def __reduce__(self) -> tuple:
         return MemoryCache, (self._limit,)
 
-    def get(self, dataset: Any, image_id: int) -> Entry | None:
+    def get(self, dataset: Dataset, image_id: int) -> Entry | None:
         """Return what is kept of an image; its arrays are not to be written to."""
         return self._entries.get(image_id)
 
-    def put(self, dataset: Any, image_id: int, entry: Entry) -> None:
-        """Keep an entry, if there is room."""
-        entry = entry._replace(instances=entry.instances.copy(), box_only=entry.box_only.copy())
-        nbytes = entry.image.nbytes + entry.instances.nbytes + entry.box_only.nbytes
+    def put(self, dataset: Dataset, image_id: int, scaled: ScaledImage, objects: Objects) -> None:
+        """Keep an image and its objects, if there is room."""
+        objects = Objects(objects.instances.copy(), objects.box_only.copy())
+        nbytes = scaled.image.nbytes + objects.instances.nbytes + objects.box_only.nbytes
         if image_id not in self._entries and self._take(nbytes):
-            self._entries[image_id] = entry
+            self._entries[image_id] = scaled, objects
 
 
 class FolderCache(_Bounded):
@@ -156,7 +158,7 @@ class FolderCache(_Bounded):
     def __reduce__(self) -> tuple:
         return FolderCache, (self._folder, self._total, self._settings, self._processes)
 
-    def get(self, dataset: Any, image_id: int) -> Entry | None:
+    def get(self, dataset: Dataset, image_id: int) -> Entry | None:
         """Read what is kept of an image, without its objects."""
         path = self._path(dataset, image_id)
         if path is None:
@@ -169,21 +171,21 @@ class FolderCache(_Bounded):
         except (OSError, ValueError, EOFError) as error:
             logger.warning("%s cannot be read (%s); the image is cached anew.", path, error)
             return None
-        return Entry(image, tuple(shape.tolist()))
+        return ScaledImage(image, tuple(shape.tolist())), None
 
-    def put(self, dataset: Any, image_id: int, entry: Entry) -> None:
-        """Write an entry, if it has a file and there is room."""
+    def put(self, dataset: Dataset, image_id: int, scaled: ScaledImage, objects: Objects) -> None:
+        """Write an image, if it has a file and there is room; its objects are not kept."""
         path = self._path(dataset, image_id)
         if path is None or self._broken:
             return
         self._measure()
-        if not self._take(entry.image.nbytes):
+        if not self._take(scaled.image.nbytes):
             return
         part = path.with_name(f"{path.stem}.{os.getpid()}-{threading.get_ident()}.part")
         try:
             with open(part, "wb") as file:
-                np.save(file, entry.image, allow_pickle=False)
-                np.save(file, np.array(entry.original_shape, np.int64), allow_pickle=False)
+                np.save(file, scaled.image, allow_pickle=False)
+                np.save(file, np.array(scaled.original_shape, np.int64), allow_pickle=False)
             os.replace(part, path)
         except OSError as error:
             self._broken = True
@@ -206,8 +208,10 @@ class FolderCache(_Bounded):
             self._limit = max(0, self._total - held) // self._processes
             self._measured = True
 
-    def _path(self, dataset: Any, image_id: int) -> Path | None:
+    def _path(self, dataset: Dataset, image_id: int) -> Path | None:
         image_path = dataset.image_info[image_id].get("path")
+        if image_path is None:
+            return None
         try:
             status = os.stat(image_path)
         except (OSError, TypeError, ValueError):  # no file: `load_image` knows what it is

@@ -16,14 +16,12 @@ images anew, from 0 on, in the order in which they were added.
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
 
 from mrcnn.data.images import read_image
-
-logger = logging.getLogger(__name__)
+from mrcnn.logger import logger
 
 
 class Dataset:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from mrcnn.files.image_file import open_image
 
@@ -179,7 +180,7 @@ class Taps(NamedTuple):
     coverage: np.ndarray
 
 
-def linear_taps(size_in: int | np.ndarray, size_out: int, dtype: np.dtype) -> Taps:
+def linear_taps(size_in: int | np.ndarray, size_out: int, dtype: DTypeLike) -> Taps:
     """How `size_out` positions read an axis of `size_in`, or of several: arrays [..., size_out].
 
     Args:

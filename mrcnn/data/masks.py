@@ -169,7 +169,7 @@ def fill_box(mask: np.ndarray, box: np.ndarray) -> None:
     missing = MASK_THRESHOLD - lines
     inside = lines >= MASK_THRESHOLD
     some, both = inside[1:] | inside[:-1], inside[1:] & inside[:-1]
-    reached = some.any(axis=1).tolist()
+    reached = np.asarray(some.any(axis=1)).tolist()
     (first, last), (first_both, last_both) = _extent(some), _extent(both)
     stop = 0
     for k, count in enumerate(counts.tolist()):

@@ -15,7 +15,7 @@ import numpy as np
 from mrcnn.batch import BOX_ONLY_MASK
 from mrcnn.config import IMAGE_SIDE_MULTIPLE, Config
 from mrcnn.data.augment import Transform, as_transform, augment, augment_boxwise, is_boxwise
-from mrcnn.data.cache import Entry, FolderCache, MemoryCache
+from mrcnn.data.cache import FolderCache, MemoryCache, Objects, ScaledImage
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import Box, Padding, scaled_size
 from mrcnn.data.instances import Instances, PlacedMask, minimize, paste, place
@@ -86,14 +86,14 @@ def load_sample(
         SampleError: the image or its masks do not fit together, or do not fit the settings.
     """
     name = describe_image(dataset, image_id)
-    resized, original_shape, instances, box_only = _read(
+    resized, original_shape, (instances, box_only) = _read(
         dataset, image_id, config, rng, cache, name
     )
     if static_shape and config.IMAGE_RESIZE_MODE in ("pad64", "none"):
         resized = _center(resized, config, name)
     boxes, masks = place(instances, resized.scale, resized.padding, resized.crop)
-    objects = _Objects(boxes, masks, instances.class_ids, box_only)
-    mini_shape = tuple(config.MINI_MASK_SHAPE[:2]) if config.USE_MINI_MASK else None
+    objects = _PlacedObjects(boxes, masks, instances.class_ids, box_only)
+    mini_shape = _mini_shape(config)
     transform = None if augmentation is None else as_transform(augmentation)
 
     # Quarter turns swap the sides of mini masks: only square ones keep their shape.
@@ -128,7 +128,7 @@ def load_sample(
     )
 
 
-class _Objects(NamedTuple):
+class _PlacedObjects(NamedTuple):
     """The objects of an image in pixels of the network's input.
 
     `boxes` int32 [N, 4], (0, 0, 0, 0) where no pixel is left; `masks` N masks within their boxes;
@@ -142,20 +142,20 @@ class _Objects(NamedTuple):
 
     def augmented(
         self, transform: Transform, image: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, _Objects]:
+    ) -> tuple[np.ndarray, _PlacedObjects]:
         """Move the image and its objects together, as masks of the image's size."""
         image, whole = augment(transform, image, paste(self.boxes, self.masks, _size(image)), rng)
         moved = Instances.from_masks(whole, self.class_ids)
         masks = [PlacedMask.whole(crop) for crop in moved.crops]
         return image, self._replace(boxes=moved.boxes, masks=masks)
 
-    def shown(self) -> tuple[_Objects, dict[str, int]]:
+    def shown(self) -> tuple[_PlacedObjects, dict[str, int]]:
         """The objects that have a pixel and a class, and how many others there are, by reason."""
         visible = self.boxes[:, 2] > self.boxes[:, 0]
         foreground = self.class_ids != 0
         kept = np.flatnonzero(visible & foreground)
-        masks = [self.masks[i] for i in kept]
-        shown = _Objects(self.boxes[kept], masks, self.class_ids[kept], self.box_only[kept])
+        masks = [self.masks[i] for i in kept.tolist()]
+        shown = _PlacedObjects(self.boxes[kept], masks, self.class_ids[kept], self.box_only[kept])
         ignored = {
             "vanished": int(np.sum(foreground & ~visible)),
             "background": int(np.sum(~foreground)),
@@ -169,6 +169,13 @@ class _Objects(NamedTuple):
         if mini_shape is None:
             return paste(self.boxes, self.masks, (image_shape[0], image_shape[1]))
         return minimize(self.masks, mini_shape).transpose(1, 2, 0)
+
+
+def _mini_shape(config: Config) -> tuple[int, int] | None:
+    if not config.USE_MINI_MASK:
+        return None
+    height, width = config.MINI_MASK_SHAPE[:2]
+    return height, width
 
 
 def _stored(masks: np.ndarray, box_only: np.ndarray) -> np.ndarray:
@@ -247,29 +254,28 @@ def _read(
     rng: np.random.Generator,
     cache: MemoryCache | FolderCache | None,
     name: str,
-) -> tuple[Resized, tuple[int, ...], Instances, np.ndarray]:
+) -> tuple[Resized, tuple[int, ...], Objects]:
     """Read an image and resize it; return its original shape and its objects as well."""
     resize = Resize.of(config)
     entry = None if cache is None else cache.get(dataset, image_id)
     if entry is not None:
-        shape, instances, box_only = entry.original_shape, entry.instances, entry.box_only
-        if instances is None or box_only is None:  # a folder holds pixels only
-            instances, box_only = _read_instances(dataset, image_id, shape, config, name)
-        return resize.pad_or_crop(entry.image, shape[:2], rng), shape, instances, box_only
+        (scaled, shape), objects = entry
+        if objects is None:  # a folder holds pixels only
+            objects = _read_objects(dataset, image_id, shape, config, name)
+        return resize.pad_or_crop(scaled, shape[:2], rng), shape, objects
 
     image = _checked_image(dataset.load_image(image_id), config, name)
-    instances, box_only = _read_instances(dataset, image_id, image.shape, config, name)
+    objects = _read_objects(dataset, image_id, image.shape, config, name)
     if cache is None:
-        return resize(image, rng), image.shape, instances, box_only
+        return resize(image, rng), image.shape, objects
     scaled = resize.scaled(image)
-    cache.put(dataset, image_id, Entry(scaled, image.shape, instances, box_only))
-    return resize.pad_or_crop(scaled, image.shape[:2], rng), image.shape, instances, box_only
+    cache.put(dataset, image_id, ScaledImage(scaled, image.shape), objects)
+    return resize.pad_or_crop(scaled, image.shape[:2], rng), image.shape, objects
 
 
-def _read_instances(
+def _read_objects(
     dataset: Dataset, image_id: int, image_shape: tuple[int, ...], config: Config, name: str
-) -> tuple[Instances, np.ndarray]:
-    """Read the objects of an image, and which of them have no mask, bool [N]."""
+) -> Objects:
     if gives_instances(dataset):
         instances = dataset.load_instances(image_id)
         if isinstance(instances, Instances) and not len(instances.class_ids):
@@ -288,7 +294,7 @@ def _read_instances(
         _check_class_ids(class_ids, config, name, "load_mask")
         instances = Instances.from_masks(masks, class_ids)
     box_only = dataset.load_box_only(image_id)
-    return instances, _checked_box_only(box_only, instances.class_ids, name)
+    return Objects(instances, _checked_box_only(box_only, instances.class_ids, name))
 
 
 def gives_instances(dataset: Any) -> bool:

@@ -166,8 +166,9 @@ class CityscapesDataset(Dataset):
             if class_id is not None:
                 found.append(value)
                 class_ids.append(-class_id if group else class_id)
-        check_mask_bytes(*ids.shape, len(found), str(info["path"]))
-        masks = np.empty((len(found), *ids.shape), bool)
+        height, width = ids.shape
+        check_mask_bytes(height, width, len(found), str(info["path"]))
+        masks = np.empty((len(found), height, width), bool)
         for mask, value in zip(masks, found, strict=True):
             np.equal(ids, value, out=mask)
         return masks.transpose(1, 2, 0), np.array(class_ids, np.int32)

@@ -182,8 +182,10 @@ class CocoDataset(Dataset):
                 f"{folder}: expected the folder with the images of {file}; there is none."
             )
         names = _category_names(content["categories"], file)
-        select = class_ids is not None and len(class_ids) > 0
-        selected = list(class_ids) if select else sorted(names, key=_by_type)
+        selected = [] if class_ids is None else list(class_ids)
+        select = bool(selected)
+        if not select:
+            selected = sorted(names, key=_by_type)
         class_map = dict(class_map or {})
         for category in [*selected, *class_map, *class_map.values()]:
             _check_category(category, names, f"{file}: class_ids or class_map")
@@ -520,7 +522,8 @@ def _image_paths(images: list[dict[str, Any]], folder: Path, file: Path) -> list
             raise ValueError(f"{file}: image {image['id']}, field 'file_name': {error}.") from None
         if path is None:
             missing.append(image)
-        paths.append(path)
+        else:
+            paths.append(path)
     if missing:
         raise FileNotFoundError(
             f"{file}: image {missing[0]['id']}: expected the file {missing[0]['file_name']!r} in "

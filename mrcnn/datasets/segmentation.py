@@ -205,8 +205,9 @@ def _run_lengths_problem(counts: str | bytes | list[int], pixels: int) -> str | 
     else:
         if isinstance(counts, str) and not counts.isascii():
             return f"run lengths in COCO's compressed form; received {repr(counts)[-60:]}"
-        runs = unpack_run_lengths(counts.encode() if isinstance(counts, str) else counts)
-        if runs is None:
+        try:
+            runs = unpack_run_lengths(counts.encode() if isinstance(counts, str) else counts)
+        except ValueError:
             return f"run lengths in COCO's compressed form; received {repr(counts)[-60:]}"
         shortest, total = runs.min(initial=0), runs.sum()
     if shortest < 0 or total != pixels:
@@ -217,23 +218,29 @@ def _run_lengths_problem(counts: str | bytes | list[int], pixels: int) -> str | 
     return None
 
 
-def unpack_run_lengths(counts: bytes) -> np.ndarray | None:
-    """Return the int64 run lengths of a compressed string, or None for a broken string.
+def unpack_run_lengths(counts: bytes) -> np.ndarray:
+    """Return the int64 run lengths of a compressed string.
 
     Each number is cut into groups of five bits, lowest first, a character each; the last
     group carries the sign. From the fourth number on, a number is the difference to the last
     but one, because neighboring columns of a mask resemble each other.
+
+    Raises:
+        ValueError: the string is broken.
+
+    >>> unpack_run_lengths(b"241").tolist()
+    [2, 4, 1]
     """
     digits = np.frombuffer(counts, np.uint8).astype(np.int64) - _OFFSET
     if not digits.size:
         return digits
     ends = np.flatnonzero((digits & _MORE) == 0) + 1
     if digits.min() < 0 or digits.max() >= 2 * _MORE or not ends.size or ends[-1] != len(digits):
-        return None
+        raise ValueError(f"These are no compressed run lengths: {counts[-60:]!r}.")
     starts = np.concatenate([[0], ends[:-1]])
     lengths = ends - starts
     if lengths.max() > _MAX_CHARACTERS:
-        return None
+        raise ValueError(f"Run lengths beyond 32 bits: {counts[-60:]!r}.")
     place = np.arange(len(digits)) - np.repeat(starts, lengths)
     runs = np.add.reduceat((digits & (_MORE - 1)) << (_BITS * place), starts)
     negative = (digits[ends - 1] & _SIGN) != 0

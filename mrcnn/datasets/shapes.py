@@ -19,6 +19,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_api
 
+from mrcnn.data.rle import run_lengths
+
 CLASS_NAMES = ("square", "circle", "triangle")
 SPLITS = ("train", "val")
 MIN_IMAGE_SIDE = 32
@@ -245,7 +247,8 @@ def _paint(
 
 def _are_near(shape: _Shape, other: _Shape) -> bool:
     # The corners of a triangle reach 1.6 times as far as the circle of its area.
-    return np.linalg.norm(shape.center - other.center) < 1.6 * (shape.radius + other.radius)
+    distance = float(np.linalg.norm(shape.center - other.center))
+    return distance < 1.6 * (shape.radius + other.radius)
 
 
 def _contrasting_color(rng: np.random.Generator, colors: np.ndarray) -> np.ndarray:
@@ -264,17 +267,17 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
     slope = (x - x.mean()) * np.cos(angle[0]) + (y - y.mean()) * np.sin(angle[0])
     gradient = rng.uniform(0, 35) * slope
-    noise = sum(
-        rng.uniform(0, 9) * _smooth_noise(rng, height, width, cells) for cells in (4, 10, 24)
-    )
+    noise = np.zeros((height, width))
+    for cells in (4, 10, 24):
+        noise += rng.uniform(0, 9) * _smooth_noise(rng, height, width, cells)
     wave = x * np.cos(angle[1]) + y * np.sin(angle[1])
     stripes = np.sin(2 * np.pi * rng.uniform(4, 16) * wave) * rng.choice([0, rng.uniform(3, 12)])
     parts = np.stack([gradient, noise, stripes], axis=2)
     texture = parts @ tint
     if rng.random() < 0.5:
         for _ in range(rng.integers(1, 5)):
-            angle, offset = rng.uniform(0, np.pi), rng.uniform(0, 1)
-            distance = np.abs(x * np.cos(angle) + y * np.sin(angle) - offset)
+            lean, offset = rng.uniform(0, np.pi), rng.uniform(0, 1)
+            distance = np.abs(x * np.cos(lean) + y * np.sin(lean) - offset)
             texture[distance < rng.uniform(0.004, 0.012)] += rng.uniform(-35, 35, 3)
     return texture
 
@@ -299,10 +302,11 @@ def _annotate(shapes: list[_Shape], image_id: int) -> list[dict[str, Any]]:
             continue
         rle = mask_api.encode(np.asfortranarray(shape.visible, np.uint8))
         form = "uncompressed" if shape.crowd else FORMATS[(image_id + number) % len(FORMATS)]
+        segmentation: list[list[float]] | dict[str, Any]
         if form == "polygon" and _is_wholly_visible(shape):
             segmentation = [polygon.ravel().tolist() for polygon in shape.polygons]
         elif form == "uncompressed":
-            segmentation = {"size": rle["size"], "counts": _run_lengths(shape.visible)}
+            segmentation = {"size": rle["size"], "counts": _counts(shape.visible)}
         else:
             segmentation = {"size": rle["size"], "counts": rle["counts"].decode()}
         annotations.append(
@@ -325,8 +329,7 @@ def _is_wholly_visible(shape: _Shape) -> bool:
     return inside and np.array_equal(shape.visible, shape.mask)
 
 
-def _run_lengths(mask: np.ndarray) -> list[int]:
-    """Lengths of the runs down the columns of bool [H, W], background first."""
-    flat = np.concatenate([[False], mask.ravel(order="F")])
-    starts = np.flatnonzero(flat[1:] != flat[:-1])
-    return np.diff(np.concatenate([[0], starts, [mask.size]])).tolist()
+def _counts(mask: np.ndarray) -> list[int]:
+    """The run lengths of bool [H, W], not compressed."""
+    height, width = mask.shape
+    return run_lengths(mask, (0, 0), (height, width)).tolist()

@@ -186,7 +186,10 @@ class _Scene:
         if fields.get("deleted"):
             return
         self.decorate(polygon, color)
-        label, group = parse_label(name)
+        parsed = parse_label(name)
+        if parsed is None:
+            raise ValueError(f"{name!r} is no label of Cityscapes.")
+        label, group = parsed
         value = label
         if label in WITH_INSTANCES and not group:
             value = INSTANCE_FACTOR * label + self.instances[label]

@@ -278,10 +278,10 @@ def run_lengths_problem(counts: Any, pixels: int) -> str | None:
             return f"numbers that are not whole: {shorten(counts)}"
         runs = np.array(counts, object)
     else:
-        unpacked = unpack_run_lengths(counts.encode() if isinstance(counts, str) else counts)
-        if unpacked is None:
+        try:
+            runs = unpack_run_lengths(counts.encode() if isinstance(counts, str) else counts)
+        except ValueError:
             return f"a broken text, {shorten(counts[-60:])}"
-        runs = unpacked
     total, shortest = int(runs.sum()), int(runs.min(initial=0))
     if shortest < 0:
         return f"a run of {shortest}"

@@ -1,7 +1,7 @@
 """Downloads that are checked, resumed and renamed at the end.
 
 A file arrives under `<path>.part`; a later call goes on where the last one stopped. A file whose
-checksum is public is compared with it. For others the SHA-256 of the first download is printed
+checksum is public is compared with it. For others the SHA-256 of the first download is logged
 and kept in `<path>.sha256`: later uses are compared with that, so a file that changes is noticed.
 """
 
@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+from mrcnn.logger import logger
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 60.0  # of one wait on the network, not of the whole download
@@ -58,7 +60,7 @@ def download(
         sha256: expected checksum, hexadecimal.
         md5: expected checksum, hexadecimal, where no SHA-256 is published.
         size: expected bytes.
-        progress: show a bar, and print what is done.
+        progress: show a bar, and log what is done.
 
     Raises:
         ValueError: if the URL is not allowed.
@@ -77,7 +79,7 @@ def download(
                 _check_record(target, record)
             return str(target)
         if progress:
-            print(f"{target} is not the expected file ({problem}). Downloading it again.")
+            logger.info(f"{target} is not the expected file ({problem}). Downloading it again.")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     _fetch(url, part, progress)
@@ -89,7 +91,7 @@ def download(
     if sha256 is None and md5 is None:
         digest = _digest(target, "sha256")
         record.write_text(f"{digest}  {target.name}\n")
-        print(f"{target}: SHA-256 {digest}, kept in {record.name} for later checks.")
+        logger.info(f"{target}: SHA-256 {digest}, kept in {record.name} for later checks.")
     return str(target)
 
 
@@ -189,7 +191,7 @@ def _fetch_once(url: str, part: Path, progress: bool) -> None:
         _check_download_size(url, total or 0)
         with (
             open(part, "ab" if resumed else "wb") as file,
-            _bar(Path(urllib.parse.urlsplit(url).path).name, total, have, progress) as bar,
+            progress_bar(Path(urllib.parse.urlsplit(url).path).name, total, have, progress) as bar,
         ):
             while chunk := response.read(CHUNK_BYTES):
                 file.write(chunk)
@@ -215,7 +217,8 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _bar(text: str, total: int | None, initial: int, progress: bool) -> tqdm:
+def progress_bar(text: str, total: int | None, initial: int, progress: bool) -> tqdm:
+    """A bar of bytes, or one that shows nothing."""
     return tqdm(
         desc=text,
         total=total,

@@ -1,4 +1,4 @@
-"""HDF5 files that may be anybody's: what is in them is looked at before it is read.
+"""Untrusted HDF5 files: what is in them is checked before it is read.
 
 HDF5 can point elsewhere: links to other files, data kept in raw files beside it, data sets put
 together from others. It can declare more than it holds, and hold objects of Python. Weights need

@@ -1,4 +1,4 @@
-"""Opening image files that may be anybody's."""
+"""Opening untrusted image files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from PIL import Image
 from mrcnn.files.untrusted import MAX_IMAGE_PIXELS
 
 # Pillow reads more than these. It hands EPS to Ghostscript, which is an interpreter of programs,
-# and others it reads by code that nobody has looked at for long.
+# and it reads others with code that nobody has looked at for long.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
-# Who raises our limit means Pillow's too. It counts for the whole process.
+# Whoever raises our limit means Pillow's too. It applies to the whole process.
 if Image.MAX_IMAGE_PIXELS is not None and MAX_IMAGE_PIXELS > Image.MAX_IMAGE_PIXELS:
     Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
 

@@ -1,7 +1,7 @@
-"""What a file from a stranger may ask for: sizes, and where its names may lead.
+"""What an untrusted file may ask for: sizes, and where its names may lead.
 
-Data sets and weights are often somebody else's. These limits lie far above what real ones need;
-who needs more raises one by an environment variable, which worker processes inherit.
+Data sets and weights are often somebody else's. These limits lie far above what real ones need.
+An environment variable, which worker processes inherit, raises each of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Zip archives that may be anybody's, unpacked within bounds."""
+"""Untrusted zip archives, unpacked within bounds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from mrcnn.files.download import CHUNK_BYTES, DownloadError, _bar
+from mrcnn.files.download import CHUNK_BYTES, DownloadError, progress_bar
 
 MAX_UNZIPPED_BYTES = 64 << 30  # COCO's largest archive holds 20 GB
 MAX_UNZIP_RATIO = 200  # JSON compresses about 10 times; a zip bomb 1000 times
@@ -60,7 +60,7 @@ def extract_zip(
                     f"{path} unpacks to {total} bytes, but {root} has only {free} bytes free."
                 )
             written = []
-            with _bar(f"Unpacking {Path(path).name}", total, 0, progress) as bar:
+            with progress_bar(f"Unpacking {Path(path).name}", total, 0, progress) as bar:
                 for entry in entries:
                     target = root / entry.filename
                     if entry.is_dir():

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.config import Config
 from mrcnn.ops import anchors as anchor_ops
 
 
@@ -43,7 +44,7 @@ def generate_anchors(
 def generate_pyramid_anchors(
     scales: Sequence[Any],
     ratios: Sequence[float],
-    feature_shapes: Sequence[Sequence[int]],
+    feature_shapes: Sequence[Sequence[int]] | np.ndarray,
     feature_strides: Sequence[int],
     anchor_stride: int,
 ) -> np.ndarray:
@@ -68,7 +69,7 @@ def generate_pyramid_anchors(
     )
 
 
-def image_anchors(config: Any, image_shape: Sequence[int]) -> np.ndarray:
+def image_anchors(config: Config, image_shape: Sequence[int] | np.ndarray) -> np.ndarray:
     """Return the anchors that the network has for an image of (height, width, …).
 
     Returns:

@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from mrcnn import batch as batch_names
+from mrcnn.config import Config
 from mrcnn.data.augment import HorizontalFlip, Sequential
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Loader, stack_samples
 from mrcnn.data.molding import mold_image
 from mrcnn.data.random_rois import generate_random_rois
@@ -32,8 +34,8 @@ Arrays = list[np.ndarray]
 
 
 def load_image_gt(
-    dataset: Any,
-    config: Any,
+    dataset: Dataset,
+    config: Config,
     image_id: int,
     augment: Any = False,
     augmentation: Any = None,
@@ -47,7 +49,7 @@ def load_image_gt(
     older one's own default was False; pass it where a script relied on that.) The newer one has
     `augmentation` in the place of `augment`, so an augmentation is taken there too.
 
-    As in the ancestor, the classes are the data set's, whatever `config.NUM_CLASSES` says.
+    As in Matterport's package, the classes are the data set's, whatever `config.NUM_CLASSES` says.
     In the modes "pad64" and "none", and with IMAGE_SHAPE_GROUPS, the image is as large as
     detection would make it; in these modes the training loader centers it in the one static
     shape of training.
@@ -88,8 +90,8 @@ def load_image_gt(
 
 
 def data_generator(
-    dataset: Any,
-    config: Any,
+    dataset: Dataset,
+    config: Config,
     shuffle: bool = True,
     augment: bool = False,
     augmentation: Any = None,
@@ -145,8 +147,8 @@ class DataGenerator:
 
     def __init__(
         self,
-        dataset: Any,
-        config: Any,
+        dataset: Dataset,
+        config: Config,
         shuffle: bool = True,
         augmentation: Any = None,
         random_rois: int = 0,
@@ -185,8 +187,8 @@ class _Batches:
 
     def __init__(
         self,
-        dataset: Any,
-        config: Any,
+        dataset: Dataset,
+        config: Config,
         shuffle: bool,
         augment: bool,
         augmentation: Any,
@@ -245,7 +247,9 @@ class _Batches:
     def _targets(self, sample: Sample, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         """(rpn_match, rpn_bbox), then the random RoIs, then the detection targets, as asked."""
         shape, class_ids, boxes = sample.image.shape, sample.class_ids, sample.boxes
-        targets = build_rpn_targets(shape, self.anchors, class_ids, boxes, self.config, rng)
+        targets: tuple[np.ndarray, ...] = build_rpn_targets(
+            shape, self.anchors, class_ids, boxes, self.config, rng
+        )
         if self.random_rois:
             rois = generate_random_rois(shape, self.random_rois, class_ids, boxes, rng)
             targets += (rois,)

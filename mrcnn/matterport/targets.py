@@ -12,13 +12,15 @@ package, so that `np.random.seed` decides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from mrcnn.config import Config
 from mrcnn.data.boxes import compute_iou, compute_overlaps, norm_boxes
-from mrcnn.ops.assignment import CROWD_IOU, ROI_POSITIVE_IOU, RPN_NEGATIVE_IOU, RPN_POSITIVE_IOU
+
+Choice = Callable[..., np.ndarray]  # NumPy's `choice`, of a generator or the global one
 
 
 def build_rpn_targets(
@@ -26,22 +28,23 @@ def build_rpn_targets(
     anchors: np.ndarray,
     gt_class_ids: np.ndarray,
     gt_boxes: np.ndarray,
-    config: Any,
+    config: Config,
     rng: np.random.Generator | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Label the anchors of an image and compute the deltas of the positive ones.
 
-    Positive: an IoU of at least 0.7 with an object, or the best IoU that an object has.
-    Negative: an IoU below 0.3 with every object, and below 0.001 with every crowd. At most half
-    of `config.RPN_TRAIN_ANCHORS_PER_IMAGE` are positive and negatives fill the rest; the surplus
-    is made neutral at random (Faster R-CNN, arXiv 1506.01497, section 3.1.2).
+    Positive: an IoU of at least `config.RPN_POSITIVE_IOU` with an object, or the best IoU that an
+    object has. Negative: an IoU below RPN_NEGATIVE_IOU with every object, and below CROWD_IOU
+    with every crowd. At most half of RPN_TRAIN_ANCHORS_PER_IMAGE are positive and negatives fill
+    the rest; the surplus is made neutral at random (Faster R-CNN, arXiv 1506.01497, section
+    3.1.2).
 
     Args:
         image_shape: not used; kept for Matterport's callers.
         anchors: [A, 4].
         gt_class_ids: int [G].
         gt_boxes: [G, 4], in the unit of the anchors.
-        config: for RPN_TRAIN_ANCHORS_PER_IMAGE and RPN_BBOX_STD_DEV.
+        config: for the settings above and RPN_BBOX_STD_DEV.
         rng: draws what is made neutral.
 
     Returns:
@@ -64,15 +67,15 @@ def build_rpn_targets(
             continue
         iou = compute_iou(box, anchors, _areas(box[None])[0], areas)
         if class_id < 0:
-            near_crowd |= iou >= CROWD_IOU
+            near_crowd |= iou >= config.CROWD_IOU
             continue
         if iou.any():  # an object that no anchor touches has no best one
             is_best |= iou == iou.max()
         best_object[iou > best_iou] = g
         best_iou = np.maximum(best_iou, iou)
 
-    match[(best_iou < RPN_NEGATIVE_IOU) & ~near_crowd] = -1
-    match[is_best | (best_iou >= RPN_POSITIVE_IOU)] = 1
+    match[(best_iou < config.RPN_NEGATIVE_IOU) & ~near_crowd] = -1
+    match[is_best | (best_iou >= config.RPN_POSITIVE_IOU)] = 1
     count = config.RPN_TRAIN_ANCHORS_PER_IMAGE
     _make_neutral(match, 1, count // 2, rng)
     _make_neutral(match, -1, count - np.sum(match == 1), rng)
@@ -97,15 +100,16 @@ def build_detection_targets(
     gt_class_ids: np.ndarray,
     gt_boxes: np.ndarray,
     gt_masks: np.ndarray,
-    config: Any,
+    config: Config,
     rng: np.random.Generator | None = None,
 ) -> DetectionTargets:
     """Draw a balanced set of proposals and say what the heads should predict for them.
 
-    Positive: an IoU of at least 0.5 with an object. Negative: an IoU below 0.5 with every object
-    and below 0.001 with every crowd. Of the R = TRAIN_ROIS_PER_IMAGE slots, at most
-    `int(R * ROI_POSITIVE_RATIO)` hold positives, and there are as many negatives as the ratio
-    asks for (Mask R-CNN, arXiv 1703.06870, section 3.1): none without a positive, as in training.
+    Positive: an IoU of at least `config.ROI_POSITIVE_IOU` with an object. Negative: an IoU below
+    it with every object and below CROWD_IOU with every crowd. Of the R = TRAIN_ROIS_PER_IMAGE
+    slots, at most `int(R * ROI_POSITIVE_RATIO)` hold positives, and there are as many negatives
+    as the ratio asks for (Mask R-CNN, arXiv 1703.06870, section 3.1): none without a positive, as
+    in training.
 
     Args:
         rpn_rois: [N, 4] pixels; rows of zeros are padding.
@@ -113,14 +117,13 @@ def build_detection_targets(
         gt_boxes: [G, 4] pixels.
         gt_masks: [h, w, G], nonzero inside: mini masks, crops of their boxes, when
             `config.USE_MINI_MASK`; else as large as the image.
-        config: for TRAIN_ROIS_PER_IMAGE, ROI_POSITIVE_RATIO, BBOX_STD_DEV, MASK_SHAPE,
-            USE_MINI_MASK and NUM_CLASSES.
+        config: for the settings above, BBOX_STD_DEV, MASK_SHAPE, USE_MINI_MASK and NUM_CLASSES.
         rng: draws the RoIs.
 
     Returns:
         (rois, class_ids, bboxes, masks); bboxes are deltas divided by BBOX_STD_DEV.
     """
-    rng = np.random if rng is None else rng
+    choice: Choice = np.random.choice if rng is None else rng.choice
     rpn_rois, gt_class_ids = np.asarray(rpn_rois), np.asarray(gt_class_ids)
     gt_boxes = np.asarray(gt_boxes).reshape(-1, 4)
     count, ratio = config.TRAIN_ROIS_PER_IMAGE, config.ROI_POSITIVE_RATIO
@@ -130,14 +133,14 @@ def build_detection_targets(
     crowds = np.where(gt_class_ids < 0, overlaps, 0)
     best_iou = objects.max(axis=1, initial=0)
     real = rpn_rois.any(axis=1)
-    is_positive = real & (best_iou >= ROI_POSITIVE_IOU)
-    is_negative = real & ~is_positive & (crowds.max(axis=1, initial=0) < CROWD_IOU)
+    is_positive = real & (best_iou >= config.ROI_POSITIVE_IOU)
+    is_negative = real & ~is_positive & (crowds.max(axis=1, initial=0) < config.CROWD_IOU)
 
-    positive = _draw(np.flatnonzero(is_positive), int(count * ratio), rng)
+    positive = _draw(np.flatnonzero(is_positive), int(count * ratio), choice)
     # In float32, as on the device: 66 / 0.33 is 200 there.
     wanted = int(np.float32(len(positive)) * np.float32(1 / ratio)) if len(positive) else 0
     negatives = min(wanted, count) - len(positive)
-    negative = _draw(np.flatnonzero(is_negative), negatives, rng)
+    negative = _draw(np.flatnonzero(is_negative), negatives, choice)
 
     drawn = np.concatenate([positive, negative])
     rois = np.zeros((count, 4), rpn_rois.dtype)
@@ -162,13 +165,13 @@ def _make_neutral(
     labeled = np.flatnonzero(match == label)
     surplus = len(labeled) - limit
     if surplus > 0:
-        choice = (np.random if rng is None else rng).choice
+        choice: Choice = np.random.choice if rng is None else rng.choice
         match[choice(labeled, surplus, replace=False)] = 0
 
 
-def _draw(indices: np.ndarray, limit: int, rng: Any) -> np.ndarray:
+def _draw(indices: np.ndarray, limit: int, choice: Choice) -> np.ndarray:
     """At most `limit` of the indices, at random."""
-    return rng.choice(indices, min(limit, len(indices)), replace=False)
+    return choice(indices, min(limit, len(indices)), replace=False)
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
@@ -208,12 +211,12 @@ def _linear(start: float, end: float, side: int, count: int) -> np.ndarray:
     """Weights [count, side] of `count` samples from start to end, in units of side - 1."""
     # In float32 and in this order, as `mrcnn.ops.crops`: one rounding decides whether a sample
     # on the border is inside.
-    start, end, last = np.float32(start), np.float32(end), np.float32(side - 1)
+    first, final, last = np.float32(start), np.float32(end), np.float32(side - 1)
     if count > 1:
-        step = (end - start) * last / np.float32(count - 1)
-        position = start * last + np.arange(count, dtype=np.float32) * step
+        step = (final - first) * last / np.float32(count - 1)
+        position = first * last + np.arange(count, dtype=np.float32) * step
     else:
-        position = np.float32(0.5) * (start + end) * last * np.ones(1, np.float32)
+        position = np.float32(0.5) * (first + final) * last * np.ones(1, np.float32)
     weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(side, dtype=np.float64)))
     inside = (position >= 0) & (position <= last)
     return weights * inside[:, None]

@@ -1,17 +1,15 @@
-"""Targets on the host, against the ancestor's numbers and against the device's."""
+"""Targets on the host, against Matterport's numbers and against the device's."""
 
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 
+from mrcnn.config import Config
 from mrcnn.data.boxes import apply_box_deltas, compute_overlaps, norm_boxes
-from mrcnn.data.random_rois import generate_random_rois
 from mrcnn.matterport.anchors import generate_pyramid_anchors
 from mrcnn.matterport.targets import build_detection_targets, build_rpn_targets
 from tests.ops import naive
@@ -21,8 +19,13 @@ STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
 ANCHORS = generate_pyramid_anchors((12, 24), [0.5, 1, 2], [(16, 16), (8, 8)], [4, 8], 1)
 
 
-def rpn_config(count=16):
-    return SimpleNamespace(RPN_TRAIN_ANCHORS_PER_IMAGE=count, RPN_BBOX_STD_DEV=STD_DEV)
+def configure(**settings):
+    """Matterport's settings, but for those given."""
+    return type("Some", (Config,), settings)()
+
+
+def rpn_config(count=16, **thresholds):
+    return configure(RPN_TRAIN_ANCHORS_PER_IMAGE=count, RPN_BBOX_STD_DEV=STD_DEV, **thresholds)
 
 
 def some_objects(rng, count=4, side=64):
@@ -36,7 +39,7 @@ def some_objects(rng, count=4, side=64):
 
 class TestRpnTargets:
     @pytest.mark.parametrize("case", range(5))
-    def test_parity_with_the_ancestors_random_draw(self, fixtures, case):
+    def test_parity_with_matterports_random_draw(self, fixtures, case):
         vectors = np.load(fixtures / "util_vectors.npz")
         facts = json.loads((fixtures / "util_vectors.json").read_text())["rpn_targets"][case]
         state = np.random.get_state()
@@ -109,6 +112,23 @@ class TestRpnTargets:
         np.testing.assert_array_equal(match, np.where(touched, 0, -1))
         assert not deltas.any()
 
+    def test_the_settings_are_the_thresholds(self):
+        class_ids = np.array([1, -1], np.int32)
+        boxes = np.array([[10, 20, 30, 40], [34, 0, 64, 32]], np.int32)
+
+        def labels(**thresholds):
+            config = rpn_config(2 * len(ANCHORS), **thresholds)
+            return build_rpn_targets((64, 64, 3), ANCHORS, class_ids, boxes, config)[0]
+
+        iou, crowd = compute_overlaps(ANCHORS, boxes).T
+        best = iou == iou.max()
+        thresholds = {"RPN_POSITIVE_IOU": 0.5, "RPN_NEGATIVE_IOU": 0.1, "CROWD_IOU": 0.2}
+        expected = np.where((iou < 0.1) & (crowd < 0.2), -1, 0)
+        expected[(iou >= 0.5) | best] = 1
+        np.testing.assert_array_equal(labels(**thresholds), expected)
+        for name, value in thresholds.items():  # each of them changes something
+            assert (labels(**{name: value}) != labels()).any(), name
+
     @pytest.mark.parametrize(
         "boxes", [np.zeros((0, 4), np.int32), [[30, 30, 30, 40]], [[900, 900, 950, 950]]]
     )
@@ -129,15 +149,17 @@ class TestRpnTargets:
         assert (match(1) != match(2)).any()
 
 
-def head_config(count=12, mini=True, ratio=0.33, shape=(8, 8)):
-    return SimpleNamespace(
+def head_config(count=12, mini=True, ratio=0.33, shape=(8, 8), **thresholds):
+    config = configure(
         TRAIN_ROIS_PER_IMAGE=count,
         ROI_POSITIVE_RATIO=ratio,
         BBOX_STD_DEV=STD_DEV,
-        MASK_SHAPE=shape,
         USE_MINI_MASK=mini,
         NUM_CLASSES=4,
+        **thresholds,
     )
+    config.MASK_SHAPE = shape  # of any size: no network is built
+    return config
 
 
 class TestDetectionTargets:
@@ -166,7 +188,7 @@ class TestDetectionTargets:
         rows = (got.rois != 0).any(axis=1)
         np.testing.assert_array_equal(positive, np.arange(60) < positive.sum())
         np.testing.assert_array_equal(rows, np.arange(60) < rows.sum())
-        if kind == "mini":  # in the ancestor's unit
+        if kind == "mini":  # in Matterport's unit
             assert positive.sum() == (wanted["class_ids"] > 0).sum()
             assert rows.sum() == (wanted["rois"] != 0).any(axis=1).sum()
         normalized = (got.rois - offset) / scale
@@ -174,7 +196,7 @@ class TestDetectionTargets:
         for slot in np.flatnonzero(positive):
             place = np.abs(wanted["rois"] - normalized[slot]).max(axis=1).argmin()
             if np.abs(wanted["rois"][place] - normalized[slot]).max() > 1e-5:
-                continue  # the ancestor's draw left it out
+                continue  # Matterport's draw left it out
             own = got.class_ids[slot]
             assert own == wanted["class_ids"][place]
             mask = got.masks[slot, :, :, own]
@@ -276,6 +298,22 @@ class TestDetectionTargets:
         got = build_detection_targets(rois, np.array([1, -1]), boxes, masks, head_config())
         assert got.rois.any(axis=1).sum() == 2 and [40, 10, 60, 30] not in got.rois.tolist()
 
+    def test_the_settings_are_the_thresholds(self):
+        boxes = np.array([[0, 0, 20, 20], [30, 0, 64, 64]], np.int32)
+        # IoU 0.6 with the object; none with either; 0.04 with the crowd.
+        rois = np.array([[0, 0, 20, 12], [0, 40, 20, 60], [40, 10, 50, 18]], np.int32)
+        masks = np.ones((14, 14, 2), bool)
+
+        def found(**thresholds):
+            config = head_config(12, **thresholds)
+            got = build_detection_targets(rois, np.array([1, -1]), boxes, masks, config)
+            rows = [rois.tolist().index(roi) for roi in got.rois.tolist() if any(roi)]
+            return {row: int(class_id) for row, class_id in zip(rows, got.class_ids, strict=False)}
+
+        assert found() == {0: 1, 1: 0}
+        assert found(ROI_POSITIVE_IOU=0.61) == {}  # no positive, no RoI
+        assert found(CROWD_IOU=0.05) == {0: 1, 1: 0, 2: 0}
+
     @pytest.mark.parametrize("objects", [0, 1])
     def test_no_positive_no_roi(self, objects):
         class_ids, boxes = np.ones(objects, int), np.tile([50, 50, 60, 60], (objects, 1))
@@ -290,51 +328,3 @@ class TestDetectionTargets:
         masks = np.ones((14, 14, 1), bool)
         got = build_detection_targets(rois, np.array([1]), box, masks, head_config(200))
         assert (got.class_ids > 0).sum() == 66 and got.rois.any(axis=1).sum() == 200
-
-
-class TestRandomRois:
-    @few
-    @given(
-        size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-        count=st.integers(0, 60),
-        objects=st.integers(0, 4),
-        seed=st.integers(0, 2**16),
-    )
-    def test_rois_lie_inside_the_image_and_have_an_area(self, size, count, objects, seed):
-        rng = np.random.default_rng(seed)
-        y, x = (np.sort(rng.integers(0, side + 1, (objects, 2)), axis=1) for side in size)
-        boxes = np.stack([y[:, 0], x[:, 0], y[:, 1], x[:, 1]], axis=1)  # some without an area
-        class_ids = rng.integers(-1, 3, objects)
-        rois = generate_random_rois((*size, 3), count, class_ids, boxes, rng)
-        assert rois.dtype == np.int32 and rois.shape == (count, 4)
-        assert (rois[:, :2] >= 0).all() and (rois[:, 2:] <= size).all()
-        assert (rois[:, 2:] > rois[:, :2]).all()
-
-    def test_nine_tenths_lie_around_the_objects(self):
-        boxes = np.array([[100, 100, 120, 120], [300, 300, 340, 320]])
-        rng = np.random.default_rng(0)
-        rois = generate_random_rois((1000, 1000, 3), 1000, np.array([1, 2]), boxes, rng)
-        for box, share in zip(boxes, (450, 450), strict=True):
-            size = np.tile(box[2:] - box[:2], 2) * [-1, -1, 1, 1]
-            low, high = (box + size)[:2], (box + size)[2:]
-            inside = (rois[:, :2] >= low).all(axis=1) & (rois[:, 2:] <= high).all(axis=1)
-            assert share <= inside.sum() <= share + 5
-        assert (compute_overlaps(rois, boxes).max(axis=1) >= 0.5).sum() > 10  # some are positive
-
-    def test_empty_slots_draw_nothing(self):
-        boxes = np.array([[10, 10, 12, 12], [0, 0, 1, 1]])
-        rng = np.random.default_rng(0)
-        rois = generate_random_rois((64, 64, 3), 100, np.array([1, 0]), boxes, rng)
-        assert ((rois[:, 2:] <= 14).all(axis=1) & (rois[:, :2] >= 8).all(axis=1)).sum() >= 90
-
-    def test_numpys_global_generator_decides_by_default(self):
-        boxes = np.array([[10, 10, 30, 30]])
-        state = np.random.get_state()
-        try:
-            np.random.seed(1)
-            first = generate_random_rois((64, 64, 3), 9, np.array([1]), boxes)
-            np.random.seed(1)
-            again = generate_random_rois((64, 64, 3), 9, np.array([1]), boxes)
-        finally:
-            np.random.set_state(state)
-        np.testing.assert_array_equal(first, again)
