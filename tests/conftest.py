@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from mrcnn.files import download
 from mrcnn.logger import PlainLines
+from tests.files.server import Server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -61,3 +64,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let messages appear as in a program: pytest's own handlers of the root logger do not count."""
     monkeypatch.setattr(PlainLines, "program_shows_messages", staticmethod(lambda: False))
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server of downloads on this machine, asked again without waiting."""
+    monkeypatch.setattr(download, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 20.0)
+    monkeypatch.setenv("no_proxy", "*")
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
