@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test: $(INSTALLED)
 	$(PYTEST)
-	KERAS_BACKEND=jax $(PYTEST) tests/ops tests/layers tests/test_network.py tests/test_network_parity.py
+	KERAS_BACKEND=jax $(PYTEST) mrcnn/ops tests/ops tests/layers tests/test_network*.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

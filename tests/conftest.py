@@ -15,6 +15,8 @@ from tests.files.server import Server
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+# Programs, which looking for examples in docstrings would run.
+collect_ignore = ["scripts", "fixtures"]
 FIXTURES = REPOSITORY / "tests" / "fixtures"
 SHARED = REPOSITORY.parent / "shared"
 SHARED_IS_ABSENT = "needs ../shared (the large parity fixtures, real images)"

@@ -22,6 +22,10 @@ def level_anchors(
 ) -> np.ndarray:
     """Anchors of one feature map.
 
+    >>> level_anchors(scale=32, ratios=[1], feature_shape=(1, 2), feature_stride=16)
+    array([[-16., -16.,  16.,  16.],
+           [-16.,   0.,  16.,  32.]])
+
     Args:
         scale: side of the square anchor, in pixels of the image.
         ratios: width / height of each anchor of a position; the area stays scale².
@@ -57,7 +61,11 @@ def pyramid_anchors(
 
 
 def feature_shapes(image_shape: Sequence[int], strides: Sequence[int]) -> np.ndarray:
-    """(height, width) of each feature map for an image of (height, width, ...)."""
+    """(height, width) of each feature map for an image of (height, width, ...).
+
+    >>> feature_shapes((100, 64), [4, 32]).tolist()
+    [[25, 16], [4, 2]]
+    """
     return np.array(
         [[math.ceil(image_shape[0] / step), math.ceil(image_shape[1] / step)] for step in strides]
     )

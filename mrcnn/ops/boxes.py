@@ -53,6 +53,10 @@ def area(boxes: Tensor) -> Tensor:
 def iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """Intersection over union of all pairs; 0 for a box without area.
 
+    >>> whole, half = ops.array([[0.0, 0.0, 2.0, 2.0]]), ops.array([[0.0, 0.0, 2.0, 1.0]])
+    >>> ops.convert_to_numpy(iou(whole, half))
+    array([[0.5]], dtype=float32)
+
     Args:
         boxes1: [..., N, 4].
         boxes2: [..., M, 4].

@@ -60,7 +60,10 @@ ENTROPY_DIVISOR = 16.0
 
 
 def resolve_filters(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Spell out filter names: `"sobel"` -> `("sobel-x", "sobel-y")`.
+    """Spell out filter names.
+
+    >>> resolve_filters(["sobel", "laplace"])
+    ('sobel-x', 'sobel-y', 'laplace')
 
     Args:
         names: one name or a sequence of names, each of FILTERS or SHORTHANDS.
@@ -93,6 +96,9 @@ def parse_norm(norm: str | float) -> float:
     """The exponent p of the distance: `"l1"` … `"l5"`, or a number from 1 to LARGEST_NORM.
 
     The number may be text, as from a command line.
+
+    >>> parse_norm("l2"), parse_norm(1.5)
+    (2.0, 1.5)
     """
     value = norm
     if isinstance(norm, str):
