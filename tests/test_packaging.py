@@ -8,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import mrcnn
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -50,3 +52,23 @@ def test_the_command_line_helps_and_refuses_without_loading_keras():
     assert done.returncode == 0, done.stderr
     for command in ("train", "evaluate", "demo"):
         assert command in done.stdout
+
+
+def test_every_folder_of_modules_is_a_package():
+    """Packaging finds only packages: a folder without __init__.py would be missing in the wheel."""
+    folders = {path.parent for path in (REPOSITORY / "mrcnn").rglob("*.py")}
+    assert len(folders) > 10
+    assert [folder.name for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_the_wheel_says_that_the_package_has_types():
+    setuptools = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "setuptools"
+    ]
+    assert "py.typed" in setuptools["package-data"]["mrcnn"]
+    assert (REPOSITORY / "mrcnn" / "py.typed").is_file()
+
+
+def test_the_citation_is_of_this_version():
+    citation = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {mrcnn.__version__}\n" in citation
