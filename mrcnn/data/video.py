@@ -31,7 +31,7 @@ FRAME_NAME = "frame_{:05d}.png"
 
 
 @dataclass(frozen=True)
-class Frames:
+class VideoFrames:
     """The frames of a source; each iteration reads them anew.
 
     Attributes:
@@ -51,7 +51,7 @@ class Frames:
         return self.read()
 
 
-def read_frames(path: str | os.PathLike[str]) -> Frames:
+def read_frames(path: str | os.PathLike[str]) -> VideoFrames:
     """Open a folder of pictures (in the order of the numbers in their names), or a video.
 
     Raises:
@@ -67,7 +67,7 @@ def read_frames(path: str | os.PathLike[str]) -> Frames:
                 f"{path}: expected a folder of frames, files of {', '.join(PICTURES)}; found none."
             )
         files.sort(key=_natural_order)
-        return Frames(len(files), DEFAULT_RATE, lambda: map(read_image, files))
+        return VideoFrames(len(files), DEFAULT_RATE, lambda: map(read_image, files))
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a video or a folder of frames; there is none.")
     if path.suffix.lower() in ANIMATIONS:
@@ -137,7 +137,7 @@ def _natural_order(file: Path) -> list[Any]:
 # --- Pillow ------------------------------------------------------------------------------
 
 
-def _read_animation(path: Path) -> Frames:
+def _read_animation(path: Path) -> VideoFrames:
     with open_image(path) as image:
         count, duration = getattr(image, "n_frames", 1), 0.0
         for k in range(count):
@@ -151,7 +151,7 @@ def _read_animation(path: Path) -> Frames:
                 image.seek(k)
                 yield np.array(image.convert("RGB"))
 
-    return Frames(count, 1000 * count / duration if duration else DEFAULT_RATE, read)
+    return VideoFrames(count, 1000 * count / duration if duration else DEFAULT_RATE, read)
 
 
 def _write_animation(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
@@ -182,7 +182,7 @@ def _imageio(path: Path) -> Any:
     return imageio
 
 
-def _read_video(path: Path) -> Frames:
+def _read_video(path: Path) -> VideoFrames:
     imageio = _imageio(path)
     try:
         with imageio.get_reader(path, format="FFMPEG") as reader:
@@ -196,7 +196,7 @@ def _read_video(path: Path) -> Frames:
             for frame in reader:
                 yield np.asarray(frame)
 
-    return Frames(count, rate, read)
+    return VideoFrames(count, rate, read)
 
 
 def _write_video(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:

@@ -1,4 +1,4 @@
-"""COCO annotations: polygons, compressed and uncompressed run lengths, crowds.
+"""Data sets in COCO's format: polygons, compressed and uncompressed run lengths, crowds.
 
 The format is described at https://cocodataset.org/#format-data. In a segmentation, x comes
 before y; a box is [x, y, width, height]; run lengths ("RLE") go down the columns.
@@ -8,10 +8,8 @@ Shape letters: H, W height and width of an image; N its instances.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +20,17 @@ from pycocotools.coco import COCO
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.instances import Instances
+from mrcnn.datasets.coco_json import (
+    by_type,
+    category_names,
+    check_category,
+    coco_api,
+    group_annotations,
+    image_paths,
+    index_images,
+    is_box_only,
+    read_coco_json,
+)
 from mrcnn.datasets.segmentation import (
     Annotation,
     Rle,
@@ -29,11 +38,9 @@ from mrcnn.datasets.segmentation import (
     annotation_to_mask,
     annotation_to_rle,
     box_rle,
-    check_box,
-    check_structure,
     rle_crop,
 )
-from mrcnn.files.untrusted import MAX_IMAGE_PIXELS, Folder, check_mask_bytes, is_size, load_json
+from mrcnn.files.untrusted import check_mask_bytes
 
 # Two parts of COCO 2014's "val", in json files of their own; their images lie with "val".
 SUBSETS_OF_VAL = ("minival", "valminusminival")
@@ -181,23 +188,23 @@ class CocoDataset(Dataset):
             raise FileNotFoundError(
                 f"{folder}: expected the folder with the images of {file}; there is none."
             )
-        names = _category_names(content["categories"], file)
+        names = category_names(content["categories"], file)
         selected = [] if class_ids is None else list(class_ids)
         select = bool(selected)
         if not select:
-            selected = sorted(names, key=_by_type)
+            selected = sorted(names, key=by_type)
         class_map = dict(class_map or {})
         for category in [*selected, *class_map, *class_map.values()]:
-            _check_category(category, names, f"{file}: class_ids or class_map")
+            check_category(category, names, f"{file}: class_ids or class_map")
         classes = {k: names[k] for k in (class_map.get(k, k) for k in selected)}
         self._check_class_names(source, classes, file)
 
-        images = _index_images(content["images"], file)
-        chosen, skipped = _group_annotations(
+        images = index_images(content["images"], file)
+        chosen, skipped = group_annotations(
             content["annotations"], images, names, set(selected), class_map, file, box_only
         )
         wanted = [image for image in images.values() if image["id"] in chosen or not select]
-        paths = _image_paths(wanted, folder, file)
+        paths = image_paths(wanted, folder, file)
         api = coco_api(content, str(file)) if return_coco else None
 
         for category, name in classes.items():
@@ -233,9 +240,9 @@ class CocoDataset(Dataset):
     def load_box_only(self, image_id: int) -> np.ndarray | None:
         """bool [N]: which instances of `load_mask` are boxes without a mask."""
         info = self.image_info[image_id]
-        if "annotations" not in info or not any(map(_is_box_only, info["annotations"])):
+        if "annotations" not in info or not any(map(is_box_only, info["annotations"])):
             return None
-        return np.array([_is_box_only(annotation) for annotation, _ in self._visible(image_id)])
+        return np.array([is_box_only(annotation) for annotation, _ in self._visible(image_id)])
 
     def load_rles(self, image_id: int) -> tuple[list[Rle], np.ndarray]:
         """The instances of an image, compressed: `load_mask` before decoding.
@@ -257,7 +264,7 @@ class CocoDataset(Dataset):
         info = self.image_info[image_id]
         size = info["height"], info["width"]
         for annotation in info["annotations"]:
-            if _is_box_only(annotation):
+            if is_box_only(annotation):
                 rle = box_rle(annotation["bbox"], *size)
             else:
                 rle = annotation_to_image_rle(annotation, *size, info["annotation_file"])
@@ -338,196 +345,3 @@ class CocoDataset(Dataset):
     def annToMask(self, ann: Annotation, height: int, width: int) -> np.ndarray:  # noqa: N802
         """Matterport's name of `annotation_to_mask`."""
         return annotation_to_mask(ann, height, width)
-
-
-def read_coco_json(file: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a COCO json file and check that it has images, annotations and categories."""
-    try:
-        content = load_json(file)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{file}: expected a COCO json file; there is none.") from None
-    except ValueError as error:
-        raise ValueError(f"{file}: expected a COCO json file; it is not json: {error}.") from None
-    for field in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(field), list):
-            raise ValueError(
-                f"{file}: expected an object with the list {field!r}, as in COCO's "
-                f"instances_*.json; found none."
-            )
-    return content
-
-
-def coco_api(content: dict[str, Any], file: str = "annotations") -> COCO:
-    """Index the content of a COCO json file with pycocotools, without its printing.
-
-    Raises:
-        ValueError: an annotation has no id; names the file.
-    """
-    for annotation in content["annotations"]:
-        if not _is_scalar(annotation.get("id")):
-            raise ValueError(
-                f"{file}: expected an 'id' of each annotation; received {repr(annotation)[:60]}."
-            )
-    api = COCO()
-    api.dataset = content
-    with contextlib.redirect_stdout(io.StringIO()):
-        api.createIndex()
-    return api
-
-
-def _is_box_only(annotation: Annotation) -> bool:
-    """Whether an annotation has no segmentation: the field is missing, null or empty."""
-    return not annotation.get("segmentation")
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, (int, float, str))
-
-
-def _is_id(value: Any) -> bool:
-    """Whether a value can be the id of a category: True and 1.0 would pass for 1."""
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
-
-
-def is_category(number: Any, name: Any) -> bool:
-    """Whether a category can have this id and this name."""
-    return _is_id(number) and isinstance(name, str) and name.isprintable()
-
-
-def _by_type(value: Any) -> tuple[bool, Any]:
-    """Sorts numbers before texts."""
-    return isinstance(value, str), value
-
-
-def _check_entries(entries: list[Any], what: str, file: Path) -> None:
-    for number, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise ValueError(
-                f"{file}: {what} number {number}: expected an object; received {repr(entry)[:60]}."
-            )
-
-
-def _category_names(categories: list[Any], file: Path) -> dict[Any, str]:
-    """{category id: name}."""
-    _check_entries(categories, "category", file)
-    names = {}
-    for category in categories:
-        number, name = category.get("id"), category.get("name")
-        if not is_category(number, name):
-            raise ValueError(
-                f"{file}: expected categories with an 'id', a number or text, and a 'name', a "
-                f"printable text; received {repr(category)[:100]}."
-            )
-        names[number] = name
-    return names
-
-
-def _check_category(category: Any, names: Mapping[int, str], where: str) -> None:
-    if category not in names:
-        known = sorted(names, key=_by_type)
-        raise ValueError(
-            f"{where}: expected a category id of the file's 'categories' "
-            f"({', '.join(map(str, known))}); received {category!r}."
-        )
-
-
-def _index_images(images: list[dict[str, Any]], file: Path) -> dict[Any, dict[str, Any]]:
-    """The images by id, in the file's order."""
-    index: dict[Any, dict[str, Any]] = {}
-    _check_entries(images, "image", file)
-    for image in images:
-        for field in ("id", "file_name", "height", "width"):
-            if field not in image:
-                raise ValueError(
-                    f"{file}: image {image.get('id')}: expected the field {field!r}; it is missing."
-                )
-        if not _is_scalar(image["id"]):
-            raise ValueError(
-                f"{file}: expected the 'id' of an image to be a number or a text; received "
-                f"{repr(image['id'])[:60]}."
-            )
-        if not is_size(image["height"], image["width"]):
-            raise ValueError(
-                f"{file}: image {image['id']}: expected a positive 'height' and 'width', of at "
-                f"most {MAX_IMAGE_PIXELS} pixels (the environment variable "
-                f"MRCNN_MAX_IMAGE_PIXELS); received {repr(image['height'])[:60]} and "
-                f"{repr(image['width'])[:60]}."
-            )
-        if image["id"] in index:
-            raise ValueError(
-                f"{file}: expected each image id once; {image['id']} stands for "
-                f"{index[image['id']]['file_name']} and for {image['file_name']}."
-            )
-        index[image["id"]] = image
-    return index
-
-
-def _group_annotations(
-    annotations: list[Annotation],
-    images: Mapping[Any, Any],
-    names: Mapping[int, str],
-    selected: set[int],
-    class_map: Mapping[int, int],
-    file: Path,
-    box_only: bool,
-) -> tuple[dict[Any, list[Annotation]], int]:
-    """Group the annotations of selected categories by image id; count the others."""
-    chosen: dict[Any, list[Annotation]] = defaultdict(list)
-    skipped = 0
-    _check_entries(annotations, "annotation", file)
-    for annotation in annotations:
-        where = f"{file}: annotation {repr(annotation.get('id'))[:60]}"
-        shape = "bbox" if box_only and _is_box_only(annotation) else "segmentation"
-        for field in ("image_id", "category_id", shape):
-            if field not in annotation:
-                hint = ""
-                if field == "segmentation" and "bbox" in annotation:
-                    hint = " There is a 'bbox': box_only=True trains on boxes without masks."
-                raise ValueError(f"{where}: expected the field {field!r}; it is missing.{hint}")
-        for field, valid in (("image_id", _is_scalar), ("category_id", _is_id)):
-            if not valid(annotation[field]):
-                raise ValueError(
-                    f"{where}, field {field!r}: expected an id; received "
-                    f"{repr(annotation[field])[:60]}."
-                )
-        if annotation["image_id"] not in images:
-            raise ValueError(
-                f"{where}, field 'image_id': expected the id of an entry of 'images'; received "
-                f"{annotation['image_id']!r}, which has none."
-            )
-        category = annotation["category_id"]
-        _check_category(category, names, f"{where}, field 'category_id'")
-        if category not in selected:
-            skipped += 1
-            continue
-        if shape == "segmentation":
-            check_structure(annotation, str(file))
-        else:
-            check_box(annotation, str(file))
-        target = class_map.get(category, category)
-        if target != category:
-            annotation = {**annotation, "category_id": target}
-        chosen[annotation["image_id"]].append(annotation)
-    return dict(chosen), skipped
-
-
-def _image_paths(images: list[dict[str, Any]], folder: Path, file: Path) -> list[str]:
-    """The path of each image, all checked to be files inside the folder."""
-    files = Folder(folder)
-    paths, missing = [], []
-    for image in images:
-        try:
-            path = files.find(image["file_name"])
-        except ValueError as error:
-            raise ValueError(f"{file}: image {image['id']}, field 'file_name': {error}.") from None
-        if path is None:
-            missing.append(image)
-        else:
-            paths.append(path)
-    if missing:
-        raise FileNotFoundError(
-            f"{file}: image {missing[0]['id']}: expected the file {missing[0]['file_name']!r} in "
-            f"{folder}; it is missing, as are {len(missing) - 1} of the other {len(images) - 1}. "
-            f"Complete the folder, or take the images out of the json."
-        )
-    return paths

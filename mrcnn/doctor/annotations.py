@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from mrcnn.datasets.coco import read_coco_json
+from mrcnn.datasets.coco_json import read_coco_json
 from mrcnn.doctor.findings import Finding, Kind, note, report, stops_at_start, warning
 from mrcnn.doctor.subset import (
     Entry,

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeGuard
 
-from mrcnn.datasets.coco import SUBSETS_OF_VAL, is_category
+from mrcnn.datasets.coco import SUBSETS_OF_VAL
+from mrcnn.datasets.coco_json import is_category
 
 Entry = dict[str, Any]  # of 'images', 'annotations' or 'categories'
 

@@ -23,7 +23,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.rle import Rle
-from mrcnn.datasets.coco import coco_api
+from mrcnn.datasets.coco_json import coco_api
 from mrcnn.evaluation.coco import (
     GroundTruth,
     complete_annotations,

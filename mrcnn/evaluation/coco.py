@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.datasets.coco import coco_api, read_coco_json
+from mrcnn.datasets.coco_json import coco_api, read_coco_json
 from mrcnn.datasets.segmentation import annotation_to_rle
 from mrcnn.evaluation.detection import DetectFunction, StepwiseDetector, Timing, detect_images
 from mrcnn.evaluation.results import Result, bbox_annotation, segm_annotation

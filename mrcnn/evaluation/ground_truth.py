@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from tqdm import tqdm
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.datasets.coco import coco_api
+from mrcnn.datasets.coco_json import coco_api
 
 
 def coco_ground_truth(

@@ -23,7 +23,7 @@ from mrcnn.config import Config
 from mrcnn.data.augment import HorizontalFlip
 from mrcnn.data.loader import Loader, stack_samples
 from mrcnn.data.sample import Sample, SampleError
-from mrcnn.data.stream import SampleStream, image_at
+from mrcnn.data.stream import SampleStream
 
 NAMES = {
     "input_image",
@@ -149,22 +149,6 @@ def test_small_data_set_is_repeated_and_no_batch_is_shortened():
 
 def test_batch_may_be_larger_than_the_data_set():
     assert Counter(ids(make_loader(2, IMAGES_PER_GPU=6).batch(0))) == {0: 3, 1: 3}
-
-
-@settings(max_examples=40, deadline=None)
-@given(images=st.integers(1, 50), number=st.integers(0, 10**6), seed=st.integers(0, 2**40))
-def test_each_pass_holds_each_image_once(images, number, seed):
-    positions = range(number * images, (number + 1) * images)
-    assert sorted(image_at(p, images, seed) for p in positions) == list(range(images))
-
-
-def test_passes_have_different_orders_unless_not_shuffled():
-    def passes(shuffle):
-        return [[image_at(n * 20 + k, 20, 0, shuffle) for k in range(20)] for n in range(3)]
-
-    shuffled = passes(True)
-    assert shuffled[0] != shuffled[1] != shuffled[2]
-    assert passes(False) == [list(range(20))] * 3
 
 
 def test_images_are_named_by_the_data_sets_ids():
@@ -310,14 +294,6 @@ def test_error_names_the_image_and_comes_in_its_turn(workers):
             assert part in str(caught.value)
         assert isinstance(caught.value.__cause__, OSError)
         assert [ids(batch) for batch in loader.batches(2, 4)] == [[4, 5], [6, 7]]  # still usable
-
-
-def test_sample_errors_are_not_wrapped_twice():
-    def refuse(*arguments):
-        raise SampleError("image 1: no")
-
-    with pytest.raises(SampleError, match="^image 1: no$"):
-        make_loader(load=refuse).batch(0)
 
 
 def threads_of_loaders():

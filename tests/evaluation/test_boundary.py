@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 
-from mrcnn.datasets.coco import coco_api
+from mrcnn.datasets.coco_json import coco_api
 from mrcnn.evaluation.boundary import (
     CITYSCAPES_DILATION_RATIO,
     boundary_distance,

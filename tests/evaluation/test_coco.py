@@ -13,7 +13,8 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
 from mrcnn.data.boxes import extract_bboxes
-from mrcnn.datasets.coco import CocoDataset, coco_api
+from mrcnn.datasets.coco import CocoDataset
+from mrcnn.datasets.coco_json import coco_api
 from mrcnn.datasets.shapes import write_shapes
 from mrcnn.evaluation.coco import (
     METRIC_NAMES,
