@@ -22,7 +22,7 @@ SIDE = 64  # pixels, of every image
 
 
 class StandInConfig(Config):
-    """Settings of small images and short epochs; the network hangs on few of them."""
+    """Settings of small images and short epochs; the network depends on few of them."""
 
     NAME = "stand-in"
     BACKBONE = "resnet10"
@@ -39,7 +39,7 @@ class StandInConfig(Config):
 
 
 class Squares(Dataset):
-    """A bright square on noise; both hang on the image's id."""
+    """A bright square on noise; both depend on the image's id."""
 
     def add(self, count: int) -> Squares:
         self.add_class("squares", 1, "square")

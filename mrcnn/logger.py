@@ -1,8 +1,8 @@
 """The package's one logger, `mrcnn`.
 
-Its messages appear as plain lines, as Matterport's `print` showed them, unless the program has set up
-logging itself: then they go there and nowhere else. `logging.getLogger("mrcnn").setLevel("WARNING")`
-silences what is only information.
+Its messages appear as plain lines, as Matterport's `print` showed them, unless the program has
+set up logging itself: then they go there and nowhere else.
+`logging.getLogger("mrcnn").setLevel("WARNING")` silences what is only information.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import sys
 class PlainLines(logging.Handler):
     """Writes messages to the standard output, warnings and errors to the standard error.
 
-    Silent where the root logger has handlers: the program that set them up shows the messages. The
-    streams are looked up for each message, because notebooks and tests replace them.
+    Silent where the program has added handlers, to the root logger or to this package's: these
+    show the messages. The streams are looked up for each message, because notebooks and tests
+    replace them.
     """
 
     @staticmethod
     def program_shows_messages() -> bool:
-        return bool(logging.getLogger().handlers)
+        added = (*logging.getLogger().handlers, *logging.getLogger("mrcnn").handlers)
+        return not all(isinstance(handler, PlainLines) for handler in added)
 
     def emit(self, record: logging.LogRecord) -> None:
         if self.program_shows_messages():
@@ -34,8 +36,11 @@ class PlainLines(logging.Handler):
 
 def _make_logger() -> logging.Logger:
     made = logging.getLogger("mrcnn")
-    if not any(isinstance(handler, PlainLines) for handler in made.handlers):
-        made.addHandler(PlainLines())
+    for handler in list(made.handlers):
+        # By its name, because the class is another one after a reload of this module.
+        if type(handler).__name__ == PlainLines.__name__:
+            made.removeHandler(handler)
+    made.addHandler(PlainLines())
     if made.level == logging.NOTSET:
         made.setLevel(logging.INFO)
     return made

@@ -1,12 +1,12 @@
 """Matterport's `mrcnn.model`: the network under the names that scripts know.
 
-A door: each concept lives in its own room (`mrcnn.network`, `mrcnn.training.trainer`,
-`mrcnn.weights.matterport`, `mrcnn.matterport.inspection`, `mrcnn.data`); this file only lets people in.
+A door: each concept lives in its own room (`mrcnn.network`, `mrcnn.training.session`,
+`mrcnn.weights.matterport`, `mrcnn.inference.detector`, `mrcnn.matterport.inspection`,
+`mrcnn.data`); this file only lets people in.
 """
 
 from __future__ import annotations
 
-import datetime
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from mrcnn import network
-from mrcnn.checkpoints import folders, identity, state_file, variables
+from mrcnn.checkpoints import folders
 from mrcnn.config import Config
 from mrcnn.data import molding
 from mrcnn.data.boxes import norm_boxes
@@ -28,6 +28,7 @@ from mrcnn.inference.detector import Detector
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.resnet import conv_block, identity_block, resnet_graph
 from mrcnn.layers.rpn import build_rpn_model, rpn_graph
+from mrcnn.logger import logger
 from mrcnn.matterport import inspection
 from mrcnn.matterport.generator import DataGenerator, data_generator, load_image_gt
 from mrcnn.matterport.graphs import (
@@ -64,9 +65,9 @@ from mrcnn.matterport.targets import build_detection_targets, build_rpn_targets
 from mrcnn.process import keep_freed_memory
 from mrcnn.training import compile as training_compile
 from mrcnn.training import model as training_model
-from mrcnn.training import trainer
+from mrcnn.training.session import Session
 from mrcnn.training.stages import Stage
-from mrcnn.training.stages import epochs as stage_epochs
+from mrcnn.training.trainer import TrainingData
 from mrcnn.weights import pretrained
 from mrcnn.weights.matterport import load_weights, save_weights
 from mrcnn.weights.report import WeightsReport
@@ -131,7 +132,7 @@ class MaskRCNN:
         epoch: epochs trained so far.
         log_dir: folder of this run.
         checkpoint_path: of its weights files, with "{epoch:04d}" for the epoch.
-        schedule_start: the epoch at which the schedule began that `resume` found unfinished.
+        schedule_start: epochs done when the schedule began that is under way, or None.
     """
 
     def __init__(self, mode: str, config: Config, model_dir: str | os.PathLike[str]) -> None:
@@ -147,10 +148,7 @@ class MaskRCNN:
         self._inspector = Inspector(self.keras_model, config)
         self._last_shape = tuple(int(side) for side in config.IMAGE_SHAPE[:2])
         self._anchors: dict[tuple[int, ...], np.ndarray] = {}
-        self.schedule_start: int | None = None
-        self._stage_number = 0
-        self._state: state_file.State | None = None  # of a stage to go on in, until it does
-        self._resumed = False
+        self._session = Session()
         self.set_log_dir()
 
     def build(self, mode: str, config: Config) -> keras.Model:
@@ -184,7 +182,7 @@ class MaskRCNN:
             exclude: names of layers that keep their weights.
 
         Returns:
-            What was loaded, skipped and missing. It is printed too.
+            What was loaded, skipped and missing. It is logged too.
         """
         report = load_weights(
             self.keras_model,
@@ -192,8 +190,8 @@ class MaskRCNN:
             exclude=exclude or (),
             by_name=by_name or bool(exclude),
         )
-        print(report)
-        self._state = None  # what `resume` found does not belong to these weights
+        logger.info(report)
+        self._session.forget_state()
         self.set_log_dir(os.fspath(filepath))
         return report
 
@@ -211,29 +209,7 @@ class MaskRCNN:
         """
         if self.mode != "training":
             raise RuntimeError('resume() needs a model made with mode="training".')
-        name, run_name = self.config.NAME, self.config.RUN_NAME
-        # This model's own run, if training was stopped in it.
-        folder = self.log_dir
-        if not folders.states_in(folder):
-            folder = folders.find_last_run(self.model_dir, name, run_name)
-        state, damaged = state_file.newest_state(folder)
-        if state is None:
-            epochs = folders.epochs_in(folder)
-            print(f"{folder} holds no state of training: the optimizer starts anew.")
-            self.load_weights(os.path.join(folder, epochs[max(epochs)]), by_name=True)
-            self._resumed = True
-            return
-        for message in damaged:
-            print(message)
-        variables.restore(self.keras_model, state, ("model",))
-        header = state.header
-        self.set_log_dir(folders.checkpoint_path(folder, name, header["epoch"]))
-        print(f"Going on at step {header['step']}: {state.path}")
-        stage = header["stage"]
-        unfinished = header["epoch"] < stage["last_epoch"]
-        self._state = state if unfinished else None
-        self.schedule_start = stage["schedule_start"] if unfinished else None
-        self._resumed = True
+        self._session.resume(self)
 
     def save_weights(self, filepath: str | os.PathLike[str]) -> str:
         """Write the weights in Matterport's layout."""
@@ -248,17 +224,39 @@ class MaskRCNN:
 
         Creates nothing.
         """
-        parsed = folders.parse_checkpoint_path(model_path) if model_path else None
-        if parsed is None:
-            self.epoch = 0
-            self.log_dir = folders.new_log_dir(
-                self.model_dir, self.config.NAME, self.config.RUN_NAME, datetime.datetime.now()
-            )
-        else:
-            self.log_dir, self.epoch, _ = parsed
-            print(f"Going on from epoch {self.epoch} in {self.log_dir}")
-        file_name = f"mask_rcnn_{self.config.NAME.lower()}_{{epoch:04d}}.h5"
-        self.checkpoint_path = os.path.join(self.log_dir, file_name)
+        self._session.set_log_dir(self, model_path)
+
+    @property
+    def epoch(self) -> int:
+        return self._session.epoch
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self._session.epoch = value
+
+    @property
+    def log_dir(self) -> str:
+        return self._session.log_dir
+
+    @log_dir.setter
+    def log_dir(self, value: str) -> None:
+        self._session.log_dir = value
+
+    @property
+    def checkpoint_path(self) -> str:
+        return self._session.checkpoint_path
+
+    @checkpoint_path.setter
+    def checkpoint_path(self, value: str) -> None:
+        self._session.checkpoint_path = value
+
+    @property
+    def schedule_start(self) -> int | None:
+        return self._session.schedule_start
+
+    @schedule_start.setter
+    def schedule_start(self, value: int | None) -> None:
+        self._session.schedule_start = value
 
     # --- Training ---------------------------------------------------------------------
 
@@ -278,7 +276,7 @@ class MaskRCNN:
         """Let exactly the layers learn that a group or regular expression names."""
         names = training_compile.set_trainable(keras_model or self.keras_model, layer_regex)
         if verbose > 0:
-            print(f"{' ' * indent}{len(names)} layers learn: {_shorten(names)}")
+            logger.info(f"{' ' * indent}{len(names)} layers learn: {_shorten(names)}")
 
     def train(
         self,
@@ -312,54 +310,15 @@ class MaskRCNN:
         """
         if self.mode != "training":
             raise RuntimeError('train() needs a model made with mode="training".')
-        if resume and not self._resumed:
-            try:
-                self.resume()
-            except FileNotFoundError as error:
-                print(f"Nothing to resume: {error}")
+        if resume:
+            self._session.resume_once(self)
         if epochs <= self.epoch:
-            print(f"Nothing to train: {self.epoch} epochs are done, {epochs} were asked for.")
+            logger.info(f"Nothing to train: {self.epoch} epochs are done, {epochs} were asked for.")
             return None
-        print(f"\nEpochs {self.epoch + 1} to {epochs}, learning rate {learning_rate}")
-        print(f"Weights and logs: {self.log_dir}")
-        self.set_trainable(layers)
-        state = self._state
-        first_epoch = state.header["stage"]["first_epoch"] if state else self.epoch
-        steps = (epochs - first_epoch) * self.config.STEPS_PER_EPOCH
-        self.compile(learning_rate, self.config.LEARNING_MOMENTUM, steps)
-        stage = {
-            "layers": layers,
-            "learning_rate": float(learning_rate),
-            "momentum": float(self.config.LEARNING_MOMENTUM),
-            "first_epoch": first_epoch,
-            "last_epoch": epochs,
-            "number": self._stage_number,
-            "schedule_start": self.schedule_start or 0,
-        }
-        if state is not None:
-            identity.expect_same(
-                state.path, state.header, self.config, train_dataset, val_dataset, stage
-            )
-            variables.restore(self.keras_model, state, ("model", "optimizer"))
-            self._state = None
-        self._resumed = False  # if it is stopped now, the next call may resume it
-        history = trainer.fit(
-            self.keras_model,
-            self.config,
-            train_dataset,
-            val_dataset,
-            log_dir=self.log_dir,
-            first_epoch=self.epoch,
-            epochs=epochs,
-            stage=stage,
-            state=state,
-            augmentation=augmentation,
-            no_augmentation_sources=no_augmentation_sources,
-            callbacks=custom_callbacks or (),
-        )
-        self._resumed = True
-        self.epoch = epochs
-        return history
+        momentum = self.config.LEARNING_MOMENTUM
+        stage = self._session.next_stage(layers, learning_rate, momentum, epochs)
+        data = TrainingData(train_dataset, val_dataset, augmentation, no_augmentation_sources)
+        return self._session.train(self, stage, data, custom_callbacks or ())
 
     def train_stages(
         self,
@@ -377,10 +336,8 @@ class MaskRCNN:
             start: the epoch at which the first stage begins.
             options: as in `train`, such as `augmentation`.
         """
-        ends = stage_epochs(stages, self.config.STEPS_PER_EPOCH, start)
-        self.schedule_start = start
-        for number, (stage, end) in enumerate(zip(stages, ends, strict=True)):
-            self._stage_number = number
+        schedule = self._session.schedule(stages, self.config.STEPS_PER_EPOCH, start)
+        for stage, end in schedule:
             self.train(
                 train_dataset, val_dataset, stage.learning_rate, end, stage.layers, **options
             )
@@ -399,7 +356,7 @@ class MaskRCNN:
         mrcnn_mask: np.ndarray,
         original_image_shape: Sequence[int],
         image_shape: Sequence[int],
-        window: Sequence[int],
+        window: tuple[int, int, int, int] | np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The network's detections to (boxes, class ids, scores, masks) in image pixels."""
         return molding.unmold_detections(
@@ -451,7 +408,7 @@ class MaskRCNN:
 
     @property
     def anchors(self) -> np.ndarray:
-        """Anchors in pixels of the molded image that was met last: [A, 4] float64."""
+        """Anchors in pixels of the last molded image: [A, 4] float64."""
         return network.anchors_layer(self.config).of_shape(self._last_shape)
 
     def _expect_inference(self, name: str) -> None:
@@ -463,13 +420,13 @@ class MaskRCNN:
     def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
         """The symbolic tensor of a name among those that `tensor` is computed from, or None.
 
-        The names are those of `mrcnn.matterport.inspection`: of layers, with or without what TensorFlow
-        appended, and of steps such as "ROI/refined_anchors:0".
+        The names are those of `mrcnn.matterport.inspection`: of layers, with or without what
+        TensorFlow appended, and of steps such as "ROI/refined_anchors:0".
 
         Args:
             tensor: a symbolic tensor, such as `keras_model.get_layer("ROI").output`.
             name: a name or a regular expression.
-            checked: of the ancestor's own recursion; of no effect.
+            checked: accepted as in Matterport's package, where its recursion used it; of no effect.
         """
         return self._inspector.ancestor(tensor, name)
 
@@ -500,9 +457,11 @@ class MaskRCNN:
             The arrays under the names given, in order; see `mrcnn.matterport.inspection.Inspector`.
         """
         if image_metas is None:
-            images, image_metas, _ = self.mold_inputs(images)
-        self._last_shape = tuple(np.shape(images)[1:3])
-        return self._inspector.run_graph(images, image_metas, outputs)
+            molded, image_metas, _ = self.mold_inputs(images)
+        else:
+            molded = np.asarray(images)
+        self._last_shape = molded.shape[1:3]
+        return self._inspector.run_graph(molded, image_metas, outputs)
 
 
 def _shorten(names: Sequence[str], shown: int = 6) -> str:

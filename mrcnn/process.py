@@ -14,11 +14,11 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 def keep_freed_memory() -> bool:
     """Let the process keep the memory of freed arrays for the next ones.
 
-    glibc takes every large array fresh from the operating system and hands it back when it is
-    freed; each step of a network then pays for mapping and clearing the same memory again,
-    which on a CPU is up to half of the step. In return peak memory grows (by a fifth in a small
-    network's training) and is held between steps. The setting counts for the whole process and
-    can be made any number of times.
+    glibc gets every large array from the operating system and returns it when it is freed; each
+    step of a network then pays for mapping and clearing the same memory again, which on a CPU
+    takes up to half of the step. In return peak memory grows (by a fifth in a small network's
+    training) and is held between steps. The setting applies to the whole process and can be made
+    any number of times.
 
     Returns:
         Whether the allocator took the setting. Only glibc has it.
@@ -39,7 +39,8 @@ def set_random_seed(seed: int) -> None:
 
     keep_out = keras.backend.backend() != "tensorflow" and "tensorflow" not in sys.modules
     if keep_out:
-        sys.modules["tensorflow"] = None  # an import of it fails
+        # None makes an import fail, as Python's reference says; the stubs do not know it.
+        sys.modules["tensorflow"] = None  # type: ignore[assignment]
     try:
         keras.utils.set_random_seed(seed)
     finally:
@@ -56,13 +57,13 @@ def restore_numpy_names() -> None:
         return
     import numpy as np
 
-    if "sctypes" not in vars(np):
-        np.sctypes = {
+    names = vars(np)
+    if "sctypes" not in names:
+        names["sctypes"] = {
             "int": [np.int8, np.int16, np.int32, np.int64],
             "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
             "float": [np.float16, np.float32, np.float64, np.longdouble],
             "complex": [np.complex64, np.complex128, np.clongdouble],
             "others": [bool, object, bytes, str, np.void],
         }
-    if "complex" not in vars(np):
-        np.complex = complex
+    names.setdefault("complex", complex)

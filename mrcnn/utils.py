@@ -1,6 +1,6 @@
 """Matterport's `mrcnn.utils`: the names that data sets, notebooks and evaluation scripts import.
 
-A door: most names live in `mrcnn.data`, `mrcnn.evaluation` and `mrcnn.files.download`; the few small
+A door: most names live in `mrcnn.data`, `mrcnn.evaluation` and `mrcnn.matterport`; the few small
 ones that have no other use are written here. Importing it loads no Keras. The two functions on
 tensors, `batch_slice` and `box_refinement_graph`, load it when they are called.
 

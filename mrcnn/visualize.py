@@ -1,4 +1,4 @@
-"""Matterport's drawing functions, for notebooks and scripts; `drawing` and `plots` do the work.
+"""Matterport's drawing functions, for notebooks and scripts; `mrcnn.drawing` does the work.
 
 A function that gets no axes makes its own figure with pyplot and shows it; one that gets axes
 draws there and leaves showing to its caller, as the `plot_…` functions do. The backend is the
@@ -23,6 +23,7 @@ from matplotlib.colors import Normalize
 
 from mrcnn.drawing import notebook, tables
 from mrcnn.drawing.instances import blend_mask, class_name, draw_instances, to_rgb
+from mrcnn.logger import logger
 
 FIGURE_SIZE = (16, 16)  # inches, Matterport's
 ROI_FIGURE_SIZE = (12, 12)
@@ -135,15 +136,15 @@ def display_instances(
     show_mask: bool = True,
     show_bbox: bool = True,
     show_caption: Any = True,
-    colors: Sequence[Sequence[float]] | None = None,
+    colors: Any = None,
     captions: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Show an image with its instances: masks, outlines, boxes and captions.
 
-    Both of the ancestors' signatures are accepted: axes as `ax` or `figAx` (axes, or a pair of
-    figure and axes), and colors and captions after `show_bbox` with or without `show_caption`
-    between. Captions are left out where so many would hide the picture.
+    Both signatures are accepted, Matterport's and the Edge Agreement fork's: axes as `ax` or
+    `figAx` (axes, or a pair of figure and axes), and colors and captions after `show_bbox` with
+    or without `show_caption` between. Captions are left out where so many would hide the picture.
 
     Args:
         image: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], integer or float.
@@ -165,7 +166,7 @@ def display_instances(
         show_caption, colors = True, show_caption
     boxes = np.asarray(boxes).reshape(-1, 4)
     if not len(boxes):
-        print("\n*** No instances to display *** \n")
+        logger.info("\n*** No instances to display *** \n")
     ax, created = _axes(figAx if ax is None else ax, figsize)
     draw_instances(
         ax,
@@ -207,7 +208,7 @@ def display_differences(
 ) -> Axes:
     """Show ground truth (green) and predictions (red), captioned "score / IoU", in one image.
 
-    Shapes, padding and thresholds are those of `plots.mark_differences`.
+    Shapes, padding and thresholds are those of `mrcnn.drawing.notebook.mark_differences`.
     """
     truth = (gt_box, gt_class_id, gt_mask)
     predictions = (pred_box, pred_class_id, pred_score, pred_mask)
@@ -252,9 +253,10 @@ def draw_rois(
         ax, image, rois, refined_rois, mask, class_ids[chosen], class_names, colors
     )
     positives = int(np.count_nonzero(class_ids > 0))
-    print("Positive ROIs: ", positives)
-    print("Negative ROIs: ", len(class_ids) - positives)
-    print(f"Positive Ratio: {positives / max(len(class_ids), 1):.2f}")
+    # Matterport printed two arguments: hence the two spaces.
+    logger.info(f"Positive ROIs:  {positives}")
+    logger.info(f"Negative ROIs:  {len(class_ids) - positives}")
+    logger.info(f"Positive Ratio: {positives / max(len(class_ids), 1):.2f}")
     plt.show()
     return ax
 
@@ -269,7 +271,7 @@ def draw_boxes(
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Show boxes, their refined forms, masks and captions, each as prominent as wished.
+    """Show boxes, their refined forms, masks and captions, as prominent as `visibilities` says.
 
     Args:
         image: see `display_instances`.
@@ -346,7 +348,7 @@ def display_table(table: Sequence[Sequence[Any]]) -> None:
     if shell is not None:
         display(HTML(tables.html_table(table)))
     else:
-        print(tables.text_table(table))
+        logger.info(tables.text_table(table))
 
 
 def display_weight_stats(model: Any) -> None:

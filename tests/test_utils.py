@@ -1,4 +1,4 @@
-"""mrcnn.utils: the ancestor's numbers through the door, and the functions that live in it."""
+"""mrcnn.utils: Matterport's numbers through the door, and the functions that live in it."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def test_every_name_of_all_is_there():
         assert hasattr(utils, name)
 
 
-# --- The ancestor's numbers, a sample of each room ----------------------------------------------
+# --- Matterport's numbers, a sample of each room -------------------------------------------------
 
 
-def test_boxes_are_the_ancestors(vectors):
+def test_boxes_are_matterports(vectors):
     boxes, others = vectors["ov_b1"], vectors["ov_b2"]
     np.testing.assert_allclose(utils.compute_overlaps(boxes, others), vectors["ov_out"], atol=1e-6)
     for tenths in (1, 3, 5):
@@ -65,7 +65,7 @@ def test_boxes_are_the_ancestors(vectors):
     np.testing.assert_allclose(overlaps, vectors["ovm_out"], atol=1e-6)
 
 
-def test_images_and_masks_are_the_ancestors(vectors, cases):
+def test_images_and_masks_are_matterports(vectors, cases):
     for index in (1, 4, 6):  # square, pad64, crop
         case, key = cases["resize"][index], f"rs{index}_"
         random.seed(5)
@@ -86,7 +86,7 @@ def test_images_and_masks_are_the_ancestors(vectors, cases):
     assert (pasted != vectors["unmold_out0"]).mean() < 1e-3
 
 
-def test_precision_and_recall_are_the_ancestors(vectors):
+def test_precision_and_recall_are_matterports(vectors):
     names = ("boxes", "ids", "masks")
     truth = [vectors[f"ap0_gt_{name}"] for name in names]
     found = [vectors[f"ap0_pred_{name}"] for name in ("boxes", "ids", "scores", "masks")]
@@ -97,7 +97,7 @@ def test_precision_and_recall_are_the_ancestors(vectors):
 
 
 @pytest.mark.parametrize("case", range(4))
-def test_pyramid_anchors_are_the_ancestors(vectors, cases, case):
+def test_pyramid_anchors_are_matterports(vectors, cases, case):
     facts = cases[f"anch{case}"]
     anchors = utils.generate_pyramid_anchors(
         facts["scales"],

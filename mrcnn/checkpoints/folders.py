@@ -3,7 +3,7 @@
 A run writes into ``MODEL_DIR/<name><YYYYMMDDTHHMM>/``, or, when it has a run name, into
 ``MODEL_DIR/<name>_<run>_<YYYYMMDDTHHMM>/``; its weights after an epoch are
 ``mask_rcnn_<name>_<epoch:04d>.h5``. `<name>` is the lower-cased `Config.NAME`. The exact states of
-training (`mrcnn.checkpoints.state_file`) lie beside them as ``step_<step:08d>.state``.
+training (`mrcnn.checkpoints.state_file`) are beside them, as ``step_<step:08d>.state``.
 Paths are returned as `str`, as scripts that join them expect.
 """
 
@@ -25,7 +25,7 @@ _SEPARATORS = re.compile(r"[/\\]+")  # a path may come from another system
 
 def new_log_dir(
     model_dir: str | os.PathLike[str],
-    name: str,
+    name: str | None,
     run_name: str | None = None,
     now: datetime.datetime | None = None,
 ) -> str:
@@ -38,17 +38,22 @@ def new_log_dir(
         now: the start of the run; the current local time by default.
 
     Raises:
-        ValueError: if `name` or `run_name` cannot be part of a folder's name.
+        ValueError: if `name` is None, or `name` or `run_name` cannot be part of a folder's name.
     """
     date = (now or datetime.datetime.now()).strftime(DATE_FORMAT)
     return os.path.join(os.fspath(model_dir), _folder_prefix(name, run_name) + date)
 
 
-def checkpoint_path(log_dir: str | os.PathLike[str], name: str, epoch: int) -> str:
+def checkpoint_path(log_dir: str | os.PathLike[str], name: str | None, epoch: int) -> str:
     """Return the weights file of `epoch` (from 1) in a log folder."""
     if epoch < 0:
         raise ValueError(f"epoch: expected a number of at least 0; received {epoch}.")
     return os.path.join(os.fspath(log_dir), f"mask_rcnn_{_key(name)}_{epoch:04d}.h5")
+
+
+def checkpoint_template(log_dir: str | os.PathLike[str], name: str | None) -> str:
+    """Return the path of the weights files in a log folder, with "{epoch:04d}" for the epoch."""
+    return os.path.join(os.fspath(log_dir), f"mask_rcnn_{_key(name)}_{{epoch:04d}}.h5")
 
 
 def parse_checkpoint_path(
@@ -75,7 +80,9 @@ def parse_checkpoint_path(
     return log_dir, int(file_match["epoch"]), date
 
 
-def find_last(model_dir: str | os.PathLike[str], name: str, run_name: str | None = None) -> str:
+def find_last(
+    model_dir: str | os.PathLike[str], name: str | None, run_name: str | None = None
+) -> str:
     """Return the newest checkpoint of a configuration.
 
     The newest folder (by the date in its name) that holds a checkpoint, and there the one of the
@@ -89,7 +96,9 @@ def find_last(model_dir: str | os.PathLike[str], name: str, run_name: str | None
     return os.path.join(folder, epochs[max(epochs)])
 
 
-def find_last_run(model_dir: str | os.PathLike[str], name: str, run_name: str | None = None) -> str:
+def find_last_run(
+    model_dir: str | os.PathLike[str], name: str | None, run_name: str | None = None
+) -> str:
     """Return the newest log folder of a configuration that holds a checkpoint or a state.
 
     Raises:
@@ -137,7 +146,7 @@ def _numbered(folder: str | os.PathLike[str], pattern: re.Pattern[str]) -> dict[
 
 def _newest_folder(
     model_dir: str | os.PathLike[str],
-    name: str,
+    name: str | None,
     run_name: str | None,
     files_in: Callable[[str], dict[int, str]],
 ) -> tuple[str, dict[int, str]]:
@@ -160,7 +169,8 @@ def _newest_folder(
     )
 
 
-def _key(name: str) -> str:
+def _key(name: str | None) -> str:
+    """The part of the names of folders and files that `Config.NAME` gives."""
     if not name or _SEPARATORS.search(name):
         raise ValueError(
             f"NAME: expected a text without path separators, which names the log folder; "
@@ -169,7 +179,7 @@ def _key(name: str) -> str:
     return name.lower()
 
 
-def _folder_prefix(name: str, run_name: str | None) -> str:
+def _folder_prefix(name: str | None, run_name: str | None) -> str:
     if not run_name:
         return _key(name)
     if _SEPARATORS.search(run_name):

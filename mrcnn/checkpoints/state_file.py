@@ -163,5 +163,5 @@ def _digest(path: str) -> str:
 
 
 def _storable(array: np.ndarray) -> np.ndarray:
-    # HDF5 has no bfloat16: keep its bits. The variable knows the type (`mrcnn.checkpoints.variables`).
+    # HDF5 has no bfloat16: keep its bits. `mrcnn.checkpoints.variables` knows the type again.
     return array if array.dtype.kind in "biuf" else array.view(f"u{array.dtype.itemsize}")

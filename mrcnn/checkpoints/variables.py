@@ -2,14 +2,13 @@
 
 The variables are those of the model (weights, statistics, states of random generators), of its
 optimizer (momentum, number of updates, learning rate, …) and of its metrics (the running means
-of the epoch). They are matched by their order, which the graph fixes; their names are compared
-as far as they do not hang on how many objects the process has made before.
+of the epoch). They are matched by their order, which the graph fixes. Of their names only the
+last part is compared: the parts before it count the objects that the process has made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -23,7 +22,7 @@ class NonFiniteWeightsError(FloatingPointError):
     """A weight, or a slot of the optimizer, is NaN or infinite."""
 
 
-def variables_of(model: keras.Model) -> dict[str, list[Any]]:
+def variables_of(model: keras.Model) -> dict[str, list[keras.Variable]]:
     """The variables of a compiled model, by the groups of a state file."""
     return {
         "model": list(model.variables),
@@ -38,31 +37,37 @@ def synchronize(model: keras.Model) -> None:
         model.jax_state_sync()
 
 
-def passing_values(model: keras.Model) -> dict[int, np.ndarray]:
-    """What a validation changes: metrics and states of random generators, by `id` of variable."""
+def values_changed_by_validation(model: keras.Model) -> dict[int, np.ndarray]:
+    """Copies of the metrics and of the states of random generators, by `id` of the variable."""
     weights = {id(variable) for variable in model.weights}
     groups = variables_of(model)
-    passing = groups["metrics"] + [v for v in groups["model"] if id(v) not in weights]
-    return {id(variable): keras.ops.convert_to_numpy(variable).copy() for variable in passing}
+    generators = [variable for variable in groups["model"] if id(variable) not in weights]
+    return {
+        id(variable): keras.ops.convert_to_numpy(variable).copy()
+        for variable in (*groups["metrics"], *generators)
+    }
 
 
 def values_of(
-    model: keras.Model, instead: Mapping[int, np.ndarray] | None = None
+    model: keras.Model, overrides: Mapping[int, np.ndarray] | None = None
 ) -> dict[str, Iterator[tuple[str, np.ndarray]]]:
     """The (path, value) pairs of each group, for `mrcnn.checkpoints.state_file.write_state`.
 
     Args:
         model: compiled.
-        instead: values to take for some variables, by `id`.
+        overrides: values to take for some variables, by `id`.
 
-    The iterators raise a `NonFiniteWeightsError` at a variable that is not finite: such a state
-    is of no use to go on from.
+    The iterators raise a `NonFiniteWeightsError` at a variable that is not finite, because
+    nothing can go on from such a state.
     """
 
-    def pairs(variables: list[Any], finite: bool) -> Iterator[tuple[str, np.ndarray]]:
+    def pairs(
+        variables: Sequence[keras.Variable], finite: bool
+    ) -> Iterator[tuple[str, np.ndarray]]:
         for variable in variables:
-            value = (instead or {}).get(id(variable))
-            value = keras.ops.convert_to_numpy(variable) if value is None else value
+            value = (overrides or {}).get(id(variable))
+            if value is None:
+                value = keras.ops.convert_to_numpy(variable)
             if finite and value.dtype.kind == "f" and not np.all(np.isfinite(value)):
                 raise NonFiniteWeightsError(
                     f"{variable.path}: expected finite values; received NaN or infinity. Nothing "
@@ -70,7 +75,7 @@ def values_of(
                 )
             yield variable.path, value
 
-    # Metrics may hold what a user's metric likes.
+    # A metric of the user's may be NaN for good reasons.
     return {
         name: pairs(variables, finite=name != "metrics")
         for name, variables in variables_of(model).items()
@@ -88,39 +93,45 @@ def check_finite(model: keras.Model) -> None:
             pass
 
 
-def restore(model: keras.Model, state: State, groups: tuple[str, ...] = GROUPS) -> None:
+def restore(model: keras.Model, state: State, groups: Sequence[str] = GROUPS) -> None:
     """Assign the values of a state to a model's variables.
 
     Args:
         model: compiled as when the state was written, if its optimizer or metrics are restored.
         state: see `mrcnn.checkpoints.state_file.read_state`.
-        groups: of `GROUPS`, which to restore.
+        groups: those of `GROUPS` to restore.
 
     Raises:
         StateError: the variables differ; none was assigned.
     """
-    pairs = []
-    own = {"model": list(model.variables)} if groups == ("model",) else variables_of(model)
-    for group in groups:
-        stored = state.groups.get(group, [])
-        if len(stored) != len(own[group]):
-            raise StateError(
-                f"{state.path}: expected {len(own[group])} variables of the {group}; received "
-                f"{len(stored)}. The network or its optimizer differs from the one that wrote it."
-            )
-        for variable, (path, value) in zip(own[group], stored, strict=True):
-            if _name(variable.path) != _name(path) or tuple(variable.shape) != value.shape:
-                raise StateError(
-                    f"{state.path}: expected {variable.path} {tuple(variable.shape)} of the "
-                    f"{group}; received {path} {value.shape}. The network or its optimizer "
-                    "differs from the one that wrote it."
-                )
-            dtype = keras.ops.convert_to_numpy(variable).dtype
-            if value.dtype != dtype and dtype.kind not in "biuf":
-                value = value.view(dtype)
-            pairs.append((variable, value))
+    # Only what is restored: a model need not be compiled to get its weights back.
+    own = {"model": list(model.variables)} if set(groups) == {"model"} else variables_of(model)
+    pairs = [pair for group in groups for pair in _match(own[group], state, group)]
     for variable, value in pairs:
         variable.assign(value)
+
+
+def _match(
+    variables: Sequence[keras.Variable], state: State, group: str
+) -> Iterator[tuple[keras.Variable, np.ndarray]]:
+    """Yield the variables of a group with their stored values, after comparing the two."""
+    stored = state.groups.get(group, [])
+    if len(stored) != len(variables):
+        raise StateError(
+            f"{state.path}: expected {len(variables)} variables of the {group}; received "
+            f"{len(stored)}. The network or its optimizer differs from the one that wrote it."
+        )
+    for variable, (path, value) in zip(variables, stored, strict=True):
+        if _name(variable.path) != _name(path) or tuple(variable.shape) != value.shape:
+            raise StateError(
+                f"{state.path}: expected {variable.path} {tuple(variable.shape)} of the "
+                f"{group}; received {path} {value.shape}. The network or its optimizer "
+                "differs from the one that wrote it."
+            )
+        dtype = keras.ops.convert_to_numpy(variable).dtype
+        if value.dtype != dtype and dtype.kind not in "biuf":  # stored as bits, see `state_file`
+            value = value.view(dtype)
+        yield variable, value
 
 
 def _name(path: str) -> str:

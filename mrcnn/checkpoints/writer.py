@@ -1,15 +1,17 @@
 """Writes the exact state of training into the log folder: when, with what header, what is kept.
 
-The header of a state holds: `kind`; `step`, the steps done in all; `epoch`, the epochs done;
-`epoch_step`, the steps done in the epoch that is under way (STEPS_PER_EPOCH: only its validation
-is missing); `stage`: layers, learning_rate, momentum, first_epoch and last_epoch, number, and the
-epoch at which the schedule starts; `settings`, `data`, `validation` (`mrcnn.checkpoints.identity`);
-`best`: metric, value and step of the best state so far; `versions`.
+The header of a state holds:
+
+- `kind`: "state", or "replay" (see `mrcnn.training.nonfinite`);
+- `step`: the steps done in all; `epoch`: the epochs done; `epoch_step`: the steps done in the
+  epoch under way (STEPS_PER_EPOCH where only its validation is missing); `steps_per_epoch`;
+- `settings`, `data`, `validation` and `stage`: see `mrcnn.checkpoints.identity.RunIdentity`;
+- `best`: metric, value and step of the best state so far, or null;
+- `versions`: of this package and Keras, the backend and the dtype policy.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import time
@@ -21,12 +23,11 @@ import keras
 import numpy as np
 
 from mrcnn import __version__
-from mrcnn.checkpoints import folders, identity, retention, state_file, variables
+from mrcnn.checkpoints import folders, retention, state_file, variables
+from mrcnn.checkpoints.identity import RunIdentity
 from mrcnn.checkpoints.state_file import State
 from mrcnn.config import Config
-from mrcnn.data.dataset import Dataset
-
-logger = logging.getLogger(__name__)
+from mrcnn.logger import logger
 
 
 class StateWriter:
@@ -35,9 +36,8 @@ class StateWriter:
     Args:
         model: compiled.
         config: settings.
-        train_dataset, val_dataset: what it trains on.
+        identity: of the run, for the headers.
         log_dir: folder of the run.
-        stage: see the module; of JSON's types.
 
     Raises:
         ValueError: the disk budget has no room for two states.
@@ -47,22 +47,18 @@ class StateWriter:
         self,
         model: keras.Model,
         config: Config,
-        train_dataset: Dataset,
-        val_dataset: Dataset | None,
+        identity: RunIdentity,
         log_dir: str | os.PathLike[str],
-        stage: Mapping[str, Any],
     ) -> None:
         self.model = model
         self.config = config
         self.log_dir = Path(log_dir)
-        self.metric = config.CHECKPOINT_METRIC or ("val_loss" if val_dataset else "loss")
+        validated = identity.validation is not None and config.VALIDATION_STEPS > 0
+        self.metric = config.CHECKPOINT_METRIC or ("val_loss" if validated else "loss")
         self.best: dict[str, Any] | None = None
         self.header = {
             "kind": "state",
-            "stage": dict(stage),
-            "settings": identity.settings_of(config),
-            "data": identity.data_of(train_dataset),
-            "validation": identity.data_of(val_dataset),
+            **identity.as_header(),
             "steps_per_epoch": config.STEPS_PER_EPOCH,
             "versions": {
                 "mrcnn": __version__,
@@ -79,9 +75,13 @@ class StateWriter:
     def begin(self, step: int, state: State | None) -> None:
         """Prepare the folder for training from a step on.
 
-        What killed processes left of files is removed. Without a state to go on from, the start
+        Unfinished files of killed processes are removed. Without a state to go on from, the start
         is written as one, so that a run can be resumed from its first step on. States of later
         steps belong to what is now trained anew: they get another name.
+
+        Args:
+            step: steps done.
+            state: that training goes on from, or None.
         """
         removed = folders.remove_unfinished(self.log_dir)
         if removed:
@@ -112,21 +112,21 @@ class StateWriter:
         return before.header["best"] if before else None
 
     def is_due(self, step: int) -> bool:
-        """Whether steps or minutes ask for a state before this step."""
+        """Whether CHECKPOINT_STEPS or CHECKPOINT_MINUTES ask for a state before this step."""
         steps, minutes = self.config.CHECKPOINT_STEPS, self.config.CHECKPOINT_MINUTES
         if steps is not None and step % steps == 0:
             return True
         return minutes is not None and time.monotonic() - self._last_time >= 60 * minutes
 
     def write(
-        self, epoch: int, epoch_step: int, instead: Mapping[int, np.ndarray] | None = None
+        self, epoch: int, epoch_step: int, overrides: Mapping[int, np.ndarray] | None = None
     ) -> str:
-        """Write the state, unless the newest one is the same, and delete what need not stay.
+        """Write the state, unless it is written already, and delete what need not stay.
 
         Args:
             epoch: epochs done.
             epoch_step: steps done in the epoch under way.
-            instead: see `mrcnn.checkpoints.variables.values_of`.
+            overrides: see `mrcnn.checkpoints.variables.values_of`.
 
         Returns:
             The path.
@@ -143,7 +143,7 @@ class StateWriter:
         retention.check_free_space(self.log_dir, self.size)
         position = {"step": step, "epoch": epoch, "epoch_step": epoch_step}
         header = {**self.header, **position, "best": self.best}
-        state_file.write_state(path, header, variables.values_of(self.model, instead))
+        state_file.write_state(path, header, variables.values_of(self.model, overrides))
         self._written = (epoch, epoch_step)
         self._last_time = time.monotonic()
         best_step = self.best["step"] if self.best else None
@@ -158,13 +158,7 @@ class StateWriter:
             ValueError: the logs lack CHECKPOINT_METRIC; the state was written.
         """
         value = logs.get(self.metric)
-        better = False
-        if value is not None and math.isfinite(value):
-            lower = self.metric.endswith("loss")
-            # Another metric than before begins anew.
-            old = self.best if self.best and self.best["metric"] == self.metric else None
-            better = old is None or (value < old["value"] if lower else value > old["value"])
-        if better:
+        if value is not None and self._is_better(value):
             step = (epoch + 1) * self.config.STEPS_PER_EPOCH
             self.best = {"metric": self.metric, "value": float(value), "step": step}
         path = self.write(epoch + 1, 0)
@@ -174,3 +168,11 @@ class StateWriter:
                 f"The state of the epoch is safe: {path}."
             )
         return path
+
+    def _is_better(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False
+        if self.best is None or self.best["metric"] != self.metric:  # another one than before
+            return True
+        lower = self.metric.endswith("loss")
+        return value < self.best["value"] if lower else value > self.best["value"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mrcnn.data.sample import Sample, SampleError
 from mrcnn.logger import logger
 
-# At least this many are allowed, in a data set of twice as many images or more.
+# So many are allowed whatever the share says, in a data set of twice as many images or more.
 ALWAYS_ALLOWED = 3
 NAMED_IN_ERRORS = 10
 

@@ -399,8 +399,8 @@ def _checked_box_only(box_only: Any, class_ids: np.ndarray, name: str) -> np.nda
     box_only = np.asarray(box_only, bool)
     if box_only.shape != class_ids.shape:
         raise SampleError(
-            f"{name}: expected load_box_only to return a flag for each of the {len(class_ids)} "
-            f"instances; received the shape {box_only.shape}."
+            f"{name}: expected load_box_only to tell of each of the {len(class_ids)} instances; "
+            f"received the shape {box_only.shape}."
         )
     return box_only
 

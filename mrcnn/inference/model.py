@@ -8,7 +8,7 @@ from mrcnn import network
 from mrcnn.config import Config
 from mrcnn.layers.molding import MoldImage
 from mrcnn.ops import native_kernels
-from mrcnn.weights.keras_api import _MatterportFiles
+from mrcnn.weights.keras_api import MatterportFiles
 
 
 def with_static_shape(
@@ -33,7 +33,7 @@ def with_static_shape(
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class InferenceNetwork(_MatterportFiles, keras.Model):
+class InferenceNetwork(MatterportFiles, keras.Model):
     """The inference graph of `mrcnn.network`, with Matterport's weights files."""
 
 

@@ -3,6 +3,7 @@
 `RunCallbacks` makes several calls of `fit` one training for the callbacks in it. `BeforeSteps`
 and `AfterEpochs` write the states: the one comes first in the list, so that a state is what the
 step before left, the other last, so that an epoch's state holds what other callbacks changed.
+`SaveEpoch` and `TensorBoard` write what people look at: weights and losses.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from mrcnn.checkpoints import folders, variables
 from mrcnn.checkpoints.state_file import State
 from mrcnn.checkpoints.variables import NonFiniteWeightsError
 from mrcnn.checkpoints.writer import StateWriter
+from mrcnn.logger import logger
 from mrcnn.training.interrupts import StopRequest
 from mrcnn.training.loss_guard import LossGuard, NonFiniteLossError
 from mrcnn.weights.matterport import save_weights
+
+Logs = Mapping[str, float] | None
 
 
 class RunCallbacks(keras.callbacks.CallbackList):
@@ -34,41 +38,44 @@ class RunCallbacks(keras.callbacks.CallbackList):
         is_last: whether the end of `fit` is the end of training.
     """
 
-    def __init__(self, callbacks: Sequence[Any], **options: Any) -> None:
+    def __init__(self, callbacks: Sequence[keras.callbacks.Callback], **options: Any) -> None:
         super().__init__(list(callbacks), add_history=True, **options)
         self.first_batch = 0
         self.is_last = True
         self._begun = False
-        self._before_average: list[tuple[Any, np.ndarray]] = []
+        self._before_average: list[tuple[keras.Variable, np.ndarray]] = []
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         if not self._begun:
             self._begun = True
             super().on_train_begin(logs)
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         if self.is_last:
             super().on_train_end(logs)
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
         if not self.is_last and getattr(self.model.optimizer, "use_ema", False):
             self._before_average = [
-                (variable, keras.ops.convert_to_numpy(variable).copy())
+                (variable, ops.convert_to_numpy(variable).copy())
                 for variable in self.model.trainable_variables
             ]
 
     def undo_final_average(self) -> None:
-        """Take back that the end of a `fit` puts an optimizer's moving average into the weights."""
+        """Put back the weights that the end of a `fit` replaced by their moving averages."""
         for variable, value in self._before_average:
             variable.assign(value)
         self._before_average = []
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_begin(batch + self.first_batch, logs)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch + self.first_batch, logs)
+
+
+# --- States ------------------------------------------------------------------------------------
 
 
 class BeforeSteps(keras.callbacks.Callback):
@@ -76,7 +83,7 @@ class BeforeSteps(keras.callbacks.Callback):
 
     Args:
         writer: of the states.
-        guard: hears where an epoch begins.
+        guard: is told where an epoch begins.
         stop: asked before every batch, also of the validation.
         state: from which training goes on, or None.
     """
@@ -93,45 +100,55 @@ class BeforeSteps(keras.callbacks.Callback):
         self._in_epoch = False
         self._before_validation: dict[int, np.ndarray] = {}
 
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.epoch, self._in_epoch = epoch, True
-        state, self.state = self.state, None  # of the first epoch only
-        done = state.header["epoch_step"] if state else 0
-        if done:
-            variables.restore(self.model, state, ("metrics",))
-        self.guard.begin(epoch, done)
+        step_in_epoch = 0
+        if self.state is not None:  # of the first epoch only
+            step_in_epoch = self.state.header["epoch_step"]
+            if step_in_epoch:
+                variables.restore(self.model, self.state, ("metrics",))
+            self.state = None
+        self.guard.begin(epoch, step_in_epoch)
 
-    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        steps_per_epoch = self.writer.config.STEPS_PER_EPOCH
-        step = self.epoch * steps_per_epoch + batch
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        step = self._step(self.epoch, batch)
         if self.stop.signal is None and not self.writer.is_due(step):
             return
         try:
             path = self.writer.write(self.epoch, batch)
         except NonFiniteWeightsError as error:
-            raise _spoilt(step - 1, error) from None
+            raise _spoilt_by(step - 1, error) from None
         _stop_if_asked(self.stop, path)
 
-    def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
+    def on_test_begin(self, logs: Logs = None) -> None:
         if self._in_epoch:
-            self._before_validation = variables.passing_values(self.model)
+            self._before_validation = variables.values_changed_by_validation(self.model)
 
-    def on_test_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+    def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if self._in_epoch and self.stop.signal is not None:
             steps = self.writer.config.STEPS_PER_EPOCH
             path = self.writer.write(self.epoch, steps, self._before_validation)
             _stop_if_asked(self.stop, path)
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._in_epoch = False
         try:  # before the weights of the epoch are written
             variables.check_finite(self.model)
         except NonFiniteWeightsError as error:
-            raise _spoilt((epoch + 1) * self.writer.config.STEPS_PER_EPOCH - 1, error) from None
+            raise _spoilt_by(self._step(epoch + 1, 0) - 1, error) from None
+
+    def _step(self, epoch: int, batch: int) -> int:
+        return epoch * self.writer.config.STEPS_PER_EPOCH + batch
 
 
 class AfterEpochs(keras.callbacks.Callback):
-    """Writes the state of an epoch, when its other files are safe on the disk."""
+    """Writes the state of an epoch, when its other files are safe on the disk.
+
+    Args:
+        writer: of the states.
+        stop: asked after every epoch.
+        losses_file: the CSV that another callback has written to.
+    """
 
     def __init__(self, writer: StateWriter, stop: StopRequest, losses_file: Path) -> None:
         super().__init__()
@@ -139,7 +156,7 @@ class AfterEpochs(keras.callbacks.Callback):
         self.stop = stop
         self.losses_file = losses_file
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         with open(self.losses_file, "rb+") as file:
             os.fsync(file.fileno())
         _stop_if_asked(self.stop, self.writer.write_epoch(epoch, logs or {}))
@@ -147,13 +164,16 @@ class AfterEpochs(keras.callbacks.Callback):
 
 def _stop_if_asked(stop: StopRequest, path: str) -> None:
     if stop.signal is not None:
-        print(f"\nStopped; go on with --model last or train(resume=True). State: {path}")
+        logger.info(f"\nStopped; go on with --model last or train(resume=True). State: {path}")
         stop.raise_if_received()
 
 
-def _spoilt(step: int, error: NonFiniteWeightsError) -> NonFiniteLossError:
-    """The loss of the next step would tell; the update of this one did it."""
+def _spoilt_by(step: int, error: NonFiniteWeightsError) -> NonFiniteLossError:
+    """The error of a step whose update spoilt the weights; the next step's loss would show it."""
     return NonFiniteLossError(f"After step {step}, {error}", step, {})
+
+
+# --- Weights and losses of each epoch ----------------------------------------------------------
 
 
 class SaveEpoch(keras.callbacks.Callback):
@@ -162,12 +182,12 @@ class SaveEpoch(keras.callbacks.Callback):
     With EMA_MOMENTUM, their moving average.
     """
 
-    def __init__(self, log_dir: Path, name: str) -> None:
+    def __init__(self, log_dir: Path, name: str | None) -> None:
         super().__init__()
         self.log_dir = log_dir
         self.name = name
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         with averaged_weights(self.model):
             path = folders.checkpoint_path(self.log_dir, self.name, epoch + 1)
             save_weights(self.model, path)
@@ -175,45 +195,48 @@ class SaveEpoch(keras.callbacks.Callback):
 
 @contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
-    """The optimizer's moving averages in the place of the weights, if it keeps any."""
+    """A context with the optimizer's moving averages in place of the weights, if it keeps any."""
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if not optimizer.use_ema:
         yield
         return
-    variables = optimizer._trainable_variables
-    before = [ops.convert_to_numpy(variable).copy() for variable in variables]
+    weights = optimizer._trainable_variables
+    before = [ops.convert_to_numpy(weight).copy() for weight in weights]
     averages = optimizer._model_variables_moving_average
-    for variable, average in zip(variables, averages, strict=True):
-        variable.assign(average)
+    for weight, average in zip(weights, averages, strict=True):
+        weight.assign(average)
     try:
         yield
     finally:
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)
+        for weight, value in zip(weights, before, strict=True):
+            weight.assign(value)
 
 
 class TensorBoard(keras.callbacks.Callback):
     """Writes the losses of every epoch as TensorBoard events.
 
-    Keras's own callback needs TensorFlow with any backend; this one needs none.
+    Keras's own callback needs TensorFlow with any backend; this one does not.
+
+    Args:
+        log_dir: folder of the events.
+        first_epoch: epochs done. What an interrupted run wrote of later ones is hidden.
     """
 
     def __init__(self, log_dir: Path, first_epoch: int) -> None:
         super().__init__()
         self.log_dir = log_dir
         self.first_epoch = first_epoch
-        self.writer = None
+        self.writer: Any = None  # made when training begins; tensorboardX has no types
 
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         from tensorboardX import SummaryWriter
 
-        # Hides what an interrupted run wrote of epochs that are trained anew.
         self.writer = SummaryWriter(str(self.log_dir), purge_step=self.first_epoch + 1)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         for name, value in (logs or {}).items():
             self.writer.add_scalar(name, value, epoch + 1)
         self.writer.flush()
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         self.writer.close()

@@ -44,54 +44,75 @@ def compile_model(
 ) -> None:
     """Give the model a fresh optimizer, as `config.OPTIMIZER` says.
 
-    "sgd" is the ancestor's: SGD with momentum, clipped by the global norm. "adam" is clipped the
+    "sgd" is Matterport's: SGD with momentum, clipped by the global norm. "adam" is clipped the
     same way and suits a random start. A function makes any other from the learning rate, or from
     the schedule where LEARNING_RATE_SCHEDULE or WARMUP_STEPS ask for one.
 
     The losses are in the graph already (`mrcnn.layers.losses.LossLayer`), so that compiling
     again changes nothing but the optimizer. When the same weights learn as before, the
-    optimizer is set back instead: that spares tracing the step again.
+    optimizer is reset instead: that spares tracing the step again.
 
     Args:
+        model: of `mrcnn.training.model.build`.
+        config: settings.
+        learning_rate, momentum: of the optimizer; `momentum` is that of "sgd".
         steps: of the stage, over which a schedule runs.
+
+    Raises:
+        ValueError: the stage is shorter than its warm-up, or a schedule gets no steps.
     """
-    learning_rate = _schedule(config, learning_rate, steps)
-    clip_norm = config.GRADIENT_CLIP_NORM or None
-    chosen = config.OPTIMIZER
+    rate = _schedule(config, learning_rate, steps)
     jit_compile = native_kernels.default_jit_compile(config.JIT_COMPILE)
-    # What the traced step hangs on, beside the graph.
+    # What the traced step depends on, beside the graph.
     learned = tuple(id(variable) for variable in model.trainable_variables)
-    traced = (learned, chosen, momentum, clip_norm, jit_compile)
-    # A function's optimizer may hold more than can be set back, and so do those of a schedule and
-    # of a scaled loss.
-    kept = chosen in OPTIMIZERS and isinstance(learning_rate, float)
-    kept = kept and config.MIXED_PRECISION != "float16"
-    if kept and getattr(model, "traced_with", None) == traced:
-        for variable in model.optimizer.variables:
-            variable.assign(ops.zeros_like(variable))
-        model.optimizer.learning_rate = learning_rate
+    traced = (learned, config.OPTIMIZER, momentum, config.GRADIENT_CLIP_NORM or None, jit_compile)
+    if model.traced_with == traced and _can_be_reset(config, rate):
+        _reset(model.optimizer, rate)
         return
-    accumulated = config.GRADIENT_ACCUMULATION_STEPS
-    options = {
-        "global_clipnorm": clip_norm,
-        "gradient_accumulation_steps": accumulated if accumulated > 1 else None,
-        "use_ema": config.EMA_MOMENTUM is not None,
-        "ema_momentum": config.EMA_MOMENTUM or 0.0,
-    }
-    if chosen == "sgd":
-        optimizer = optimizers.SGD(learning_rate, momentum, **options)
-    elif chosen == "adam":
-        optimizer = keras.optimizers.Adam(learning_rate, **options)
-    else:
-        optimizer = chosen(learning_rate)
+    optimizer = _make_optimizer(config, rate, momentum)
     # Otherwise its variables are made in the first step, which is then traced twice.
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, jit_compile=jit_compile)
     model.traced_with = traced
 
 
+def _can_be_reset(config: Config, learning_rate: Any) -> bool:
+    """Whether the optimizer's variables are all that it holds.
+
+    A function's optimizer may hold more, and so do those of a schedule and of a scaled loss.
+    """
+    return (
+        config.OPTIMIZER in OPTIMIZERS
+        and isinstance(learning_rate, float)
+        and config.MIXED_PRECISION != "float16"
+    )
+
+
+def _reset(optimizer: keras.optimizers.Optimizer, learning_rate: float) -> None:
+    for variable in optimizer.variables:
+        variable.assign(ops.zeros_like(variable))
+    optimizer.learning_rate = learning_rate
+
+
+def _make_optimizer(
+    config: Config, learning_rate: Any, momentum: float
+) -> keras.optimizers.Optimizer:
+    if callable(config.OPTIMIZER):
+        return config.OPTIMIZER(learning_rate)
+    accumulated = config.GRADIENT_ACCUMULATION_STEPS
+    options: dict[str, Any] = {
+        "global_clipnorm": config.GRADIENT_CLIP_NORM or None,
+        "gradient_accumulation_steps": accumulated if accumulated > 1 else None,
+        "use_ema": config.EMA_MOMENTUM is not None,
+        "ema_momentum": config.EMA_MOMENTUM or 0.0,
+    }
+    if config.OPTIMIZER == "sgd":
+        return optimizers.SGD(learning_rate, momentum, **options)
+    return keras.optimizers.Adam(learning_rate, **options)
+
+
 def _schedule(config: Config, learning_rate: float, steps: int | None) -> Any:
-    """The rate, or what Keras makes of it over the steps of a stage."""
+    """The rate, or its schedule over the steps of a stage where the settings ask for one."""
     warm_up = config.WARMUP_STEPS
     falls = config.LEARNING_RATE_SCHEDULE == "cosine"
     if not warm_up and not falls:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop at the next step, so that a state is written first."""
+"""Ctrl-C and SIGTERM as a request to stop at the next step, so that a state is written first."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import threading
 from types import FrameType
 from typing import Any
 
-_NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+_NAMES: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 class StopRequest:
-    """While it is entered, the first signal is kept; a second Ctrl-C stops at once.
+    """A context in which the first signal is noted; a second Ctrl-C stops at once.
 
     Outside the main thread, where Python allows no handlers, nothing is changed. A SIGINT that
     the process was started to ignore stays ignored.

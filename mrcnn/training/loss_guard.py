@@ -3,13 +3,12 @@
 Keras hands callbacks the running means of the epoch, and fetches them from the device in a
 thread of its own when every callback allows it, as this one does. So watching waits for no step:
 the answer comes a few steps late, and the steps in between are thrown away with their weights
-(`mrcnn.commands.replay` goes back to before the first bad step). The loss of a step is the difference of
-two running sums, exact to about 1e-7 times the number of steps.
+(`mrcnn.training.nonfinite` goes back to before the first bad step). The loss of a step is the
+difference of two running sums, exact to about 1e-7 times the number of steps.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import statistics
 import threading
@@ -18,9 +17,10 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-logger = logging.getLogger(__name__)
+from mrcnn.logger import logger
 
-SPIKE_WINDOW, SPIKE_WARM_UP = 100, 20  # steps whose median a loss is held against; at least
+# A loss is compared with the median of the last steps, once there are enough of them.
+SPIKE_WINDOW, SPIKE_WARM_UP = 100, 20  # steps
 
 
 class NonFiniteLossError(FloatingPointError):

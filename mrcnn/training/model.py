@@ -14,7 +14,7 @@ from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.ops.tensor import Tensor
 from mrcnn.training import optimizers
 from mrcnn.training.weight_decay import weight_decay
-from mrcnn.weights.keras_api import _MatterportFiles
+from mrcnn.weights.keras_api import MatterportFiles
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
@@ -24,11 +24,19 @@ class TrainingModel(keras.Model):
     The loss layers have added them to the total; this class adds the weight decay of
     whatever is trainable at the time and keeps the running mean of each loss. Trackers
     live here because updating them inside `call` fails on JAX.
+
+    Attributes:
+        weight_decay: `Config.WEIGHT_DECAY`.
+        traced_with: what `mrcnn.training.compile` compiled it for last.
     """
+
+    train_function: Callable[[Iterator], Any] | None
+    test_function: Callable[[Iterator], Any] | None
 
     def __init__(self, *args: Any, weight_decay: float = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.weight_decay = weight_decay
+        self.traced_with: tuple[Any, ...] | None = None
         self.loss_means = [
             keras.metrics.Mean(name=name) for name in LOSS_NAMES if name in self.output
         ]
@@ -109,7 +117,7 @@ def _with_batch(value: Tensor, symbolic: keras.KerasTensor) -> Tensor:
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class TrainingNetwork(_MatterportFiles, TrainingModel):
+class TrainingNetwork(MatterportFiles, TrainingModel):
     """The training graph of `mrcnn.network`, with Matterport's weights files."""
 
 

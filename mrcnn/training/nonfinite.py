@@ -1,15 +1,15 @@
 """A loss that is not finite: which step did it, and a file that replays that step.
 
 The guard's answer comes late, and the weights are spoilt by then. So training goes back to the
-newest state before the step and computes the steps in between again, one by one. What it finds
-there is the last moment with finite weights: weights, batch and settings go into a replay file.
+newest state before the step and computes the steps in between again, one by one. That leads to
+the last moment with finite weights: weights, batch and settings go into a replay file.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ import numpy as np
 from keras import ops
 
 from mrcnn.checkpoints import state_file
-from mrcnn.checkpoints import variables as checkpoints_variables
-from mrcnn.checkpoints.variables import NonFiniteWeightsError
+from mrcnn.checkpoints.variables import NonFiniteWeightsError, check_finite, restore, values_of
 from mrcnn.checkpoints.writer import StateWriter
 from mrcnn.config import Config
 from mrcnn.data.loader import Batch, Loader
+from mrcnn.logger import logger
 from mrcnn.ops import native_kernels
 from mrcnn.training.loss_guard import NonFiniteLossError, text_of
+from mrcnn.training.model import TrainingModel
 
 SHOWN_NORMS = 5
 
@@ -35,7 +36,7 @@ class GradientNorms(keras.optimizers.Optimizer):
     def __init__(self, name: str = "gradient_norms", **options: Any) -> None:
         super().__init__(learning_rate=0.0, name=name, **options)
 
-    def build(self, variables: list[Any]) -> None:
+    def build(self, variables: list[keras.Variable]) -> None:
         super().build(variables)
         self.paths = [variable.path for variable in variables]
         self.norms = [self.add_variable((), dtype="float32", name="norm") for _ in variables]
@@ -50,7 +51,7 @@ class GradientNorms(keras.optimizers.Optimizer):
 
 
 def measure(
-    model: keras.Model, config: Config, batch: Batch
+    model: TrainingModel, config: Config, batch: Batch
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Compute a training step without its update.
 
@@ -86,28 +87,26 @@ def describe(losses: Mapping[str, float], norms: Mapping[str, float]) -> str:
     )
 
 
-def explain(
+def diagnose(
     error: NonFiniteLossError,
-    model: keras.Model,
-    config: Config,
-    loader: Loader,
+    model: TrainingModel,
     writer: StateWriter,
-    images_of: Any,
+    loader: Loader,
+    images_of: Callable[[int], str],
 ) -> NonFiniteLossError:
     """Find the step that spoilt the weights, write its replay file, and say all of it.
 
     Args:
         error: what the guard found.
         model: as training left it; it ends with the weights before that step.
-        config: settings.
-        loader: of the training batches.
         writer: of the run's states.
+        loader: of the training batches.
         images_of: tells the images of a step.
 
     Returns:
         The error to raise.
     """
-    print(f"\nNot finite: {error} Looking for the first such step.")
+    logger.info(f"\nNot finite: {error} Looking for the first such step.")
     try:
         step, start = _go_back(error.step, model, loader, writer)
     except state_file.StateError as damaged:
@@ -116,36 +115,32 @@ def explain(
             f"state before that step can be read: {damaged}",
             *(error.step, error.losses),
         )
-    batch = loader.batch(step)
+    batch, images = loader.batch(step), images_of(step)
     path = Path(writer.log_dir, f"step_{step:08d}.replay")
-    header = {
-        **writer.header,
-        "kind": "replay",
-        "step": step,
-        "images": images_of(step),
-        "losses": error.losses if step == error.step else {},
-    }
-    values = checkpoints_variables.values_of(model)
-    groups = {"model": values["model"], "batch": batch.items()}
+    seen = error.losses if step == error.step else {}
+    header = {**writer.header, "kind": "replay", "step": step, "images": images, "losses": seen}
+    groups = {"model": values_of(model)["model"], "batch": batch.items()}
     state_file.write_state(path, header, groups)
-    losses, norms = measure(model, config, batch)
+    losses, norms = measure(model, writer.config, batch)
     finite = all(map(math.isfinite, (*losses.values(), *norms.values())))
     comment = ""
-    if finite and step == error.step and error.losses:
+    if finite and seen:
         comment = "This time all is finite: the device does not repeat its rounding.\n"
     elif finite:
         comment = "All of it is finite: the update, with the learning rate, spoilt the weights.\n"
+    epoch = step // writer.config.STEPS_PER_EPOCH + 1
     return NonFiniteLossError(
-        f"Training stopped: step {step} (epoch {step // config.STEPS_PER_EPOCH + 1}) is the first "
-        f"whose loss, gradient or update is not finite. Seen in training: {error} Computed again "
-        f"from the state of step {start}:\n{describe(losses, norms)}\n{comment}"
-        f"images: {images_of(step)}\n"
+        f"Training stopped: step {step} (epoch {epoch}) is the first whose loss, gradient or "
+        f"update is not finite. Seen in training: {error} Computed again from the state of step "
+        f"{start}:\n{describe(losses, norms)}\n{comment}images: {images}\n"
         f"Replay the step with: mrcnn replay {path}",
         *(step, losses),
     )
 
 
-def _go_back(step: int, model: keras.Model, loader: Loader, writer: StateWriter) -> tuple[int, int]:
+def _go_back(
+    step: int, model: TrainingModel, loader: Loader, writer: StateWriter
+) -> tuple[int, int]:
     """Bring a model to before the first step that spoils loss or weights, at most `step`.
 
     Returns:
@@ -156,17 +151,17 @@ def _go_back(step: int, model: keras.Model, loader: Loader, writer: StateWriter)
         if state is None:
             raise state_file.StateError(f"{os.fspath(writer.log_dir)}: it holds no state.")
         start = state.header["step"]
-        checkpoints_variables.restore(model, state, ("model", "optimizer"))
+        restore(model, state, ("model", "optimizer"))
         first_bad = _run(model, loader, start, step)
         if first_bad is None and _is_finite(model):
             return step, start
-        # Earlier than the guard saw it, or in the update of the step before.
+        # Either earlier than the guard saw it, or in the update of the step before.
         step = step - 1 if first_bad is None else first_bad
         if step < start:
             raise state_file.StateError(f"{state.path}: its weights are not finite.")
 
 
-def _run(model: keras.Model, loader: Loader, start: int, stop: int) -> int | None:
+def _run(model: TrainingModel, loader: Loader, start: int, stop: int) -> int | None:
     """Train the steps from `start` to before `stop`; the first with a loss that is not finite."""
     if start == stop:
         return None
@@ -181,7 +176,7 @@ def _run(model: keras.Model, loader: Loader, start: int, stop: int) -> int | Non
 
 def _is_finite(model: keras.Model) -> bool:
     try:
-        checkpoints_variables.check_finite(model)
+        check_finite(model)
     except NonFiniteWeightsError:
         return False
     return True

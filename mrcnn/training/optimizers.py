@@ -1,7 +1,7 @@
-"""Optimizers as the ancestor's training needs them: its weight decay, its momentum.
+"""Optimizers as Matterport's training needs them: its weight decay, its momentum.
 
-Keras's own do the work. Here are the decay of Matterport, which is not one of Keras's, and SGD
-that passes over the weights once where TensorFlow has a kernel for that.
+Keras's own do the work. Added are Matterport's decay, which Keras does not have, and an SGD that
+passes over the weights only once where TensorFlow has a kernel for that.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from mrcnn.training.weight_decay import is_decayed, weight_decay_gradient
 
 
 def add_weight_decay(optimizer: keras.optimizers.Optimizer, factor: float) -> None:
-    """Let an optimizer add the gradient of `mrcnn.training.weight_decay.weight_decay` to those it is given.
+    """Let an optimizer add the gradient of Matterport's weight decay to those it is given.
 
     Added before clipping, as if the decay were part of the loss. A second call changes the
-    factor.
+    factor. See `mrcnn.training.weight_decay`.
 
     Args:
         optimizer: any of Keras's; inside a `LossScaleOptimizer`, its inner one, whose

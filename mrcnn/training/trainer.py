@@ -1,19 +1,21 @@
-"""Training: which layers learn, with which optimizer, on which batches, and what is logged.
+"""Training with Keras's `fit`: on which batches, with which callbacks, and what is logged.
 
-`fit` trains a model of `mrcnn.network.build_training` for some epochs with Keras's own
-`fit`; `mrcnn.model.MaskRCNN.train` and the command line call it stage by stage.
+`fit` trains a model of `mrcnn.training.model` for some epochs; `mrcnn.training.session` calls it
+stage by stage.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from mrcnn.checkpoints.identity import RunIdentity
 from mrcnn.checkpoints.state_file import State
 from mrcnn.checkpoints.writer import StateWriter
 from mrcnn.config import Config
@@ -27,39 +29,84 @@ from mrcnn.training.callbacks import AfterEpochs, BeforeSteps, RunCallbacks, Sav
 from mrcnn.training.interrupts import StopRequest
 from mrcnn.training.loss_guard import LossGuard, NonFiniteLossError
 from mrcnn.training.model import TrainingModel
-from mrcnn.training.nonfinite import explain
+from mrcnn.training.nonfinite import diagnose
 
 LOSSES_FILE = "losses.csv"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a network trains on, and what it is validated with.
+
+    Attributes:
+        train_dataset: prepared.
+        val_dataset: prepared, or None.
+        augmentation: of the training images; see `mrcnn.data.augment`.
+        no_augmentation_sources: sources whose images are not augmented.
+    """
+
+    train_dataset: Dataset
+    val_dataset: Dataset | None = None
+    augmentation: Any = None
+    no_augmentation_sources: Sequence[str] | None = None
+
+    def describe_images(self, image_ids: Sequence[int]) -> str:
+        """Training images, for a message."""
+        return "; ".join(describe_image(self.train_dataset, image_id) for image_id in image_ids)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The steps to train.
+
+    Attributes:
+        first_epoch: epochs done.
+        step_in_epoch: steps done in the epoch under way; all of them where only its validation
+            is missing.
+        last_epoch: epochs done in the end.
+        steps_per_epoch: `Config.STEPS_PER_EPOCH`.
+    """
+
+    first_epoch: int
+    step_in_epoch: int
+    last_epoch: int
+    steps_per_epoch: int
+
+    @property
+    def first_step(self) -> int:
+        return self.first_epoch * self.steps_per_epoch + self.step_in_epoch
 
 
 def fit(
     model: TrainingModel,
     config: Config,
-    train_dataset: Dataset,
-    val_dataset: Dataset | None,
-    *,
+    data: TrainingData,
+    identity: RunIdentity,
     log_dir: str | Path,
-    first_epoch: int,
-    epochs: int,
-    stage: Mapping[str, Any],
     state: State | None = None,
-    augmentation: Any = None,
-    no_augmentation_sources: Sequence[str] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
-    """Train a compiled model from `first_epoch` to `epochs`, counted from 0.
+    """Train a compiled model through a stage, or through what is left of it.
 
-    Each epoch has STEPS_PER_EPOCH steps and, with a validation set, the same
-    VALIDATION_STEPS batches of it. Afterwards the folder holds the weights of each epoch,
-    the losses of each epoch as CSV, TensorBoard's events, and the newest exact states.
+    Each epoch has STEPS_PER_EPOCH steps and, with a validation set, the same VALIDATION_STEPS
+    batches of it. Afterwards the folder holds the weights of each epoch, the losses of each
+    epoch as CSV, TensorBoard's events, and the newest exact states.
 
     Batches are those of steps `first_epoch * STEPS_PER_EPOCH` and on, so that training
     in pieces sees what training in one go sees.
 
     Args:
-        stage: what is trained, for the headers of the states (`mrcnn.checkpoints.writer`).
+        model: of `mrcnn.training.model.build`.
+        config: settings.
+        data: what to train on.
+        identity: of the run; its stage says which epochs to train.
+        log_dir: folder of the run; made where it is missing.
         state: a state in the middle of this stage, whose variables the model holds already;
             training goes on at its step.
+        callbacks: more of them.
+
+    Returns:
+        Keras's history.
 
     Raises:
         NonFiniteLossError: the loss of a step is not finite.
@@ -68,38 +115,19 @@ def fit(
     """
     log_dir = Path(log_dir)
     log_dir.mkdir(parents=True, exist_ok=True)
-    steps = config.STEPS_PER_EPOCH
-    first_step = state.header["step"] if state else first_epoch * steps
+    span = _span_of(identity, state, config)
     losses_file = log_dir / LOSSES_FILE
-    writer = StateWriter(model, config, train_dataset, val_dataset, log_dir, stage)
-    writer.begin(first_step, state)
-    drop_losses(losses_file, first_epoch)
+    writer = StateWriter(model, config, identity, log_dir)
+    writer.begin(span.first_step, state)
+    drop_losses(losses_file, span.first_epoch)
     with ExitStack() as closing:
-        loader = closing.enter_context(
-            Loader(
-                SampleStream.of(
-                    train_dataset,
-                    config,
-                    seed=config.SEED,
-                    augmentation=augmentation,
-                    no_augmentation_sources=no_augmentation_sources,
-                )
-            )
-        )
-        validation = {}
-        if val_dataset is not None and config.VALIDATION_STEPS > 0:
-            # In the caller's thread: validation batches are few, and training wants the cores.
-            val_stream = SampleStream.of(val_dataset, config, seed=config.SEED, shuffle=False)
-            val_loader = Loader(val_stream, workers=0)
-            validation = _validation_options(model, val_loader, config.VALIDATION_STEPS)
+        loader = closing.enter_context(_training_loader(data, config))
 
         def images_of(step: int) -> str:
-            ids = loader.image_ids(step)
-            return "; ".join(describe_image(train_dataset, image_id) for image_id in ids)
+            return data.describe_images(loader.image_ids(step))
 
         stop = closing.enter_context(StopRequest())
-        guard = LossGuard(steps, config.LOSS_SPIKE_FACTOR, images_of)
-        verbose = 1 if sys.stdout.isatty() else 2
+        guard = LossGuard(span.steps_per_epoch, config.LOSS_SPIKE_FACTOR, images_of)
         run = RunCallbacks(
             [
                 BeforeSteps(writer, guard, stop, state),
@@ -107,98 +135,21 @@ def fit(
                 # Before the others: if a later callback fails, the weights are safe.
                 SaveEpoch(log_dir, config.NAME),
                 keras.callbacks.CSVLogger(str(losses_file), append=True),
-                TensorBoard(log_dir, first_epoch),
+                TensorBoard(log_dir, span.first_epoch),
                 *callbacks,
                 AfterEpochs(writer, stop, losses_file),
             ],
             add_progbar=True,
-            verbose=verbose,
-            epochs=epochs,
-            steps=steps,
+            verbose=1 if sys.stdout.isatty() else 2,
+            epochs=span.last_epoch,
+            steps=span.steps_per_epoch,
             model=model,
         )
         try:
-            done = state.header["epoch_step"] if state else 0
-            _fit_from(model, run, loader, validation, first_epoch, done, epochs, steps)
+            _fit_span(model, run, span, loader, _validation_options(model, data, config))
         except NonFiniteLossError as error:
-            raise explain(error, model, config, loader, writer, images_of) from None
+            raise diagnose(error, model, writer, loader, images_of) from None
     return model.history
-
-
-def _fit_from(
-    model: TrainingModel,
-    run: RunCallbacks,
-    loader: Loader,
-    validation: Mapping[str, Any],
-    epoch: int,
-    done: int,
-    epochs: int,
-    steps: int,
-) -> None:
-    """Train from an epoch on of which `done` steps are done, with Keras's `fit`.
-
-    The rest of that epoch is a `fit` of its own, because `fit` counts its steps from 0; the
-    callbacks see one training.
-    """
-    options = {
-        **validation,
-        "callbacks": run,
-        "shuffle": False,  # the loader's work
-    }
-    model.stop_training = False
-    if done:
-        first = epoch
-        run.is_last = epoch + 1 == epochs
-        if done < steps:
-            run.first_batch = done
-            model.fit(
-                _as_inputs(
-                    model, lambda: loader.batches(first * steps + done, (first + 1) * steps)
-                ),
-                initial_epoch=epoch,
-                epochs=epoch + 1,
-                steps_per_epoch=steps - done,
-                **options,
-            )
-            run.first_batch = 0
-        else:
-            _end_epoch(model, run, validation, epoch)
-        epoch += 1
-        if run.is_last:
-            return
-        run.is_last = True
-        if model.stop_training:
-            run.on_train_end()
-            return
-        run.undo_final_average()
-    model.fit(
-        _as_inputs(model, lambda: loader.batches(epoch * steps, epochs * steps)),
-        initial_epoch=epoch,
-        epochs=epochs,
-        steps_per_epoch=steps,
-        **options,
-    )
-
-
-def _end_epoch(
-    model: TrainingModel, run: RunCallbacks, validation: Mapping[str, Any], epoch: int
-) -> None:
-    """What `fit` does after the last step of an epoch."""
-    run.on_train_begin()
-    model.reset_metrics()
-    run.on_epoch_begin(epoch)  # restores the means of the epoch
-    logs = {name: float(value) for name, value in model.get_metrics_result().items()}
-    if validation:
-        found = model.evaluate(
-            validation["validation_data"],
-            steps=validation["validation_steps"],
-            callbacks=run,
-            return_dict=True,
-            verbose=0,
-        )
-        logs |= {f"val_{name}": value for name, value in found.items()}
-    run.on_epoch_end(epoch, logs)
-    run.on_train_end(logs)
 
 
 def drop_losses(path: Path, first_epoch: int) -> None:
@@ -220,22 +171,135 @@ def drop_losses(path: Path, first_epoch: int) -> None:
             Path(temporary).write_text("".join(kept), encoding="utf-8", newline="")
 
 
-def _as_inputs(model: TrainingModel, batches: Callable[[], Iterator[Batch]]) -> Any:
-    """Batches as Keras's `fit` takes them."""
-    if model.several_shapes:
-        return native_kernels.batches_of_shapes(batches, model.inputs)
-    return ((batch,) for batch in batches())
+def _span_of(identity: RunIdentity, state: State | None, config: Config) -> _Span:
+    stage = identity.stage
+    first_epoch, step_in_epoch = stage.first_epoch, 0
+    if state is not None:
+        first_epoch, step_in_epoch = state.header["epoch"], state.header["epoch_step"]
+    return _Span(first_epoch, step_in_epoch, stage.last_epoch, config.STEPS_PER_EPOCH)
 
 
-def _validation_options(model: TrainingModel, loader: Loader, steps: int) -> dict[str, Any]:
-    """Keywords of Keras's `fit`: the same batches every epoch."""
+# --- Keras's `fit`, from any step on -----------------------------------------------------------
+
+
+def _fit_span(
+    model: TrainingModel,
+    run: RunCallbacks,
+    span: _Span,
+    loader: Loader,
+    validation: dict[str, Any],
+) -> None:
+    """Train the steps of a span.
+
+    The rest of an epoch that has begun is a `fit` of its own, because `fit` counts its steps
+    from 0; the callbacks see one training.
+    """
+    model.stop_training = False
+    epoch, steps = span.first_epoch, span.steps_per_epoch
+    if span.step_in_epoch:
+        run.is_last = epoch + 1 == span.last_epoch
+        _finish_epoch(model, run, span, loader, validation)
+        if run.is_last:
+            return
+        run.is_last = True
+        if model.stop_training:
+            run.on_train_end()
+            return
+        run.undo_final_average()
+        epoch += 1
+    model.fit(
+        _as_inputs(model, lambda: loader.batches(epoch * steps, span.last_epoch * steps)),
+        initial_epoch=epoch,
+        epochs=span.last_epoch,
+        steps_per_epoch=steps,
+        callbacks=run,
+        shuffle=False,  # the loader's work
+        **validation,
+    )
+
+
+def _finish_epoch(
+    model: TrainingModel,
+    run: RunCallbacks,
+    span: _Span,
+    loader: Loader,
+    validation: dict[str, Any],
+) -> None:
+    """Train the rest of the first epoch of a span, of which some steps are done."""
+    epoch, steps = span.first_epoch, span.steps_per_epoch
+    if span.step_in_epoch == steps:
+        _end_epoch(model, run, epoch, validation)
+        return
+    run.first_batch = span.step_in_epoch
+    model.fit(
+        _as_inputs(model, lambda: loader.batches(span.first_step, (epoch + 1) * steps)),
+        initial_epoch=epoch,
+        epochs=epoch + 1,
+        steps_per_epoch=steps - span.step_in_epoch,
+        callbacks=run,
+        shuffle=False,
+        **validation,
+    )
+    run.first_batch = 0
+
+
+def _end_epoch(
+    model: TrainingModel, run: RunCallbacks, epoch: int, validation: dict[str, Any]
+) -> None:
+    """What `fit` does after the last step of an epoch."""
+    run.on_train_begin()
+    model.reset_metrics()
+    run.on_epoch_begin(epoch)  # restores the means of the epoch
+    logs = {name: float(value) for name, value in model.get_metrics_result().items()}
+    if validation:
+        found = model.evaluate(
+            validation["validation_data"],
+            steps=validation["validation_steps"],
+            callbacks=run,
+            return_dict=True,
+            verbose=0,
+        )
+        logs |= {f"val_{name}": value for name, value in found.items()}
+    run.on_epoch_end(epoch, logs)
+    run.on_train_end(logs)
+
+
+# --- Batches -----------------------------------------------------------------------------------
+
+
+def _training_loader(data: TrainingData, config: Config) -> Loader:
+    stream = SampleStream.of(
+        data.train_dataset,
+        config,
+        seed=config.SEED,
+        augmentation=data.augmentation,
+        no_augmentation_sources=data.no_augmentation_sources,
+    )
+    return Loader(stream)
+
+
+def _validation_options(model: TrainingModel, data: TrainingData, config: Config) -> dict[str, Any]:
+    """Keywords of Keras's `fit`: the same batches every epoch; {} without a validation set."""
+    steps = config.VALIDATION_STEPS
+    if data.val_dataset is None or steps <= 0:
+        return {}
+    # In the caller's thread: validation batches are few, and training wants the cores.
+    stream = SampleStream.of(data.val_dataset, config, seed=config.SEED, shuffle=False)
+    loader = Loader(stream, workers=0)
 
     def repeated() -> Iterator[Batch]:
         while True:
             yield from loader.batches(0, steps)
 
-    data = _as_inputs(model, repeated) if model.several_shapes else _Validation(loader, steps)
-    return {"validation_data": data, "validation_steps": steps}
+    batches = _as_inputs(model, repeated) if model.several_shapes else _Validation(loader, steps)
+    return {"validation_data": batches, "validation_steps": steps}
+
+
+def _as_inputs(model: TrainingModel, batches: Callable[[], Iterator[Batch]]) -> Any:
+    """Batches as Keras's `fit` takes them."""
+    if model.several_shapes:
+        return native_kernels.batches_of_shapes(batches, model.inputs)
+    return ((batch,) for batch in batches())
 
 
 class _Validation(keras.utils.PyDataset):
@@ -252,7 +316,7 @@ class _Validation(keras.utils.PyDataset):
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, index: int) -> tuple[dict]:
+    def __getitem__(self, index: int) -> tuple[Batch]:
         return (self.loader.batch(index),)
 
     def on_epoch_end(self) -> None:

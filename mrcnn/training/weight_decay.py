@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
 
+import keras
 from keras import ops
 
 from mrcnn.ops.tensor import Tensor
@@ -15,11 +15,14 @@ from mrcnn.ops.tensor import Tensor
 _NOT_DECAYED = re.compile(r"(gamma|beta|log_variances)$")
 
 
-def weight_decay(variables: Iterable[Any], factor: float) -> Tensor:
-    """Matterport's regularisation: sum of factor * mean(w²) over the weights.
+def weight_decay(variables: Iterable[keras.Variable], factor: float) -> Tensor:
+    """Matterport's regularization: the sum of factor * mean(w²) over the weights.
 
     The mean, not the sum, of the squares: large weights count no more than small ones.
     BatchNorm's gamma and beta, and learned loss weights, are left out.
+
+    Returns:
+        float32 scalar.
     """
     total = ops.zeros((), dtype="float32")
     for variable in variables:
@@ -29,12 +32,12 @@ def weight_decay(variables: Iterable[Any], factor: float) -> Tensor:
     return total
 
 
-def weight_decay_gradient(variable: Any, factor: float) -> Tensor:
+def weight_decay_gradient(variable: keras.Variable, factor: float) -> Tensor:
     """Gradient of `weight_decay` with respect to one of its weights, in its shape."""
     values = ops.convert_to_tensor(variable)
     return ops.multiply(values, 2.0 * factor / math.prod(variable.shape))
 
 
-def is_decayed(variable: Any) -> bool:
+def is_decayed(variable: keras.Variable) -> bool:
     """Whether weight decay covers a weight."""
     return not _NOT_DECAYED.search(variable.name)

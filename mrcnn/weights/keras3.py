@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import keras
@@ -12,17 +12,21 @@ import numpy as np
 from mrcnn.files import hdf5
 from mrcnn.files.untrusted import Folder, load_json
 from mrcnn.weights.layers import weighted_layers
-from mrcnn.weights.reading import open_weights, reading
+from mrcnn.weights.reading import open_weights, weights_errors
 from mrcnn.weights.report import WeightsError, WeightsReport
 
 # What a file of Keras 3 may declare for a byte of the model: the optimizer's state is in it too.
 MAX_KERAS3_RATIO = 8
-
-
+# A small model's file may declare so much in any case.
 KERAS3_FLOOR_BYTES = 64 << 20
 
 
-def load_keras3(model: keras.Model, path: str, exclude: list[str]) -> WeightsReport:
+def load_keras3(model: keras.Model, path: str, exclude: Sequence[str]) -> WeightsReport:
+    """Let Keras load a whole file of its own layout.
+
+    Raises:
+        WeightsError: the file is refused, or does not fit; or `exclude` names layers.
+    """
     if exclude or not path.endswith(".weights.h5"):
         raise WeightsError(
             f"{path}: this file has the layout of Keras 3, which Keras loads only whole and "
@@ -35,7 +39,7 @@ def load_keras3(model: keras.Model, path: str, exclude: list[str]) -> WeightsRep
 
 @contextmanager
 def keras3_loading(model: keras.Model, path: str) -> Iterator[None]:
-    """Let Keras's own loader read a file that was looked through; on an error undo its work.
+    """A context for Keras's own loader: the file is checked first, and an error undoes its work.
 
     Raises:
         WeightsError: the file is refused, or Keras raised an error of any kind.
@@ -53,7 +57,7 @@ def keras3_loading(model: keras.Model, path: str) -> Iterator[None]:
 
 
 def check_keras3_file(model: keras.Model, path: str) -> None:
-    """Look through a file of Keras 3's layout, which Keras's own loader will read.
+    """Check a file of Keras 3's layout before Keras's own loader reads it.
 
     Args:
         model: that is to load it.
@@ -64,21 +68,22 @@ def check_keras3_file(model: keras.Model, path: str) -> None:
     """
     size = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
     for part in _shards(path) if path.endswith(".json") else [path]:
-        with open_weights(part) as file, reading(part):
+        with open_weights(part) as file, weights_errors(part):
             hdf5.check_tree(file, KERAS3_FLOOR_BYTES + MAX_KERAS3_RATIO * size)
 
 
 def _shards(path: str) -> list[str]:
-    """The files that a `.weights.json` lists; they lie beside it."""
+    """The files that a `.weights.json` lists; they are in its folder."""
     try:
-        parts = load_json(path)["weight_map"].values()
-        names = {name for part in parts for name in ([part] if isinstance(part, str) else part)}
+        listed = load_json(path)["weight_map"].values()
+        names = {name for item in listed for name in ([item] if isinstance(item, str) else item)}
         found = [Folder(os.path.dirname(path) or ".").find(name) for name in names]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise WeightsError(
             f"{path}: expected the 'weight_map' of Keras's sharded weights, with the names of "
             f"files beside it; {error}."
         ) from error
-    if None in found:
+    parts = [part for part in found if part is not None]
+    if len(parts) < len(found):
         raise WeightsError(f"{path}: one of the files {sorted(names)} that it lists is missing.")
-    return found
+    return parts

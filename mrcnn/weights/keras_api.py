@@ -1,24 +1,30 @@
 """Keras models whose weights files are Matterport's.
 
 Scripts and notebooks write `model.keras_model.save_weights("shapes.h5")`. Keras 3 refuses names
-that do not end in ".weights.h5", and its own layout is another one. The models here write and
-read Matterport's layout (`mrcnn.weights.matterport`) under every name but those that Keras claims.
+that do not end in ".weights.h5", and its own layout is another one. Models with this mixin write
+and read Matterport's layout (`mrcnn.weights.matterport`) under every name but those that Keras
+claims.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
 from mrcnn.weights import keras3, matterport, report
 
+if TYPE_CHECKING:
+    from keras import Model as _Model
+else:
+    _Model = object  # a mixin: the Keras model is the class behind it
+
 _KERAS_NAMES = (".weights.h5", ".weights.json")
 
 
-class _MatterportFiles:
-    """Mixin of `save_weights` and `load_weights`, as the Keras of that time had them."""
+class MatterportFiles(_Model):
+    """Mixin of `save_weights` and `load_weights` as Keras 2 had them, before a `keras.Model`."""
 
     def save_weights(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, **options: Any

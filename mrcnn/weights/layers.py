@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import keras
 
+    Found = tuple[keras.Layer, tuple[str, ...]]
 
-def weighted_layers(model: keras.Model) -> Iterator[tuple[keras.Layer, tuple[str, ...]]]:
+
+def weighted_layers(model: keras.Model) -> Iterator[Found]:
     """Yield each layer that has weights, once, in the order of the model.
 
     Models inside the model, such as `rpn_model`, are entered.
@@ -19,7 +21,7 @@ def weighted_layers(model: keras.Model) -> Iterator[tuple[keras.Layer, tuple[str
     """
     seen: set[int] = set()
 
-    def walk(layers: Sequence[keras.Layer], owners: tuple[str, ...]) -> Iterator:
+    def walk(layers: Sequence[keras.Layer], owners: tuple[str, ...]) -> Iterator[Found]:
         for layer in layers:
             if hasattr(layer, "layers"):
                 yield from walk(layer.layers, (*owners, layer.name))

@@ -5,7 +5,7 @@ The file's attribute `layer_names` lists the layers; each has a group with the a
 model (`rpn_model`) is one group that holds the weights of its layers. Layers without weights have
 an empty list. Older forks and Keras 2 can read what `save_weights` writes.
 
-A file may be anybody's: see `mrcnn.files.hdf5` for what is refused. Shapes are compared before any
+Files are untrusted: see `mrcnn.files.hdf5` for what is refused. Shapes are compared before any
 data are read, so that a file takes no more memory than the model.
 """
 
@@ -22,8 +22,8 @@ from mrcnn.files import hdf5
 from mrcnn.files.atomic import atomic_path
 from mrcnn.weights.keras3 import load_keras3
 from mrcnn.weights.layers import weighted_layers
-from mrcnn.weights.reading import open_weights, reading
-from mrcnn.weights.report import Shapes, WeightsError, WeightsReport, count_names, first_names
+from mrcnn.weights.reading import open_weights, weights_errors
+from mrcnn.weights.report import Shapes, WeightsError, WeightsReport, abbreviate, count_layers
 
 # Kernels are stored height, width, in, out on every backend of Keras 3, which is what a Keras 2
 # reader takes "tensorflow" to mean; the version keeps it from converting Keras 1 weights.
@@ -63,17 +63,17 @@ def load_weights(
             layer matches, if shapes differ, or if `by_name` is False and layers are left over.
     """
     path = os.fspath(path)
-    exclude = [exclude] if isinstance(exclude, str) else list(exclude or ())
+    excluded = [exclude] if isinstance(exclude, str) else list(exclude or ())
     with open_weights(path) as file:
-        with reading(path):
+        with weights_errors(path):
             stored = _stored_layers(file, path)
         if stored is not None:
-            pairs, report = _match(model, stored, exclude, path)
+            pairs, report = _match(model, stored, excluded, path)
             _check(model, stored, report, by_name)
-            with reading(path):
+            with weights_errors(path):
                 values = [(variable, dataset[()]) for variable, dataset in pairs]
     if stored is None:
-        return load_keras3(model, path, exclude)
+        return load_keras3(model, path, excluded)
     for variable, value in values:
         variable.assign(value)
     return report
@@ -93,7 +93,7 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> str:
     if loose:
         raise ValueError(
             f"The layout of Matterport's files has a group per layer; these weights belong to "
-            f"the model itself: {first_names(loose)}. Move them into a layer."
+            f"the model itself: {abbreviate(loose)}. Move them into a layer."
         )
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["backend"] = LAYOUT_BACKEND
@@ -124,7 +124,7 @@ def _stored_layers(file: h5py.File, path: str) -> StoredWeights | None:
             return None
         raise WeightsError(
             f"{path}: this HDF5 file holds no Keras weights: expected the attribute "
-            f"'layer_names', found {first_names(list(root.attrs)) or 'no attribute'}."
+            f"'layer_names', found {abbreviate(list(root.attrs)) or 'no attribute'}."
         )
     return {layer: _stored_weights(hdf5.subgroup(root, layer)) for layer in layers}
 
@@ -237,25 +237,27 @@ def _check(model: keras.Model, stored: StoredWeights, report: WeightsReport, by_
         )
         names = [name for name, _, _ in report.mismatched]
         raise WeightsError(
-            f"{report.path}: {count_names(names)} of another shape than the model's. {shapes}. To keep "
-            f"the model's own values there (other classes, say), load with exclude={names}.",
+            f"{report.path}: {count_layers(names)} of another shape than the model's. {shapes}. "
+            "To keep the model's own values there (other classes, say), load with "
+            f"exclude={names}.",
             report,
         )
     if not report.loaded:
         in_file = [name for name, weights in stored.items() if weights]
         in_model = [layer.name for layer, _ in weighted_layers(model)]
         raise WeightsError(
-            f"{report.path}: no layer matches by name. In the file: {first_names(in_file) or 'none'}; "
-            f"in the model: {first_names(in_model) or 'none'}; excluded: "
-            f"{first_names(report.excluded) or 'none'}.",
+            f"{report.path}: no layer matches by name. In the file: "
+            f"{abbreviate(in_file) or 'none'}; in the model: {abbreviate(in_model) or 'none'}; "
+            f"excluded: {abbreviate(report.excluded) or 'none'}.",
             report,
         )
     extra = [name for name in report.skipped if not {*name.split("/")} & {*IGNORED_LAYERS}]
     if not by_name and (extra or report.missing):
         raise WeightsError(
             f"{report.path}: the layers differ from the model's. In the file only: "
-            f"{first_names(extra) or 'none'}; in the model only: {first_names(report.missing) or 'none'}. "
-            "Load with by_name=True to load the layers that both have.",
+            f"{abbreviate(extra) or 'none'}; in the model only: "
+            f"{abbreviate(report.missing) or 'none'}. Load with by_name=True to load the layers "
+            "that both have.",
             report,
         )
 

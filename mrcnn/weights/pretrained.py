@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 from mrcnn.files.download import download
+from mrcnn.logger import logger
 
-# Matterport's weights for COCO, 81 classes, ResNet-101. Its checksum was never published;
-# the size is the one that the server tells.
+# Matterport's weights for COCO, 81 classes, ResNet-101. Their checksum was never published;
+# the size is the one that the server reports.
 COCO_WEIGHTS_URL = (
     "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5"
 )
@@ -18,15 +19,13 @@ IMAGENET_WEIGHTS_URL = (
     "https://github.com/fchollet/deep-learning-models/releases/download/v0.2/"
     "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 )
-
-
 IMAGENET_WEIGHTS_MD5 = "a268eb855778b3df3c7506639542a6af"
 
 
 def download_trained_weights(coco_model_path: str | os.PathLike[str], verbose: int = 1) -> str:
     """Download Matterport's COCO weights (246 MB) to a path unless they are there."""
     if verbose > 0:
-        print(f"COCO weights: {coco_model_path}")
+        logger.info(f"COCO weights: {coco_model_path}")
     return download(
         COCO_WEIGHTS_URL, coco_model_path, size=COCO_WEIGHTS_BYTES, progress=verbose > 0
     )

@@ -16,6 +16,12 @@ from mrcnn.weights.report import WeightsError
 
 @contextmanager
 def open_weights(path: str) -> Iterator[h5py.File]:
+    """An HDF5 file, open for reading.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        WeightsError: it is no HDF5 file, or a damaged one.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"Weights file {path}: no such file.")
     if zipfile.is_zipfile(path):
@@ -29,15 +35,15 @@ def open_weights(path: str) -> Iterator[h5py.File]:
             f"{path}: expected an HDF5 file (.h5), received something else, {os.stat(path).st_size}"
             " bytes long. If it was downloaded, delete it and download it again."
         )
-    with reading(path):
+    with weights_errors(path):
         file = h5py.File(path, "r")
     with file:
         yield file
 
 
 @contextmanager
-def reading(path: str) -> Iterator[None]:
-    """Turn what h5py raises into `WeightsError`s."""
+def weights_errors(path: str) -> Iterator[None]:
+    """Turn what `mrcnn.files.hdf5` and h5py raise into `WeightsError`s that name the file."""
     try:
         yield
     except WeightsError:
@@ -45,7 +51,7 @@ def reading(path: str) -> Iterator[None]:
     except hdf5.UnsafeFileError as error:
         raise WeightsError(
             f"{path}: refused, because {error}. Weights are plain numbers inside their file: get "
-            "it anew, from somebody you trust."
+            "it again, from somebody you trust."
         ) from error
     except (OSError, KeyError, RuntimeError, TypeError, ValueError, MemoryError) as error:
         raise WeightsError(

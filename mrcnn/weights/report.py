@@ -1,4 +1,4 @@
-"""What was loaded, skipped and missing."""
+"""What was loaded, skipped and missing, and the error when nothing could be loaded."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class WeightsReport:
     Attributes:
         path: the file.
         loaded: layers that got their weights from the file.
-        skipped: layers in the file that the model has not.
-        missing: layers of the model that the file has not; they keep their values.
+        skipped: layers of the file that the model lacks.
+        missing: layers of the model that the file lacks; they keep their values.
         mismatched: (name, expected shapes, found shapes); only in the report of an error.
         excluded: layers of the model that `exclude` kept as they are.
         unknown_excluded: names in `exclude` that neither the model nor the file has.
@@ -31,7 +31,7 @@ class WeightsReport:
     unknown_excluded: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        parts = [f"{self.path}: {count_names(self.loaded)} loaded"]
+        parts = [f"{self.path}: {count_layers(self.loaded)} loaded"]
         for names, meaning in (
             (self.skipped, "in the file only"),
             (self.missing, "in the model only"),
@@ -40,7 +40,7 @@ class WeightsReport:
             (self.unknown_excluded, "in `exclude` but nowhere else"),
         ):
             if names:
-                parts.append(f"{count_names(names)} {meaning} ({first_names(names)})")
+                parts.append(f"{count_layers(names)} {meaning} ({abbreviate(names)})")
         return "; ".join(parts)
 
 
@@ -52,9 +52,11 @@ class WeightsError(ValueError):
         self.report = report
 
 
-def count_names(names: Sequence[str]) -> str:
+def count_layers(names: Sequence[str]) -> str:
+    """Their number as text: "1 layer", "4 layers"."""
     return f"{len(names)} layer" + ("" if len(names) == 1 else "s")
 
 
-def first_names(names: Sequence[str], limit: int = 4) -> str:
+def abbreviate(names: Sequence[str], limit: int = 4) -> str:
+    """The first names, with "…" for the others."""
     return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

@@ -18,7 +18,6 @@ from mrcnn.training.stages import (
     schedule,
     select,
 )
-from mrcnn.weights.layers import weighted_layers
 
 BACKBONE = ["conv1", "bn_conv1"] + [f"{kind}{stage}a_branch2a" for stage in range(2, 6)
                                     for kind in ("res", "bn")]  # fmt: skip
@@ -80,15 +79,6 @@ def test_groups_say_what_matterports_say():
 
 def test_whole_names_match(model):
     assert names(matching_layers(model, "conv1")) == ["conv1"]
-
-
-def test_layers_without_weights_are_left_out_and_shared_ones_come_once(model):
-    found = names(layer for layer, _ in weighted_layers(model))
-    assert "rpn_relu" not in found
-    assert len(found) == len(set(found)) == len(BACKBONE + RPN + HEADS)
-    assert dict((layer.name, owners) for layer, owners in weighted_layers(model))[
-        "rpn_class_raw"
-    ] == ("rpn_model",)
 
 
 def test_a_regex_that_matches_nothing_is_an_error(model):

@@ -1,117 +1,49 @@
-"""The optimizer of a stage: chosen by the settings, fresh at each stage."""
+"""Training with Keras's `fit`: batches, and the losses that are logged."""
 
 from __future__ import annotations
 
-from functools import partial
+from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
-import pytest
 
-from mrcnn.training import callbacks, compile, optimizers
-from mrcnn.training import model as training_model
-from tests.tiny import tiny_config
+from benchmarks.stand_in import Squares, StandIn, StandInConfig
+from mrcnn.runs import settings as runs_settings
+from mrcnn.training import trainer
 
 
-@pytest.fixture(scope="module")
-def model() -> training_model.TrainingModel:
-    return training_model.build(tiny_config())
+def test_every_epoch_is_validated_on_the_same_batches(tmp_path: Path):
+    # Weights that do not change, without noise: the loss of the validation may not either.
+    class Still(StandIn):
+        def build(self, mode: str, config: Any) -> keras.Model:
+            model = super().build(mode, config)
+            model.get_layer("noise").factor = 0.0
+            return model
+
+    config = runs_settings.configure(StandInConfig, {"TRAIN_BN": False, "VALIDATION_STEPS": 3})
+    model = Still("training", config, tmp_path)
+    history = model.train(
+        Squares().add(4), Squares().add(6), 1e-30, epochs=3, layers="mrcnn_bbox_fc"
+    )
+    assert len(set(history.history["val_rpn_class_loss"])) == 1
+    assert len(set(history.history["rpn_class_loss"])) > 1
 
 
-def compiled(model: training_model.TrainingModel, optimizer, rate: float = 0.01):
-    config = tiny_config(OPTIMIZER=optimizer, GRADIENT_CLIP_NORM=3.0)
-    compile.compile_model(model, config, rate, 0.8)
-    return model.optimizer
+def test_rows_of_epochs_to_come_are_dropped(tmp_path: Path):
+    path = tmp_path / "losses.csv"
+    trainer.drop_losses(path, 0)
+    assert not path.exists()
+    path.write_text("epoch,loss\r\n0,1.0\r\n1,2.0\r\n2,3.", newline="")
+    trainer.drop_losses(path, 1)
+    assert path.read_bytes() == b"epoch,loss\r\n0,1.0\r\n"
+    path.write_text("", newline="")
+    trainer.drop_losses(path, 1)
+    assert path.read_bytes() == b""
 
 
-def test_the_default_is_sgd_with_momentum_clipped_by_the_global_norm(model):
-    optimizer = compiled(model, tiny_config().OPTIMIZER)
-    assert isinstance(optimizer, keras.optimizers.SGD)
-    assert optimizer.momentum == 0.8 and optimizer.global_clipnorm == 3.0
-    assert float(optimizer.learning_rate) == pytest.approx(0.01)
-
-
-def test_adam_is_clipped_too(model):
-    optimizer = compiled(model, "adam")
-    assert type(optimizer) is keras.optimizers.Adam and optimizer.global_clipnorm == 3.0
-
-
-def test_a_function_makes_the_optimizer_from_the_learning_rate(model):
-    optimizer = compiled(model, partial(keras.optimizers.RMSprop, rho=0.5), rate=0.125)
-    assert type(optimizer) is keras.optimizers.RMSprop and optimizer.rho == 0.5
-    assert float(optimizer.learning_rate) == 0.125
-
-
-@pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_the_next_stage_starts_with_an_empty_optimizer_and_its_own_rate(model, name):
-    optimizer = compiled(model, name)
-    ones = [keras.ops.ones_like(variable) for variable in model.trainable_variables]
-    optimizer.apply(ones, model.trainable_variables)
-    assert any(np.any(keras.ops.convert_to_numpy(v)) for v in optimizer.variables[2:])
-
-    again = compiled(model, name, rate=0.02)
-    assert float(again.learning_rate) == pytest.approx(0.02)
-    others = [v for v in again.variables if v is not again._learning_rate]
-    assert len(others) > len(model.trainable_variables)
-    assert not any(np.any(keras.ops.convert_to_numpy(v)) for v in others)
-
-
-def test_the_rate_rises_and_falls_over_a_stage(model):
-    config = tiny_config(LEARNING_RATE_SCHEDULE="cosine", WARMUP_STEPS=4)
-    compile.compile_model(model, config, 0.1, 0.8, steps=12)
-    rates = []
-    for step in range(13):
-        model.optimizer.iterations.assign(step)
-        rates.append(float(model.optimizer.learning_rate))
-    np.testing.assert_allclose(rates[:5], [0, 0.025, 0.05, 0.075, 0.1], atol=1e-7)
-    falling = [0.05 * (1 + np.cos(np.pi * k / 8)) for k in range(9)]
-    np.testing.assert_allclose(rates[4:], falling, atol=1e-6)
-
-
-def test_a_rate_that_has_risen_stays(model):
-    compile.compile_model(model, tiny_config(WARMUP_STEPS=2), 0.1, 0.8, steps=6)
-    model.optimizer.iterations.assign(5)
-    assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
-
-
-def test_a_stage_shorter_than_its_warm_up_is_named(model):
-    with pytest.raises(ValueError, match="WARMUP_STEPS.*more than 4 steps; received 3"):
-        compile.compile_model(model, tiny_config(WARMUP_STEPS=4), 0.1, 0.8, steps=3)
-
-
-def test_accumulated_gradients_make_one_update(model):
-    config = tiny_config(GRADIENT_ACCUMULATION_STEPS=2, GRADIENT_CLIP_NORM=0.0, WEIGHT_DECAY=0.0)
-    compile.compile_model(model, config, 0.5, 0.0)
-    optimizers.add_weight_decay(model.optimizer, 0.0)
-    variables = model.trainable_variables
-    before = [np.array(v) for v in variables]
-    try:
-        for value in (1.0, 3.0):
-            middle = [np.array(v) for v in variables]
-            model.optimizer.apply([np.full(v.shape, value, np.float32) for v in variables])
-        for old, between, new in zip(before, middle, variables, strict=True):
-            np.testing.assert_array_equal(old, between)
-            np.testing.assert_allclose(new, old - 0.5 * 2.0, rtol=1e-5, atol=1e-6)
-    finally:
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)
-
-
-def test_weights_files_hold_the_moving_average(model, tmp_path):
-    config = tiny_config(EMA_MOMENTUM=0.5, WEIGHT_DECAY=0.0)
-    compile.compile_model(model, config, 0.5, 0.0)
-    variable = model.get_layer("mrcnn_class_logits").bias
-    ones = [np.ones(v.shape, np.float32) for v in model.trainable_variables]
-    first = [np.array(v) for v in model.trainable_variables]
-    seen = []
-    try:
-        for _ in range(2):
-            model.optimizer.apply(ones)
-            seen.append(np.array(variable))
-        with callbacks.averaged_weights(model):
-            averaged = np.array(variable)
-        np.testing.assert_allclose(averaged, 0.5 * seen[0] + 0.5 * seen[1], rtol=1e-5)
-        np.testing.assert_array_equal(variable, seen[1])
-    finally:
-        for v, value in zip(model.trainable_variables, first, strict=True):
-            v.assign(value)
+def test_a_run_without_steps_of_validation_is_not_validated(tmp_path: Path):
+    config = runs_settings.configure(StandInConfig, {"VALIDATION_STEPS": 0})
+    model = StandIn("training", config, tmp_path)
+    history = model.train(Squares().add(4), Squares().add(4), 1e-2, epochs=2, layers="all")
+    assert not any(name.startswith("val_") for name in history.history)
+    assert model.find_last().endswith("_0002.h5")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-from pathlib import Path
 
 import h5py
 import keras
@@ -16,83 +14,7 @@ from hypothesis import strategies as st
 from mrcnn.weights.layers import weighted_layers
 from mrcnn.weights.matterport import load_weights, save_weights
 from mrcnn.weights.report import WeightsError
-
-RPN = ("rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred")
-NAMES = ["conv1", "bn_conv1", *RPN, "mrcnn_class_logits"]
-
-
-def build(classes: int = 3, seed: int = 0, rpn_name: str | None = "rpn_model") -> keras.Model:
-    """A small network with a nested RPN (or a flat one: None), dropout and random weights."""
-    layers = keras.layers
-    image = keras.Input((8, 8, 3), name="input_image")
-    x = layers.Conv2D(4, 3, padding="same", name="conv1")(image)
-    x = layers.BatchNormalization(name="bn_conv1")(x)
-    x = layers.ReLU(name="activation")(x)
-
-    def rpn(feature):
-        shared = layers.Conv2D(5, 3, padding="same", name=RPN[0])(feature)
-        return [
-            layers.Conv2D(n, 1, name=name)(shared) for n, name in zip((6, 12), RPN[1:], strict=True)
-        ]
-
-    if rpn_name:
-        feature = keras.Input((8, 8, 4))
-        heads = keras.Model(feature, rpn(feature), name=rpn_name)(x)
-    else:
-        heads = rpn(x)
-    x = layers.Dropout(0.5, seed=7, name="dropout")(layers.Flatten(name="flatten")(x))
-    x = layers.Dense(classes, name="mrcnn_class_logits")(x)
-    model = keras.Model(image, [x, *heads], name="mask_rcnn")
-    generator = np.random.default_rng(seed)
-    for weight in model.weights:
-        weight.assign(generator.random(weight.shape, dtype=np.float32) + 0.5)
-    return model
-
-
-def values(model: keras.Model) -> dict[str, list[np.ndarray]]:
-    return {
-        layer.name: [weight.numpy() for weight in layer.weights]
-        for layer, _ in weighted_layers(model)
-    }
-
-
-def assert_same(found, expected, names=None) -> None:
-    for name in names or expected:
-        for ours, theirs in zip(found[name], expected[name], strict=True):
-            np.testing.assert_array_equal(ours, theirs, err_msg=name)
-
-
-def read_layout(path) -> dict[str, dict[str, np.ndarray]]:
-    """An independent reader: {layer: {weight name: array}}, in the order of the attributes."""
-
-    def listed(group: h5py.Group, attribute: str) -> list[str]:
-        if attribute in group.attrs:
-            return [name.decode() for name in group.attrs[attribute]]
-        parts = [key for key in group.attrs if key.startswith(attribute)]
-        parts.sort(key=lambda key: int(key.removeprefix(attribute)))
-        return [name.decode() for key in parts for name in group.attrs[key]]
-
-    with h5py.File(path) as file:
-        assert set(file) == set(listed(file, "layer_names"))
-        return {
-            layer: {
-                name: file[f"{layer}/{name}"][()] for name in listed(file[layer], "weight_names")
-            }
-            for layer in listed(file, "layer_names")
-        }
-
-
-def edit(path: Path, change) -> Path:
-    """Apply a change to an open HDF5 file."""
-    with h5py.File(path, "r+") as file:
-        change(file)
-    return path
-
-
-@pytest.fixture
-def saved(tmp_path) -> Path:
-    return Path(save_weights(build(), tmp_path / "weights.h5"))
-
+from tests.weights.networks import NAMES, RPN, assert_same, build, edit, read_layout, values
 
 # --- Writing ---------------------------------------------------------------------------------
 
@@ -421,36 +343,6 @@ def test_imagenet_names_of_keras_1(tmp_path):
 # --- Files that are not weights --------------------------------------------------------------
 
 
-def test_a_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"gone\.h5"):
-        load_weights(build(), tmp_path / "gone.h5")
-
-
-@pytest.mark.parametrize("content", [b"", b"<html>Not found</html>", bytes(5000)])
-def test_a_file_that_is_not_hdf5(tmp_path, content):
-    (tmp_path / "page.h5").write_bytes(content)
-    with pytest.raises(WeightsError, match=rf"page\.h5.*HDF5.*{len(content)} bytes"):
-        load_weights(build(), tmp_path / "page.h5")
-
-
-@settings(max_examples=15, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
-@given(part=st.floats(0.001, 0.999))
-def test_a_truncated_file(saved, part):
-    content = saved.read_bytes()
-    cut = saved.with_name("cut.h5")
-    cut.write_bytes(content[: int(len(content) * part)])
-    with pytest.raises(WeightsError, match=r"cut\.h5"):
-        load_weights(build(), cut)
-
-
-def test_a_file_that_lacks_a_dataset(saved):
-    model, kept = build(seed=1), values(build(seed=1))
-    with pytest.raises(WeightsError, match=r"weights\.h5.*damaged.*bias"):
-        load_weights(model, edit(saved, lambda file: file.__delitem__("conv1/conv1/bias:0")))
-    assert_same(values(model), kept)
-
-
 def test_hdf5_without_keras_weights(tmp_path):
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file.attrs["title"] = "measurements"
@@ -458,27 +350,7 @@ def test_hdf5_without_keras_weights(tmp_path):
         load_weights(build(), tmp_path / "data.h5")
 
 
-def test_keras_3_weights_go_through_kerass_loader(tmp_path):
-    path = tmp_path / "new.weights.h5"
-    build().save_weights(path)
-    model = build(seed=1)
-    report = load_weights(model, path)
-    assert sorted(report.loaded) == sorted(NAMES)
-    assert_same(values(model), values(build()))
-    with pytest.raises(WeightsError, match="exclude"):
-        load_weights(model, path, exclude=["conv1"])
-    with pytest.raises(WeightsError, match=r"renamed\.h5.*Keras 3"):
-        load_weights(model, path.rename(tmp_path / "renamed.h5"))
-
-
-def test_a_keras_archive_is_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
-        archive.writestr("metadata.json", "{}")
-    with pytest.raises(WeightsError, match=r"model\.keras.*zip.*can hold code"):
-        load_weights(build(), tmp_path / "model.keras")
-
-
-# --- The ancestor's file ---------------------------------------------------------------------
+# --- Matterport's own file ---------------------------------------------------------------------
 
 
 def stand_in(layout: dict[str, dict[str, np.ndarray]]) -> keras.Model:
@@ -516,7 +388,7 @@ def stand_in(layout: dict[str, dict[str, np.ndarray]]) -> keras.Model:
     return keras.Model(inputs, outputs)
 
 
-def test_the_ancestors_file(fixtures, tmp_path):
+def test_matterports_own_file(fixtures, tmp_path):
     path = fixtures / "A_weights.h5"
     with h5py.File(path) as file:  # its names are variable-length text
         layout = {

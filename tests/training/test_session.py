@@ -20,9 +20,9 @@ from benchmarks import kills
 from benchmarks.stand_in import Squares, StandIn, StandInConfig
 from mrcnn.checkpoints import folders, retention, state_file
 from mrcnn.data.augment import HorizontalFlip
-from mrcnn.runs import settings as commands_options
-from mrcnn.training import trainer
-from mrcnn.training.interrupts import StopRequest
+from mrcnn.runs import settings as runs_settings
+from mrcnn.training.session import Session
+from mrcnn.training.stages import Stage
 
 EPOCHS = 2  # of each of the two stages, of 5 steps and 3 validation batches each
 
@@ -37,7 +37,7 @@ def train(
     **settings: Any,
 ) -> StandIn:
     """Train two stages in a folder, or go on there, as a new process would."""
-    config = commands_options.configure(StandInConfig, settings)
+    config = runs_settings.configure(StandInConfig, settings)
     keras.utils.set_random_seed(config.SEED)
     model = StandIn("training", config, folder)
     for number, (layers, rate) in enumerate(stages, start=1):
@@ -185,14 +185,6 @@ def test_a_signal_writes_the_state_first(
     assert_same_end(tmp_path, whole)
 
 
-def test_a_second_ctrl_c_stops_at_once():
-    with StopRequest() as stop:
-        interrupt()
-        assert stop.signal == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
-            interrupt()
-
-
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -242,9 +234,9 @@ def test_a_damaged_state_is_named_and_the_one_before_used(
     with open(stopped / "losses.csv", "ab") as file:
         file.write(b"1,0.5,0.")
     train(stopped.parent)
-    out = capsys.readouterr().out
-    assert f"{path}: the state file is damaged" in out
-    assert "Going on at step 6" in out
+    captured = capsys.readouterr()
+    assert f"{path}: the state file is damaged" in captured.err
+    assert "Going on at step 6" in captured.out
     assert not list(stopped.glob("*.part"))
     assert path.with_name("step_00000008.state.unused").is_file()
     assert_same_end(stopped.parent, whole)
@@ -361,35 +353,6 @@ def test_the_same_seed_gives_the_same_losses_with_any_number_of_workers(
     assert rows[0] != rows[1]
 
 
-def test_every_epoch_is_validated_on_the_same_batches(tmp_path: Path):
-    # Weights that do not change, without noise: the loss of the validation may not either.
-    class Still(StandIn):
-        def build(self, mode: str, config: Any) -> keras.Model:
-            model = super().build(mode, config)
-            model.get_layer("noise").factor = 0.0
-            return model
-
-    config = commands_options.configure(StandInConfig, {"TRAIN_BN": False, "VALIDATION_STEPS": 3})
-    model = Still("training", config, tmp_path)
-    history = model.train(
-        Squares().add(4), Squares().add(6), 1e-30, epochs=3, layers="mrcnn_bbox_fc"
-    )
-    assert len(set(history.history["val_rpn_class_loss"])) == 1
-    assert len(set(history.history["rpn_class_loss"])) > 1
-
-
-def test_rows_of_epochs_to_come_are_dropped(tmp_path: Path):
-    path = tmp_path / "losses.csv"
-    trainer.drop_losses(path, 0)
-    assert not path.exists()
-    path.write_text("epoch,loss\r\n0,1.0\r\n1,2.0\r\n2,3.", newline="")
-    trainer.drop_losses(path, 1)
-    assert path.read_bytes() == b"epoch,loss\r\n0,1.0\r\n"
-    path.write_text("", newline="")
-    trainer.drop_losses(path, 1)
-    assert path.read_bytes() == b""
-
-
 def test_the_states_hold_no_more_than_they_must(whole: Path):
     (run,) = whole.iterdir()
     state = state_file.read_state(run / "step_00000020.state")
@@ -401,3 +364,115 @@ def test_the_states_hold_no_more_than_they_must(whole: Path):
         [path for path in paths if "moving" not in path and "seed" not in path]
     )
     assert all(np.all(np.isfinite(a)) for _, a in state.groups["optimizer"])
+
+
+# --- The bookkeeping ------------------------------------------------------------------------------
+
+
+class Door:
+    """What a session needs of `MaskRCNN`, without a network."""
+
+    keras_model = None
+
+    def __init__(self, folder: Path) -> None:
+        self.config, self.model_dir = StandInConfig(), str(folder)
+        self.session = Session()
+        self.calls: list[Any] = []
+
+    def set_log_dir(self, model_path: str | None = None) -> None:
+        self.session.set_log_dir(self, model_path)
+
+    def load_weights(self, filepath: str, by_name: bool = False) -> None:
+        self.calls.append((Path(filepath).name, by_name))
+
+    def resume(self) -> None:
+        self.session.resume(self)
+
+    def set_trainable(self, layer_regex: str) -> None:
+        self.calls.append(layer_regex)
+
+    def compile(self, learning_rate: float, momentum: float, steps: int | None = None) -> None:
+        self.calls.append((learning_rate, momentum, steps))
+
+
+def test_a_new_run_or_that_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture):
+    door = Door(tmp_path)
+    door.set_log_dir()
+    session = door.session
+    assert session.epoch == 0 and Path(session.log_dir).parent == tmp_path
+    assert Path(session.log_dir).name.startswith("stand-in2")
+    assert session.checkpoint_path == f"{session.log_dir}/mask_rcnn_stand-in_{{epoch:04d}}.h5"
+    assert capsys.readouterr().out == "" and not list(tmp_path.iterdir())
+    door.set_log_dir("/logs/stand-in20200102T0304/mask_rcnn_stand-in_0007.h5")
+    assert (session.epoch, session.log_dir) == (7, "/logs/stand-in20200102T0304")
+    assert "Going on from epoch 7 in /logs/stand-in20200102T0304" in capsys.readouterr().out
+
+
+def test_a_schedule_numbers_its_stages():
+    session = Session()
+    stages = [Stage("heads", 0.1, 10), Stage("all", 0.01, 7)]
+    seen = []
+    for stage, end in session.schedule(stages, steps_per_epoch=5, start=3):
+        run = session.next_stage(stage.layers, stage.learning_rate, 0.9, end)
+        seen.append((run.layers, run.first_epoch, run.last_epoch, run.number, run.schedule_start))
+        session.epoch = end
+    assert seen == [("heads", 0, 5, 0, 3), ("all", 5, 7, 1, 3)]
+    assert session.schedule_start == 3
+
+
+def test_without_a_run_there_is_nothing_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture):
+    door = Door(tmp_path)
+    door.set_log_dir()
+    with pytest.raises(FileNotFoundError, match="stand-in"):
+        door.session.resume(door)
+    door.session.resume_once(door)
+    assert "Nothing to resume: No checkpoint stand-in" in capsys.readouterr().out
+
+
+def test_a_stage_under_way_keeps_its_beginning(stopped: Path):
+    model = StandIn("training", StandInConfig(), stopped.parent)
+    model.resume()
+    assert model.epoch == 1 and model.log_dir == str(stopped)
+    stage = model._session.next_stage("heads", 2e-2, 0.9, 2)
+    assert stage.first_epoch == 0
+    # Other weights: it begins anew.
+    model.load_weights(model.find_last(), by_name=True)
+    assert model._session.next_stage("heads", 2e-2, 0.9, 2).first_epoch == 1
+
+
+def test_a_run_of_an_older_version_goes_through_the_models_own_methods(stopped: Path):
+    for name in folders.states_in(stopped).values():
+        (stopped / name).unlink()
+    door = Door(stopped.parent)
+    door.set_log_dir()
+    door.session.resume_once(door)
+    door.session.resume_once(door)  # of effect once
+    assert door.calls == [("mask_rcnn_stand-in_0001.h5", True)]
+
+
+def test_what_scripts_set_counts(tmp_path: Path):
+    model = StandIn("training", StandInConfig(), tmp_path)
+    model.epoch, model.log_dir, model.schedule_start = 1, str(tmp_path / "own"), 1
+    model.checkpoint_path = "elsewhere"
+    assert (model.epoch, model.schedule_start, model.checkpoint_path) == (1, 1, "elsewhere")
+    history = model.train(Squares().add(4), None, 1e-2, epochs=2, layers="all")
+    assert history.epoch == [1] and model.epoch == 2
+    assert (tmp_path / "own" / "mask_rcnn_stand-in_0002.h5").is_file()
+    state, _ = state_file.newest_state(tmp_path / "own")
+    assert state.header["stage"]["schedule_start"] == 1
+
+
+def test_a_subclass_may_train_in_its_own_way(tmp_path: Path):
+    class Own(StandIn):
+        def set_trainable(self, layer_regex: str, *args: Any, **options: Any) -> None:
+            super().set_trainable("mrcnn_bbox_fc")
+
+        def compile(self, learning_rate: float, momentum: float, steps: Any = None) -> None:
+            super().compile(learning_rate / 2, momentum, steps)
+
+    model = Own("training", StandInConfig(), tmp_path)
+    model.train(Squares().add(4), None, 1e-2, epochs=1, layers="all")
+    assert {variable.path.split("/")[0] for variable in model.keras_model.trainable_variables} == {
+        "mrcnn_bbox_fc"
+    }
+    assert float(model.keras_model.optimizer.learning_rate) == pytest.approx(5e-3)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from mrcnn.checkpoints.identity import RunIdentity, StageRun
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Loader
 from mrcnn.data.stream import SampleStream
@@ -74,13 +75,10 @@ def test_fit_takes_batches_of_all_shapes_and_traces_each_once(model, tmp_path, m
     monkeypatch.setattr(model, "train_step", recorded)
     compile.compile_model(model, config, 0.01, 0.9)
     before = [np.array(weight) for weight in model.trainable_variables]
-    history = trainer.fit(
-        *(model, config, Pictures(6), Pictures(4)),
-        log_dir=tmp_path,
-        first_epoch=0,
-        epochs=2,
-        stage={"layers": "all", "first_epoch": 0, "last_epoch": 2},
-    )
+    data = trainer.TrainingData(Pictures(6), Pictures(4))
+    stage = StageRun("all", 0.01, 0.9, first_epoch=0, last_epoch=2)
+    identity = RunIdentity.of(config, data.train_dataset, data.val_dataset, stage)
+    history = trainer.fit(model, config, data, identity, tmp_path)
     assert np.isfinite(history.history["val_loss"]).all()
     assert np.isfinite(history.history["loss"]).all() and len(history.history["loss"]) == 2
     after = [np.array(weight) for weight in model.trainable_variables]

@@ -1,0 +1,202 @@
+"""A model's training over its calls: where it writes, how far it is, and what it goes on with.
+
+`mrcnn.model.MaskRCNN` is trained by several calls, as Matterport's scripts do it, in one process
+or in one after the other. The `Session` is what is kept between them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import keras
+
+from mrcnn.checkpoints import folders, state_file, variables
+from mrcnn.checkpoints.identity import RunIdentity, StageRun
+from mrcnn.checkpoints.state_file import State
+from mrcnn.config import Config
+from mrcnn.logger import logger
+from mrcnn.training import trainer
+from mrcnn.training.stages import Stage, epochs
+from mrcnn.training.trainer import TrainingData
+
+
+class Trainable(Protocol):
+    """What a session needs of `MaskRCNN`, whose methods a script's subclass may have changed."""
+
+    config: Config
+    model_dir: str
+    keras_model: Any
+
+    def set_log_dir(self, model_path: str | None = None) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def load_weights(self, filepath: str, by_name: bool = False) -> Any: ...
+
+    def set_trainable(self, layer_regex: str) -> None: ...
+
+    def compile(self, learning_rate: float, momentum: float, steps: int | None = None) -> None: ...
+
+
+class Session:
+    """The training of one model.
+
+    Attributes:
+        epoch: epochs trained so far.
+        log_dir: folder of the run.
+        checkpoint_path: of its weights files, with "{epoch:04d}" for the epoch.
+        schedule_start: epochs done when the schedule began that is under way, or None.
+        stage_number: of the stage that is trained next in its schedule, from 0.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.log_dir = ""
+        self.checkpoint_path = ""
+        self.schedule_start: int | None = None
+        self.stage_number = 0
+        self._state: State | None = None  # of an unfinished stage, until training goes on with it
+        self._resumed = False
+
+    # --- Where it begins --------------------------------------------------------------------
+
+    def set_log_dir(self, model: Trainable, model_path: str | None = None) -> None:
+        """Choose the log folder: that of a checkpoint to go on from, or a new one.
+
+        Creates nothing.
+        """
+        parsed = folders.parse_checkpoint_path(model_path) if model_path else None
+        name = model.config.NAME
+        if parsed is None:
+            self.epoch = 0
+            self.log_dir = folders.new_log_dir(
+                model.model_dir, name, model.config.RUN_NAME, datetime.datetime.now()
+            )
+        else:
+            self.log_dir, self.epoch, _ = parsed
+            logger.info(f"Going on from epoch {self.epoch} in {self.log_dir}")
+        self.checkpoint_path = folders.checkpoint_template(self.log_dir, name)
+
+    def forget_state(self) -> None:
+        """Drop the state that `resume` found: the model has got other weights."""
+        self._state = None
+
+    def resume(self, model: Trainable) -> None:
+        """Go on with the newest run of a model's configuration; see `MaskRCNN.resume`.
+
+        Raises:
+            FileNotFoundError: there is no run; the message says where it was looked for.
+            StateError: all states of the run are damaged, or of another network.
+        """
+        name = model.config.NAME
+        folder = self.log_dir  # this model's own run, if training was stopped in it
+        if not folders.states_in(folder):
+            folder = folders.find_last_run(model.model_dir, name, model.config.RUN_NAME)
+        state, damaged = state_file.newest_state(folder)
+        if state is None:
+            logger.info(f"{folder} holds no state of training: the optimizer starts anew.")
+            weights = folders.epochs_in(folder)
+            model.load_weights(os.path.join(folder, weights[max(weights)]), by_name=True)
+            self._resumed = True
+            return
+        for message in damaged:
+            logger.warning(message)
+        variables.restore(model.keras_model, state, ("model",))
+        epoch, stage = state.header["epoch"], state.header["stage"]
+        model.set_log_dir(folders.checkpoint_path(folder, name, epoch))
+        logger.info(f"Going on at step {state.header['step']}: {state.path}")
+        unfinished = epoch < stage["last_epoch"]
+        self._state = state if unfinished else None
+        self.schedule_start = stage["schedule_start"] if unfinished else None
+        self._resumed = True
+
+    def resume_once(self, model: Trainable) -> None:
+        """Resume if there is a run: in the first call, and in the first after a stop."""
+        if self._resumed:
+            return
+        try:
+            model.resume()
+        except FileNotFoundError as error:
+            logger.info(f"Nothing to resume: {error}")
+
+    # --- Training -----------------------------------------------------------------------------
+
+    def schedule(
+        self, stages: Sequence[Stage], steps_per_epoch: int, start: int
+    ) -> Iterator[tuple[Stage, int]]:
+        """Yield (stage, its last epoch) of a schedule that begins at an epoch, one to train each.
+
+        Raises:
+            ValueError: `steps_per_epoch` is below 1.
+        """
+        ends = epochs(stages, steps_per_epoch, start)
+        self.schedule_start = start
+        for number, (stage, end) in enumerate(zip(stages, ends, strict=True)):
+            self.stage_number = number
+            yield stage, end
+
+    def next_stage(
+        self, layers: str, learning_rate: float, momentum: float, last_epoch: int
+    ) -> StageRun:
+        """The stage that begins now, or that `resume` found under way."""
+        begun = None if self._state is None else self._state.header["stage"]["first_epoch"]
+        return StageRun(
+            layers=layers,
+            learning_rate=float(learning_rate),
+            momentum=float(momentum),
+            first_epoch=self.epoch if begun is None else begun,
+            last_epoch=last_epoch,
+            number=self.stage_number,
+            schedule_start=self.schedule_start or 0,
+        )
+
+    def train(
+        self,
+        model: Trainable,
+        stage: StageRun,
+        data: TrainingData,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> keras.callbacks.History:
+        """Train a stage to its last epoch, from the state that `resume` found, if any.
+
+        Args:
+            model: whose layers and optimizer are set here.
+            stage: of `next_stage`.
+            data: what to train on.
+            callbacks: more Keras callbacks.
+
+        Returns:
+            Keras's history.
+
+        Raises:
+            ValueError: the state belongs to another stage, other settings or other data.
+        """
+        logger.info(
+            f"\nEpochs {self.epoch + 1} to {stage.last_epoch}, learning rate {stage.learning_rate}"
+        )
+        logger.info(f"Weights and logs: {self.log_dir}")
+        model.set_trainable(stage.layers)
+        steps = (stage.last_epoch - stage.first_epoch) * model.config.STEPS_PER_EPOCH
+        model.compile(stage.learning_rate, stage.momentum, steps)
+        identity = RunIdentity.of(model.config, data.train_dataset, data.val_dataset, stage)
+        state = self._state
+        if state is not None:
+            identity.expect_same(state)
+            variables.restore(model.keras_model, state, ("model", "optimizer"))
+            self._state = None
+        self._resumed = False  # if it is stopped now, the next call may resume it
+        history = trainer.fit(
+            model.keras_model,
+            model.config,
+            data,
+            identity,
+            log_dir=self.log_dir,
+            state=state,
+            callbacks=callbacks,
+        )
+        self._resumed = True
+        self.epoch = stage.last_epoch
+        return history

@@ -1,0 +1,122 @@
+"""What must be the same for a run to go on exactly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mrcnn.checkpoints.identity import RunIdentity, StageRun, fingerprint, settings_as_json
+from mrcnn.checkpoints.state_file import State
+from mrcnn.config import Config
+from mrcnn.data.dataset import Dataset
+from tests.tiny import tiny_config
+
+STAGE = StageRun("heads", 0.01, 0.9, first_epoch=1, last_epoch=3, number=1, schedule_start=1)
+
+
+def dataset(*ids: Any, source: str = "noise") -> Dataset:
+    made = Dataset()
+    made.add_class(source, 1, "thing")
+    for image_id in ids:
+        made.add_image(source, image_id, None)
+    made.prepare()
+    return made
+
+
+def identity(stage: StageRun = STAGE, **settings: Any) -> RunIdentity:
+    return RunIdentity.of(tiny_config(**settings), dataset(1, 2), dataset(3), stage)
+
+
+def header(**changes: Any) -> dict[str, Any]:
+    """The header of a state of `identity()`, as it comes out of its file."""
+    return json.loads(json.dumps(identity().as_header())) | changes
+
+
+def test_a_run_is_the_same_as_its_own_header():
+    assert list(identity().differences(header())) == []
+    identity().expect_same(State("a.state", header(), {}))
+
+
+def test_the_header_holds_the_stage():
+    assert header()["stage"] == {
+        "layers": "heads",
+        "learning_rate": 0.01,
+        "momentum": 0.9,
+        "first_epoch": 1,
+        "last_epoch": 3,
+        "number": 1,
+        "schedule_start": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        (identity(SEED=7), "SEED expected 0, received 7"),
+        (identity(IMAGES_PER_GPU=1), "BATCH_SIZE expected 2, received 1"),
+        (identity(replace(STAGE, layers="all")), "layers expected 'heads', received 'all'"),
+        (identity(replace(STAGE, momentum=0.5)), "momentum expected 0.9, received 0.5"),
+    ],
+    ids=["setting", "derived setting", "layers", "momentum"],
+)
+def test_a_difference_is_named_with_both_values(changed: RunIdentity, text: str):
+    assert list(changed.differences(header())) == [text]
+    with pytest.raises(ValueError, match=f"a.state: training cannot go on exactly.*{text}"):
+        changed.expect_same(State("a.state", header(), {}))
+
+
+def test_what_changes_no_weight_may_differ():
+    other = identity(
+        replace(STAGE, last_epoch=9, number=4),
+        NAME="other",
+        LOADER_WORKERS=7,
+        CHECKPOINTS_KEPT=5,
+        DETECTION_MIN_CONFIDENCE=0.9,
+        LEARNING_RATE=5.0,
+    )
+    assert list(other.differences(header())) == []
+
+
+def test_other_data_are_named():
+    config = tiny_config()
+    other = RunIdentity.of(config, dataset(1, 2, 5), None, STAGE)
+    training, validation = other.differences(header())
+    assert training.startswith("training data expected 2 images (digest ")
+    assert "received 3 images" in training
+    assert validation.startswith("validation data expected 1 images")
+    assert validation.endswith("received none")
+
+
+def test_a_setting_that_is_younger_than_the_state_had_its_default():
+    """States of older versions go on, as long as nobody changes what they did not know."""
+    old = header()
+    del old["settings"]["RPN_POSITIVE_IOU"], old["settings"]["SEED"]
+    assert list(identity().differences(old)) == []
+    (text,) = identity(RPN_POSITIVE_IOU=0.6).differences(old)
+    assert text == f"RPN_POSITIVE_IOU expected {Config.RPN_POSITIVE_IOU}, received 0.6"
+
+
+def test_settings_are_plain_json():
+    class Own(type(tiny_config())):
+        OPTIMIZER = staticmethod(dataset)
+        MEAN_PIXEL = np.array([1.0, 2.0, 3.0])
+        MY_OWN = object()
+
+    settings = settings_as_json(Own())
+    assert json.loads(json.dumps(settings)) == settings
+    assert settings["OPTIMIZER"] == {"function": "dataset"}
+    assert settings["MEAN_PIXEL"] == [1.0, 2.0, 3.0]
+    assert settings["BATCH_SIZE"] == 2 and "MY_OWN" not in settings
+
+
+def test_a_fingerprint_tells_images_and_their_order():
+    same = fingerprint(dataset("a", "b"))
+    assert same is not None and same["images"] == 2
+    assert fingerprint(dataset("a", "b")) == same
+    for other in (dataset("b", "a"), dataset("a", "c"), dataset("a", "b", source="x")):
+        assert fingerprint(other) != same
+    assert fingerprint(None) is None
