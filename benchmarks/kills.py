@@ -125,7 +125,7 @@ def newest_step(folder: Path) -> int:
 def end(folder: Path) -> dict[str, Any]:
     """What a run ended with: every variable of its newest state, and its losses.
 
-    The running means of the losses are no part of the comparison bit by bit: they hang on
+    The running means of the losses are no part of the comparison bit by bit: they depend on
     nothing, and TensorFlow adds up a scalar in the order of its threads.
     """
     from mrcnn.checkpoints import state_file

@@ -1,0 +1,59 @@
+"""What the documents name exists."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+# CHANGELOG.md also names what was: it is not among them.
+DOCUMENTS = [
+    *sorted(path.name for path in REPOSITORY.glob("*.md") if path.name != "CHANGELOG.md"),
+    *sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")),
+    *("docs/results/README.md", "docs/results/variants.md"),
+    *("benchmarks/README.md", "tests/fixtures/README.md"),
+]
+PATH = re.compile(r"(?<![\w/.])(?:mrcnn|tests|benchmarks|samples|docs)/[\w/.]*\w")
+MODULE = re.compile(r"(?<![\w/.-])(?:mrcnn|benchmarks)(?:\.[a-z_][a-z0-9_]*)+")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+def text(document: str) -> str:
+    return (REPOSITORY / document).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_paths(document):
+    missing = [path for path in PATH.findall(text(document)) if not (REPOSITORY / path).exists()]
+    # CONTRIBUTING.md shows how a command is added.
+    assert set(missing) <= {"tests/commands/test_layers.py"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links(document):
+    folder = (REPOSITORY / document).parent
+    links = [link for link in LINK.findall(text(document)) if "issues/new" not in link]
+    assert [link for link in links if not (folder / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_modules(document):
+    """The longest part of a dotted name that may be a module is one; the rest are attributes."""
+    for name in MODULE.findall(text(document)):
+        module, _, rest = name.rpartition(".")
+        found = importlib.util.find_spec(name) if _is_package(module) else None
+        assert found or _defines(name), f"{document}: {name}"
+
+
+def _is_package(module: str) -> bool:
+    return (REPOSITORY / module.replace(".", "/")).is_dir()
+
+
+def _defines(name: str) -> bool:
+    """Whether a module's text has the attribute, so that nothing need be imported."""
+    module, _, attribute = name.rpartition(".")
+    path = REPOSITORY / (module.replace(".", "/") + ".py")
+    return path.is_file() and re.search(rf"\b{attribute}\b", path.read_text(encoding="utf-8"))
