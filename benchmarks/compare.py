@@ -78,9 +78,8 @@ def _compare_figure(
     if not same_machine and not old["relative"]:
         return Comparison(name, Verdict.OTHER_MACHINE)
     before, after = statistics.median(old["samples"]), statistics.median(new["samples"])
-    change = (after - before) / before
-    if not old["higher_is_better"]:
-        change = -change
+    gain = after - before if old["higher_is_better"] else before - after
+    change = gain / before
     noise = max((_spread(old["samples"]) + _spread(new["samples"])) / before, MIN_NOISE)
     if abs(change) <= noise:
         verdict = Verdict.SAME

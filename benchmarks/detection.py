@@ -198,9 +198,9 @@ def _settings(args: argparse.Namespace, **settings: Any) -> dict[str, Any]:
 
 def _config(settings: dict[str, Any]) -> Any:
     from mrcnn.config import Config
-    from mrcnn.runs import settings as commands_options
+    from mrcnn.runs.settings import configure
 
-    return commands_options.configure(Config, settings)
+    return configure(Config, settings)
 
 
 def _network(settings: dict[str, Any]) -> Any:
