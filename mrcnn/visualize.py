@@ -22,7 +22,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from mrcnn.drawing import notebook, tables
-from mrcnn.drawing.instances import blend_mask, class_name, draw_instances, to_rgb
+from mrcnn.drawing.instances import (
+    Instances,
+    InstanceStyle,
+    blend_mask,
+    class_name,
+    draw_instances,
+    to_rgb,
+)
 from mrcnn.logger import logger
 
 FIGURE_SIZE = (16, 16)  # inches, Matterport's
@@ -136,7 +143,7 @@ def display_instances(
     show_mask: bool = True,
     show_bbox: bool = True,
     show_caption: Any = True,
-    colors: Any = None,
+    colors: Sequence[Any] | None = None,
     captions: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -168,21 +175,16 @@ def display_instances(
     if not len(boxes):
         logger.info("\n*** No instances to display *** \n")
     ax, created = _axes(figAx if ax is None else ax, figsize)
-    draw_instances(
-        ax,
-        image,
+    instances = Instances(
         boxes,
-        masks,
         class_ids,
-        class_names,
+        masks,
         scores,
         colors=random_colors(len(boxes)) if colors is None else colors,
         captions=captions,
-        show_mask=show_mask,
-        show_bbox=show_bbox,
-        show_caption=bool(show_caption),
-        font_size=notebook.CAPTION_SIZE,
     )
+    style = InstanceStyle(show_mask, show_bbox, bool(show_caption), font_size=notebook.CAPTION_SIZE)
+    draw_instances(ax, image, instances, class_names, style)
     ax.set_title(title)
     if created:
         plt.show()
@@ -210,17 +212,25 @@ def display_differences(
 
     Shapes, padding and thresholds are those of `mrcnn.drawing.notebook.mark_differences`.
     """
-    truth = (gt_box, gt_class_id, gt_mask)
-    predictions = (pred_box, pred_class_id, pred_score, pred_mask)
-    marked = notebook.mark_differences(*truth, *predictions, iou_threshold, score_threshold)
+    marked = notebook.mark_differences(
+        Instances(gt_box, gt_class_id, gt_mask),
+        Instances(pred_box, pred_class_id, pred_mask, pred_score),
+        iou_threshold,
+        score_threshold,
+    )
     return display_instances(
         image,
-        class_names=class_names,
-        title=title or "Ground truth and detections\nGT: green, detections: red, score / IoU",
+        marked.boxes,
+        marked.masks,
+        marked.class_ids,
+        class_names,
+        marked.scores,
+        title or "Ground truth and detections\nGT: green, detections: red, score / IoU",
         ax=ax,
         show_mask=show_mask,
         show_bbox=show_box,
-        **marked,
+        colors=marked.colors,
+        captions=marked.captions,
     )
 
 
@@ -248,10 +258,9 @@ def draw_rois(
     rois, refined_rois, mask = (np.asarray(x)[chosen] for x in (rois, refined_rois, mask))
     ax, _ = _axes(None, ROI_FIGURE_SIZE)
     ax.set_title(f"Showing {len(chosen)} random RoIs of {count}" if count else "No RoIs")
+    names = [class_name(c, class_names) if c > 0 else None for c in class_ids[chosen]]
     colors = random_colors(len(chosen))
-    notebook.draw_roi_refinement(
-        ax, image, rois, refined_rois, mask, class_ids[chosen], class_names, colors
-    )
+    notebook.draw_roi_refinement(ax, image, rois, refined_rois, mask, names, colors)
     positives = int(np.count_nonzero(class_ids > 0))
     # Matterport printed two arguments: hence the two spaces.
     logger.info(f"Positive ROIs:  {positives}")
@@ -290,9 +299,11 @@ def draw_boxes(
     visibilities = [1] * count if visibilities is None else visibilities
     ax, created = _axes(ax, ROI_FIGURE_SIZE)
     ax.set_title(title)
-    notebook.draw_box_pairs(
-        ax, image, boxes, refined_boxes, masks, captions, visibilities, random_colors(count)
-    )
+    styles = [
+        notebook.box_style(visibility, color)
+        for visibility, color in zip(visibilities, random_colors(count), strict=True)
+    ]
+    notebook.draw_box_pairs(ax, image, boxes, refined_boxes, masks, captions, styles)
     if created:
         plt.show()
     return ax

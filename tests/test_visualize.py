@@ -405,10 +405,11 @@ class TestTables:
     ) -> None:
         shown: list[str] = []
         shell = SimpleNamespace(get_ipython=lambda: object() if in_notebook else None)
-        monkeypatch.setitem(sys.modules, "IPython", shell)
         display = SimpleNamespace(HTML=str, display=shown.append)
-        monkeypatch.setitem(sys.modules, "IPython.display", display)
-        visualize.display_table(self.TABLE)
+        with monkeypatch.context() as imported:  # matplotlib looks for IPython's shell afterwards
+            imported.setitem(sys.modules, "IPython", shell)
+            imported.setitem(sys.modules, "IPython.display", display)
+            visualize.display_table(self.TABLE)
         assert bool(shown) == in_notebook
         assert bool(capsys.readouterr().out) != in_notebook
         if in_notebook:

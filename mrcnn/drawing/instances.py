@@ -1,4 +1,4 @@
-"""How images, masks, boxes and captions are drawn; `figures` and `visualize` compose them.
+"""How images, masks and boxes are drawn; `pages` and `visualize` compose them.
 
 Nothing here opens a window or touches pyplot: the functions draw on given axes or arrays.
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb as to_rgb_color
 from matplotlib.patches import Rectangle
+from matplotlib.typing import ColorType
 from skimage.measure import find_contours
 
-Color = Sequence[float]
+from mrcnn.drawing.captions import Caption, Color, draw_captions
 
-# No caption is written when there are more, or when together they would cover more than this
-# share of the picture.
-MAX_CAPTIONS = 50
-MAX_CAPTION_SHARE = 0.2
-# A caption is left out when others cover more than this share of it wherever it is put.
-MAX_CAPTION_OVERLAP = 0.4
-POINTS_PER_INCH = 72
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
@@ -57,12 +52,14 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image.copy()
 
 
-def distinct_colors(count: int) -> list[tuple[float, float, float]]:
+def distinct_colors(count: int) -> list[Color]:
     """Bright colors in a fixed order; hues step by the golden ratio, so neighbors differ much."""
     return [colorsys.hsv_to_rgb(i * GOLDEN_RATIO % 1, 0.9, 1.0) for i in range(count)]
 
 
-def blend_mask(image: np.ndarray, mask: np.ndarray, color: Color, alpha: float = 0.5) -> np.ndarray:
+def blend_mask(
+    image: np.ndarray, mask: np.ndarray, color: Sequence[float], alpha: float = 0.5
+) -> np.ndarray:
     """Mix a color into the pixels of a mask, in place.
 
     Args:
@@ -113,22 +110,74 @@ def class_name(class_id: int, class_names: Sequence[str]) -> str:
     return f"{name} (crowd)" if class_id < 0 else name
 
 
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """N instances of an image, as ground truth or as a network found them.
+
+    Attributes:
+        boxes: [N, 4] pixels.
+        class_ids: [N].
+        masks: [H, W, N], bool or 0 and 1; or None for boxes alone.
+        scores: [N], or None.
+        colors: N colors of any kind that matplotlib knows; None: `distinct_colors`.
+        captions: N texts that replace "name score", or None.
+    """
+
+    boxes: np.ndarray
+    class_ids: np.ndarray
+    masks: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    colors: Sequence[ColorType] | None = None
+    captions: Sequence[str] | None = None
+
+    def checked(self) -> Instances:
+        """The same with boxes as [N, 4] and masks as an array.
+
+        Raises:
+            ValueError: the counts of boxes, masks, class ids … differ.
+        """
+        boxes = np.asarray(self.boxes).reshape(-1, 4)
+        masks = None if self.masks is None else np.asarray(self.masks)
+        counts = {"boxes": len(boxes), "class_ids": len(self.class_ids)}
+        counts |= {
+            name: len(values)
+            for name in ("scores", "colors", "captions")
+            if (values := getattr(self, name)) is not None
+        }
+        if masks is not None:
+            counts["masks"] = masks.shape[-1]
+        if len(set(counts.values())) > 1:
+            received = ", ".join(f"{count} {name}" for name, count in counts.items())
+            raise ValueError(
+                "Each instance needs one box, one class id, one mask (the last axis of `masks`) "
+                f"and so on, so their counts must agree; received {received}."
+            )
+        return replace(self, boxes=boxes, masks=masks)
+
+
+@dataclass(frozen=True)
+class InstanceStyle:
+    """How instances are drawn.
+
+    Attributes:
+        show_mask, show_bbox, show_caption: what is drawn.
+        alpha: share of the color within a mask.
+        font_size: of the captions, in points.
+    """
+
+    show_mask: bool = True
+    show_bbox: bool = True
+    show_caption: bool = True
+    alpha: float = 0.5
+    font_size: float = 7
+
+
 def draw_instances(
     ax: Axes,
     image: np.ndarray,
-    boxes: np.ndarray,
-    masks: np.ndarray | None,
-    class_ids: np.ndarray,
+    instances: Instances,
     class_names: Sequence[str],
-    scores: np.ndarray | None = None,
-    *,
-    colors: Sequence[Color] | None = None,
-    captions: Sequence[str] | None = None,
-    show_mask: bool = True,
-    show_bbox: bool = True,
-    show_caption: bool = True,
-    alpha: float = 0.5,
-    font_size: float = 7,
+    style: InstanceStyle = InstanceStyle(),  # noqa: B008, it is frozen
 ) -> None:
     """Draw an image and its instances: filled and outlined masks, boxes, captions.
 
@@ -138,33 +187,15 @@ def draw_instances(
     Args:
         ax: where to draw; gets the limits of the image.
         image: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; see `to_rgb`.
-        boxes: [N, 4] pixels.
-        masks: [H, W, N] bool, or None for boxes alone.
-        class_ids: [N].
+        instances: what to draw.
         class_names: names by class id, the background's first.
-        scores: [N], part of the caption.
-        colors: N colors of any kind matplotlib knows; by default `distinct_colors`.
-        captions: N strings that replace "name score".
-        alpha: share of the color within a mask.
-        font_size: points.
+        style: which parts, and how they look.
 
     Raises:
-        ValueError: when the counts of boxes, masks, class ids … differ.
+        ValueError: the counts of boxes, masks, class ids … differ.
     """
-    boxes = np.asarray(boxes).reshape(-1, 4)
-    given = {"boxes": boxes, "class_ids": class_ids, "scores": scores}
-    given |= {"colors": colors, "captions": captions}
-    counts = {name: len(values) for name, values in given.items() if values is not None}
-    if masks is not None:
-        masks = np.asarray(masks)
-        counts["masks"] = masks.shape[-1]
-    if len(set(counts.values())) > 1:
-        received = ", ".join(f"{count} {name}" for name, count in counts.items())
-        raise ValueError(
-            "Each instance needs one box, one class id, one mask (the last axis of `masks`) and so "
-            f"on, so their counts must agree; received {received}."
-        )
-    colors = distinct_colors(len(boxes)) if colors is None else list(map(to_rgb_color, colors))
+    instances = instances.checked()
+    boxes, colors = instances.boxes, _rgb_colors(instances)
     heights, widths = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     visible = np.flatnonzero((heights > 0) & (widths > 0))
     # Large instances first, so that small ones stay on top.
@@ -173,33 +204,46 @@ def draw_instances(
     line_width = float(np.clip(6 / math.sqrt(max(len(order), 1)), 0.5, 1.5))
 
     picture = to_rgb(image)
-    if show_mask and masks is not None:
+    if style.show_mask and instances.masks is not None:
         for i in order:
-            mask = np.ascontiguousarray(masks[:, :, i])
-            blend_mask(picture, mask, colors[i], alpha)
-            outlines = mask_outlines(mask)
-            ax.add_collection(
-                PolyCollection(
-                    outlines, facecolors="none", edgecolors=[colors[i]], linewidths=line_width
-                ),
-                autolim=False,
-            )
-    if show_bbox:
+            mask = np.ascontiguousarray(instances.masks[:, :, i])
+            blend_mask(picture, mask, colors[i], style.alpha)
+            draw_mask_outline(ax, mask, colors[i], line_width)
+    if style.show_bbox:
         for i in order:
             draw_box_outline(ax, boxes[i], colors[i], line_width, linestyle=(0, (4, 2)), alpha=0.8)
     ax.imshow(picture)
     ax.set_axis_off()
-    if show_caption:
-        if captions is None:
-            names = [class_name(class_id, class_names) for class_id in class_ids]
-            scored = [None] * len(names) if scores is None else scores
-            captions = [
-                name if score is None else f"{name} {score:.2f}"
-                for name, score in zip(names, scored, strict=True)
-            ]
+    if style.show_caption:
+        texts, scores = _captions(instances, class_names), instances.scores
         # The surest instances choose their caption's place first.
         by_score = visible if scores is None else visible[np.argsort(-np.asarray(scores)[visible])]
-        draw_captions(ax, [(captions[i], boxes[i], colors[i]) for i in by_score], font_size)
+        captions = [Caption(texts[i], boxes[i], colors[i]) for i in by_score]
+        draw_captions(ax, captions, style.font_size)
+
+
+def _rgb_colors(instances: Instances) -> list[Color]:
+    if instances.colors is None:
+        return distinct_colors(len(instances.boxes))
+    return [to_rgb_color(color) for color in instances.colors]
+
+
+def _captions(instances: Instances, class_names: Sequence[str]) -> Sequence[str]:
+    """The given captions, or name and score of each instance."""
+    if instances.captions is not None:
+        return instances.captions
+    names = [class_name(class_id, class_names) for class_id in instances.class_ids]
+    if instances.scores is None:
+        return names
+    return [f"{name} {score:.2f}" for name, score in zip(names, instances.scores, strict=True)]
+
+
+def draw_mask_outline(ax: Axes, mask: np.ndarray, color: Color, line_width: float) -> None:
+    """Draw the borders of a mask [H, W]."""
+    outlines = PolyCollection(
+        mask_outlines(mask), facecolors="none", edgecolors=[color], linewidths=line_width
+    )
+    ax.add_collection(outlines, autolim=False)
 
 
 def draw_box_outline(
@@ -213,67 +257,4 @@ def draw_box_outline(
         Rectangle(
             corner, x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=line_width, **style
         )
-    )
-
-
-def draw_captions(
-    ax: Axes, captions: Sequence[tuple[str, np.ndarray, Color]], font_size: float
-) -> None:
-    """Write (text, box, color) captions inside the picture and, if possible, clear of each other.
-
-    Each tries the places above its box, inside at the top, inside at the bottom, below; the
-    first captions choose first, and one that finds no place is left out. Where they would
-    hide the picture (`MAX_CAPTIONS`, `MAX_CAPTION_SHARE`), none is written. The axes must have
-    their limits.
-    """
-    captions = [caption for caption in captions if caption[0]]
-    ax.apply_aspect()  # the picture's place on the page is only known after this
-    frame = ax.get_window_extent()
-    pixels_per_point = ax.figure.dpi / POINTS_PER_INCH
-    line_height = 1.5 * font_size * pixels_per_point
-    # A letter is about 0.4 of its line's height wide.
-    area = sum(len(text) for text, _, _ in captions) * 0.4 * line_height**2
-    is_crowded = area > MAX_CAPTION_SHARE * frame.width * frame.height
-    if is_crowded or len(captions) > MAX_CAPTIONS:
-        return
-    to_data = ax.transData.inverted()
-    taken: list[tuple[float, float, float, float]] = []
-    for text, (y1, x1, y2, _), color in captions:
-        luminance = np.dot(color[:3], (0.299, 0.587, 0.114))
-        label = ax.text(
-            x1,
-            y1,
-            text,
-            color="black" if luminance > 0.5 else "white",
-            fontsize=font_size,
-            clip_on=True,
-            bbox={"boxstyle": "square,pad=0.12", "facecolor": color, "alpha": 0.75, "linewidth": 0},
-        )
-        extent = label.get_window_extent()
-        width, height = extent.width, extent.height
-        pad = 0.3 * font_size * pixels_per_point
-        left, top = ax.transData.transform((x1 - 0.5, y1 - 0.5))
-        bottom = ax.transData.transform((x1 - 0.5, y2 - 0.5))[1]
-        # Display coordinates run upwards.
-        places = []
-        for y in (top + pad, top - height - pad, bottom + pad, bottom - height - pad):
-            x = np.clip(left + pad / 2, frame.x0 + pad / 2, max(frame.x1 - width - pad, frame.x0))
-            y = np.clip(y, frame.y0 + pad, max(frame.y1 - height - pad, frame.y0))
-            places.append((x, y, x + width + pad, y + height + pad / 2))
-        place = min(places, key=lambda place: _covered(place, taken))
-        if _covered(place, taken) > MAX_CAPTION_OVERLAP * width * height:
-            label.remove()
-            continue
-        taken.append(place)
-        label.set_position(to_data.transform(place[:2]))
-
-
-def _covered(
-    place: tuple[float, float, float, float], taken: list[tuple[float, float, float, float]]
-) -> float:
-    """The area of a rectangle (x1, y1, x2, y2) that others cover, in square pixels."""
-    x1, y1, x2, y2 = place
-    return sum(
-        max(min(x2, right) - max(x1, left), 0) * max(min(y2, top) - max(y1, bottom), 0)
-        for left, bottom, right, top in taken
     )

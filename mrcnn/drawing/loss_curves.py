@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
 
-from mrcnn.drawing.pages import DPI, _save
+from mrcnn.drawing.pages import DPI, save_figure
 
 PANEL_INCHES = (4.2, 3.0)  # one panel of the loss curves
 # Below this ratio of largest to smallest loss, a linear axis shows the curve better.
@@ -72,7 +72,7 @@ def plot_losses(
         _plot_loss(ax, name, table)
         for end in stages:
             ax.axvline(end, color="0.4", linestyle=":", linewidth=1)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _plot_loss(ax: Axes, name: str, table: Mapping[str, np.ndarray]) -> None:
@@ -87,25 +87,38 @@ def _plot_loss(ax: Axes, name: str, table: Mapping[str, np.ndarray]) -> None:
             label = f"{label} {values[known][-1]:.4g}"
             x = table["epoch"][known]
             ax.plot(x, values[known], color=color, label=label, marker=marker, ms=3, lw=1.4)
+    _label_panel(ax, name)
+    if not drawn:
+        ax.text(0.5, 0.5, "no finite value", transform=ax.transAxes, ha="center", color="0.4")
+        return
+    _scale_losses(ax, np.concatenate(drawn))
+    ax.legend(fontsize=8, framealpha=0.8)
+
+
+def _label_panel(ax: Axes, name: str) -> None:
+    """Title, ticks at whole epochs, and a grid."""
     ax.set_title("loss (total)" if name == "loss" else name, fontsize=10)
     ax.set_xlabel("epoch", fontsize=8)
     ax.tick_params(which="both", labelsize=8)
-    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    whole_epochs = AutoLocator()
+    whole_epochs.set_params(integer=True, min_n_ticks=1)
+    ax.xaxis.set_major_locator(whole_epochs)
     ax.grid(True, which="both", color="0.9", linewidth=0.6)
     ax.set_axisbelow(True)
-    if drawn:
-        lowest, highest = np.concatenate(drawn).min(), np.concatenate(drawn).max()
-        if lowest > 0 and highest / lowest > LOG_SCALE_RATIO:
-            ax.set_yscale("log")
-            ax.yaxis.set_major_formatter("{x:g}")
-            if highest / lowest < MANY_DECADES:
-                ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-                ax.yaxis.set_minor_formatter("{x:g}")
-            else:
-                ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.legend(fontsize=8, framealpha=0.8)
+
+
+def _scale_losses(ax: Axes, values: np.ndarray) -> None:
+    """A logarithmic axis where the losses span decades."""
+    lowest, highest = values.min(), values.max()
+    if lowest <= 0 or highest / lowest <= LOG_SCALE_RATIO:
+        return
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter("{x:g}")
+    if highest / lowest < MANY_DECADES:
+        ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        ax.yaxis.set_minor_formatter("{x:g}")
     else:
-        ax.text(0.5, 0.5, "no finite value", transform=ax.transAxes, ha="center", color="0.4")
+        ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _read_csv(path: str | PathLike[str]) -> dict[str, list[str]]:

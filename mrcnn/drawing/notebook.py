@@ -1,4 +1,4 @@
-"""What `visualize` shows besides instances: image grids, RoIs, differences, overlaps, tables.
+"""What `visualize` shows besides instances: image grids, RoIs, differences, overlaps.
 
 Nothing here opens a window or touches pyplot: the functions draw on given axes or figures.
 
@@ -10,7 +10,7 @@ Colors are RGB triples in [0, 1].
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mrcnn.data.masks import unmold_mask
+from mrcnn.drawing.captions import Caption, Color, draw_captions
 from mrcnn.drawing.instances import (
-    Color,
+    Instances,
     blend_mask,
     class_name,
     draw_box_outline,
-    draw_captions,
     mask_outlines,
     to_rgb,
 )
@@ -35,8 +35,6 @@ TITLE_INCHES = 0.3
 GROUND_TRUTH_COLOR = (0.0, 1.0, 0.0)
 PREDICTION_COLOR = (1.0, 0.0, 0.0)
 GREY = (0.65, 0.65, 0.65)
-# By visibility: a fixed color or None, line style, opacity, line width in points.
-BOX_STYLES = {0: (GREY, ":", 0.8, 1.2), 1: (None, "--", 0.9, 1.2), 2: (None, "-", 1.0, 2.0)}
 # The numbers of a larger matrix of overlaps (rows, columns) could not be read.
 MAX_NUMBERED_CELLS = (40, 25)
 
@@ -111,8 +109,7 @@ def draw_roi_refinement(
     rois: np.ndarray,
     refined_rois: np.ndarray,
     masks: np.ndarray,
-    class_ids: np.ndarray,
-    class_names: Sequence[str],
+    names: Sequence[str | None],
     colors: Sequence[Color],
 ) -> None:
     """Draw RoIs (dotted), their refined boxes (solid) and their masks; negative RoIs in grey.
@@ -122,24 +119,49 @@ def draw_roi_refinement(
         image: see `to_rgb`.
         rois, refined_rois: [N, 4 or more] pixels.
         masks: [N, h, w], values in [0, 1], spanning `rois`.
-        class_ids: [N]; 0 is a negative RoI.
-        class_names: names by class id.
+        names: N, of their classes; None for a negative RoI.
         colors: N.
     """
     picture, captions = to_rgb(image), []
     height, width = picture.shape[:2]
-    for i, color in enumerate(colors):
+    for i, (name, color) in enumerate(zip(names, colors, strict=True)):
         roi, refined = rois[i][:4], refined_rois[i][:4]
-        if class_ids[i] <= 0:
+        if name is None:
             draw_box_outline(ax, roi, GREY, 2, linestyle=":", alpha=0.9)
             continue
         draw_box_outline(ax, roi, color, 2, linestyle=":", alpha=0.9)
         _draw_moved_box(ax, roi, refined, color)
-        captions.append((class_name(class_ids[i], class_names), refined, color))
+        captions.append(Caption(name, refined, color))
         inside = np.clip(roi, 0, (height, width, height, width)).astype(np.int32)
         blend_mask(picture, unmold_mask(masks[i], inside, picture.shape), color)
     ax.imshow(picture)
     draw_captions(ax, captions, CAPTION_SIZE)
+
+
+class BoxStyle(NamedTuple):
+    """How one of `draw_box_pairs` looks."""
+
+    color: Color
+    line: str = "--"  # as matplotlib writes line styles
+    opacity: float = 0.9
+    width: float = 1.2  # points
+    is_faint: bool = False  # neither its refined form nor its mask is drawn
+
+
+def box_style(visibility: int, color: Color) -> BoxStyle:
+    """The style of a visibility: 0 (grey and faint), 1 (colored), 2 (colored and bold).
+
+    Raises:
+        ValueError: it is another.
+    """
+    styles = {
+        0: BoxStyle(GREY, ":", 0.8, is_faint=True),
+        1: BoxStyle(color),
+        2: BoxStyle(color, "-", 1.0, 2.0),
+    }
+    if int(visibility) not in styles:
+        raise ValueError(f"visibilities: expected 0, 1 or 2 each; received {visibility!r}.")
+    return styles[int(visibility)]
 
 
 def draw_box_pairs(
@@ -149,10 +171,9 @@ def draw_box_pairs(
     refined_boxes: np.ndarray | None,
     masks: np.ndarray | None,
     captions: Sequence[str] | None,
-    visibilities: Sequence[int],
-    colors: Sequence[Color],
+    styles: Sequence[BoxStyle],
 ) -> None:
-    """Draw boxes, their refined forms, masks and captions, each as prominent as wished.
+    """Draw boxes, their refined forms, masks and captions, each in a style of its own.
 
     Args:
         ax: where to draw.
@@ -160,23 +181,21 @@ def draw_box_pairs(
         boxes, refined_boxes: [N, 4] pixels, or None; boxes of zeros are padding.
         masks: [H, W, N], or None.
         captions: N texts, at the refined box or else the box; or None.
-        visibilities: N of 0 (grey and faint), 1 (colored) and 2 (colored and bold).
-        colors: N.
+        styles: N.
     """
     picture, texts = to_rgb(image), []
-    for i, (visibility, own_color) in enumerate(zip(visibilities, colors, strict=True)):
-        fixed_color, line_style, opacity, line_width = BOX_STYLES[int(visibility)]
-        color = fixed_color or own_color
+    for i, style in enumerate(styles):
+        color = style.color
         box = None if boxes is None or not np.any(boxes[i]) else boxes[i]
         refined = None if refined_boxes is None else refined_boxes[i]
         if box is not None:
-            draw_box_outline(ax, box, color, line_width, linestyle=line_style, alpha=opacity)
-        if refined is not None and visibility > 0:
+            draw_box_outline(ax, box, color, style.width, linestyle=style.line, alpha=style.opacity)
+        if refined is not None and not style.is_faint:
             _draw_moved_box(ax, box, refined, color)
         anchor = box if refined is None else refined
         if captions is not None and captions[i] and anchor is not None:
-            texts.append((captions[i], anchor, color))
-        if masks is not None and visibility > 0:
+            texts.append(Caption(captions[i], anchor, color))
+        if masks is not None and not style.is_faint:
             blend_mask(picture, masks[:, :, i], color)
             for outline in mask_outlines(masks[:, :, i]):
                 ax.add_line(Line2D(*outline.T, color=color, linewidth=1))
@@ -187,7 +206,7 @@ def draw_box_pairs(
 def _draw_moved_box(
     ax: Axes, box: Sequence[float] | None, refined: Sequence[float], color: Color
 ) -> None:
-    """Draw a refined box, and the way that its corner has come."""
+    """Draw a refined box, and the way that its corner moved."""
     draw_box_outline(ax, refined, color, line_width=2.0)
     if box is not None:
         ax.add_line(Line2D([box[1], refined[1]], [box[0], refined[0]], color=color))
@@ -197,59 +216,59 @@ def _draw_moved_box(
 
 
 def mark_differences(
-    gt_box: np.ndarray,
-    gt_class_id: np.ndarray,
-    gt_mask: np.ndarray,
-    pred_box: np.ndarray,
-    pred_class_id: np.ndarray,
-    pred_score: np.ndarray,
-    pred_mask: np.ndarray,
-    iou_threshold: float,
-    score_threshold: float,
-) -> dict[str, Any]:
+    truth: Instances, predicted: Instances, iou_threshold: float, score_threshold: float
+) -> Instances:
     """Ground truth and predictions as one set of instances, colored and captioned "score / IoU".
 
     The IoU, of masks, is that of the matched object, or else the largest with any object.
-    Shapes: boxes [·, 4], class ids and scores [·], masks [H, W, ·]; boxes of zeros are padding.
-    The thresholds are those of `compute_matches`.
+
+    Args:
+        truth: objects with masks; boxes of zeros are padding.
+        predicted: predictions with masks and scores; boxes of zeros are padding.
+        iou_threshold, score_threshold: those of `compute_matches`.
 
     Returns:
-        Arguments of `drawing.draw_instances`, ground truth first, predictions by falling score.
+        The ground truth first, then the predictions by falling score.
+
+    Raises:
+        ValueError: masks or scores are missing.
     """
-    gt_box, pred_box = np.reshape(gt_box, (-1, 4)), np.reshape(pred_box, (-1, 4))
-    gt_class_id, pred_class_id = np.asarray(gt_class_id), np.asarray(pred_class_id)
-    gt_mask, pred_mask = np.asarray(gt_mask), np.asarray(pred_mask)
-    pred_score = np.asarray(pred_score)
+    if truth.masks is None or predicted.masks is None or predicted.scores is None:
+        raise ValueError("Differences: expected masks of both sets and scores of the predictions.")
     # compute_matches drops padding and answers in the order of falling scores: do so before.
-    real = np.flatnonzero(np.any(gt_box, axis=1))
-    gt_box, gt_class_id, gt_mask = gt_box[real], gt_class_id[real], gt_mask[..., real]
-    order = np.flatnonzero(np.any(pred_box, axis=1))
-    order = order[np.argsort(-pred_score[order], kind="stable")]
-    pred_box, pred_class_id = pred_box[order], pred_class_id[order]
-    pred_score, pred_mask = pred_score[order], pred_mask[..., order]
-    _, pred_match, overlaps = compute_matches(
-        gt_box,
-        gt_class_id,
-        gt_mask,
-        pred_box,
-        pred_class_id,
+    gt_boxes, boxes = np.reshape(truth.boxes, (-1, 4)), np.reshape(predicted.boxes, (-1, 4))
+    real = np.flatnonzero(np.any(gt_boxes, axis=1))
+    order = np.flatnonzero(np.any(boxes, axis=1))
+    order = order[np.argsort(-np.asarray(predicted.scores)[order], kind="stable")]
+    gt_boxes, boxes = gt_boxes[real], boxes[order]
+    gt_class_ids = np.asarray(truth.class_ids)[real]
+    class_ids = np.asarray(predicted.class_ids)[order]
+    gt_masks = np.asarray(truth.masks)[..., real]
+    masks = np.asarray(predicted.masks)[..., order]
+    scores = np.asarray(predicted.scores)[order]
+    _, matches, overlaps = compute_matches(
+        gt_boxes,
+        gt_class_ids,
+        gt_masks,
+        boxes,
+        class_ids,
         -np.arange(len(order)),  # ranks for scores, so that equal scores cannot change places
-        pred_mask,
+        masks,
         iou_threshold=iou_threshold,
         score_threshold=score_threshold,
     )
-    captions = [""] * len(gt_box)
-    for score, match, row in zip(pred_score, pred_match, overlaps, strict=True):
+    captions = [""] * len(gt_boxes)
+    for score, match, row in zip(scores, matches, overlaps, strict=True):
         iou = row[int(match)] if match > -1 else row.max(initial=0)
         captions.append(f"{score:.2f} / {iou:.2f}")
-    return {
-        "boxes": np.concatenate([gt_box, pred_box]),
-        "masks": np.concatenate([gt_mask, pred_mask], axis=-1),
-        "class_ids": np.concatenate([gt_class_id, pred_class_id]),
-        "scores": np.concatenate([np.zeros(len(gt_box)), pred_score]),
-        "colors": [GROUND_TRUTH_COLOR] * len(gt_box) + [PREDICTION_COLOR] * len(pred_box),
-        "captions": captions,
-    }
+    return Instances(
+        boxes=np.concatenate([gt_boxes, boxes]),
+        class_ids=np.concatenate([gt_class_ids, class_ids]),
+        masks=np.concatenate([gt_masks, masks], axis=-1),
+        scores=np.concatenate([np.zeros(len(gt_boxes)), scores]),
+        colors=[GROUND_TRUTH_COLOR] * len(gt_boxes) + [PREDICTION_COLOR] * len(boxes),
+        captions=captions,
+    )
 
 
 def draw_overlaps(
@@ -297,6 +316,3 @@ def draw_overlaps(
             fontsize=9,
             color="white" if iou > 0.5 else "black",
         )
-
-
-# --- Tables ------------------------------------------------------------------------------

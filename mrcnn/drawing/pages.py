@@ -1,4 +1,4 @@
-"""The pictures of this package's own commands: loss curves, and pages of detections.
+"""Pages of detections beside their ground truth, and how a figure becomes a file.
 
 The figures are built on matplotlib's object-oriented API and drawn by Agg, so they work
 without a display and in any thread, and leave pyplot's state and backend alone.
@@ -19,10 +19,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mrcnn.data.boxes import compute_overlaps
-from mrcnn.drawing.instances import Color, distinct_colors, draw_instances
+from mrcnn.drawing.captions import Color
+from mrcnn.drawing.instances import (
+    Instances,
+    InstanceStyle,
+    distinct_colors,
+    draw_instances,
+)
 
 DPI = 120
 CELL_INCHES = 4.0  # width of one picture on a page of detections
+MARGIN = 0.08  # inches
+TITLE_HEIGHT = 0.24
+PAIR_WIDTH = 2 * CELL_INCHES + 3 * MARGIN
 # A picture taller than this times its width is drawn narrower instead.
 MAX_CELL_ASPECT = 1.5
 # A detection takes the color of the object that it overlaps at least this much (IoU).
@@ -65,45 +74,46 @@ def detections_page(
     if columns < 1:
         raise ValueError(f"columns must be at least 1; received {columns}.")
     columns = min(columns, len(images))
-    margin, title_height = 0.08, 0.24  # inches
-    pair_width = 2 * CELL_INCHES + 3 * margin
     rows = [range(i, min(i + columns, len(images))) for i in range(0, len(images), columns)]
     aspects = [min(image.shape[0] / image.shape[1], MAX_CELL_ASPECT) for image in images]
     cell_heights = [CELL_INCHES * max(aspects[i] for i in row) for row in rows]
-    height = sum(cell_heights) + len(rows) * (title_height + margin)
-    figure = Figure(figsize=(columns * pair_width, height), dpi=DPI, facecolor="white")
+    page = np.array([columns * PAIR_WIDTH, sum(cell_heights) + len(rows) * (TITLE_HEIGHT + MARGIN)])
+    figure = Figure(figsize=tuple(page), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    size = np.array([columns * pair_width, height] * 2)
 
-    bottom = height
+    bottom = page[1]
     for row, cell_height in zip(rows, cell_heights, strict=True):
-        bottom -= cell_height + title_height
+        bottom -= cell_height + TITLE_HEIGHT
         for column, i in enumerate(row):
-            truth, detection = ground_truths[i], detections[i]
-            truth_colors, detection_colors = _pair_colors(truth, detection)
             name = "" if titles is None else f"{titles[i]} · "
-            left = column * pair_width + margin
-            for instances, colors, title in (
-                (truth, truth_colors, f"{name}ground truth: {len(truth['class_ids'])}"),
-                (detection, detection_colors, f"detections: {len(detection['class_ids'])}"),
+            left = column * PAIR_WIDTH + MARGIN
+            for instances, title in zip(
+                _matching_colors(ground_truths[i], detections[i]),
+                (f"{name}ground truth", "detections"),
+                strict=True,
             ):
-                ax = figure.add_axes(np.array([left, bottom, CELL_INCHES, cell_height]) / size)
-                ax.set_anchor("N")  # the picture hangs from its title
-                ax.set_title(title, fontsize=8, pad=3)
-                draw_instances(
-                    ax,
-                    images[i],
-                    instances["rois"],
-                    instances.get("masks"),
-                    instances["class_ids"],
-                    class_names,
-                    instances.get("scores"),
-                    colors=colors,
-                    alpha=0.4,
-                )
-                left += CELL_INCHES + margin
-        bottom -= margin
-    return _save(figure, path)
+                cell = np.array([left, bottom, CELL_INCHES, cell_height]) / np.tile(page, 2)
+                ax = figure.add_axes(tuple(cell))
+                ax.set_anchor("N")  # the picture touches its title
+                ax.set_title(f"{title}: {len(instances.class_ids)}", fontsize=8, pad=3)
+                draw_instances(ax, images[i], instances, class_names, InstanceStyle(alpha=0.4))
+                left += CELL_INCHES + MARGIN
+        bottom -= MARGIN
+    return save_figure(figure, path)
+
+
+def _matching_colors(
+    truth: Mapping[str, Any], detection: Mapping[str, Any]
+) -> tuple[Instances, Instances]:
+    """Objects and detections in one color where a detection found an object."""
+    truth_colors, detection_colors = _pair_colors(truth, detection)
+    return _colored(truth, truth_colors), _colored(detection, detection_colors)
+
+
+def _colored(found: Mapping[str, Any], colors: Sequence[Color]) -> Instances:
+    """Instances from a dict as `MaskRCNN.detect` returns it."""
+    masks, scores = found.get("masks"), found.get("scores")
+    return Instances(found["rois"], found["class_ids"], masks, scores, colors)
 
 
 def _pair_colors(
@@ -124,7 +134,7 @@ def _pair_colors(
     return truth_colors, found_colors
 
 
-def _save(figure: Figure, path: str | PathLike[str]) -> Path:
+def save_figure(figure: Figure, path: str | PathLike[str]) -> Path:
     """Write the figure as a PNG of exactly figsize × dpi pixels."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

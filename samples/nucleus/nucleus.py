@@ -210,20 +210,16 @@ def save_picture(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from mrcnn.drawing.instances import draw_instances
+    from mrcnn.drawing.instances import Instances, InstanceStyle, draw_instances
 
     height, width = image.shape[:2]
     figure = Figure(figsize=(2 * width / DPI, 2 * height / DPI), dpi=DPI)
     draw_instances(
         figure.add_axes((0, 0, 1, 1)),
         image,
-        found["rois"],
-        found["masks"],
-        found["class_ids"],
+        Instances(found["rois"], found["class_ids"], found["masks"]),
         class_names,
-        show_bbox=False,
-        show_caption=False,
-        alpha=0.3,
+        InstanceStyle(show_bbox=False, show_caption=False, alpha=0.3),
     )
     FigureCanvasAgg(figure).print_png(path)
 

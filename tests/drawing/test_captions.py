@@ -1,0 +1,54 @@
+"""Captions lie inside the picture and clear of each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mrcnn.drawing.captions import MAX_CAPTIONS, Caption, draw_captions
+
+RED = (1.0, 0.0, 0.0)
+
+
+def write(*captions: tuple[str, tuple[int, int, int, int]], font_size: float = 7) -> Axes:
+    """A picture of 64 x 64 pixels, 4 inches wide, with captions at boxes."""
+    figure = Figure(figsize=(4, 4), dpi=100)
+    FigureCanvasAgg(figure)
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.imshow(np.zeros((64, 64, 3)))
+    draw_captions(ax, [Caption(text, np.array(box), RED) for text, box in captions], font_size)
+    return ax
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, 52), (52, 0), (52, 52), (25, 60)])
+def test_captions_stay_inside_the_picture(corner: tuple[int, int]) -> None:
+    ax = write(("a long caption 0.99", (*corner, corner[0] + 4, corner[1] + 4)))
+    ax.figure.canvas.draw()
+    frame, label = ax.get_window_extent(), ax.texts[0].get_window_extent()
+    assert frame.x0 <= label.x0 and label.x1 <= frame.x1
+    assert frame.y0 <= label.y0 and label.y1 <= frame.y1
+
+
+def test_captions_of_one_place_do_not_hide_each_other() -> None:
+    ax = write(*[("square 0.99", (20, 20, 44, 44))] * 3, font_size=5)
+    assert len({text.get_position()[1] for text in ax.texts}) == 3
+
+
+def test_one_that_finds_no_place_is_left_out() -> None:
+    ax = write(*[(f"square {i}", (20, 20, 44, 44)) for i in range(9)], font_size=5)
+    assert 3 <= len(ax.texts) < 9
+    assert ax.texts[0].get_text() == "square 0"  # the first choose first
+
+
+def test_none_is_written_where_they_would_hide_the_picture() -> None:
+    assert not write(*[("x", (1, 1, 9, 9))] * (MAX_CAPTIONS + 1), font_size=1).texts
+    assert not write(("a caption as long as the picture is wide", (1, 1, 9, 9)), font_size=40).texts
+
+
+def test_an_empty_text_takes_no_place() -> None:
+    assert [text.get_text() for text in write(("", (1, 1, 9, 9)), ("a", (1, 1, 9, 9))).texts] == [
+        "a"
+    ]
