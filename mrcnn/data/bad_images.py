@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mrcnn.data.sample import Sample, SampleError
+from mrcnn.data.dataset_checks import SampleError
+from mrcnn.data.sample import Sample
 from mrcnn.logger import logger
 
 # So many are allowed whatever the share says, in a data set of twice as many images or more.

@@ -26,6 +26,11 @@ def extract_bboxes(mask: np.ndarray) -> np.ndarray:
 
     Returns:
         int32 [N, 4] pixel boxes; (0, 0, 0, 0) for an empty mask.
+
+    >>> mask = np.zeros((5, 6, 1), bool)
+    >>> mask[1:3, 2:6] = True
+    >>> extract_bboxes(mask).tolist()
+    [[1, 2, 3, 6]]
     """
     if mask.ndim != 3:
         raise ValueError(
@@ -91,6 +96,10 @@ def compute_overlaps(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
 
     Returns:
         float64 [N, M] in [0, 1]; 0 where neither box has an area.
+
+    >>> boxes = np.array([[0, 0, 2, 2], [0, 1, 2, 3]])
+    >>> compute_overlaps(boxes[:1], boxes).round(2).tolist()
+    [[1.0, 0.33]]
     """
     boxes1, boxes2 = np.asarray(boxes1), np.asarray(boxes2)
     intersection = _intersections(boxes1[:, None], boxes2[None])
@@ -138,6 +147,10 @@ def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float)
 
     Returns:
         int32 [K] indices of the kept boxes, by descending score.
+
+    >>> boxes = np.array([[0, 0, 4, 4], [0, 1, 4, 5], [8, 8, 9, 9]])
+    >>> non_max_suppression(boxes, np.array([0.5, 0.9, 0.7]), threshold=0.3).tolist()
+    [1, 2]
     """
     boxes = np.asarray(boxes, np.float64)
     areas = _areas(boxes)
@@ -180,6 +193,13 @@ def box_refinement(box: np.ndarray, gt_box: np.ndarray) -> np.ndarray:
 
     Returns:
         float32 [N, 4].
+
+    >>> box, gt_box = np.array([[0, 0, 10, 10]]), np.array([[5, 0, 15, 20]])
+    >>> deltas = box_refinement(box, gt_box)
+    >>> deltas.astype(float).round(2).tolist()
+    [[0.5, 0.5, 0.0, 0.69]]
+    >>> apply_box_deltas(box, deltas).round(4).tolist()
+    [[5.0, 0.0, 15.0, 20.0]]
     """
     box, gt_box = np.asarray(box, np.float32), np.asarray(gt_box, np.float32)
     size, gt_size = box[:, 2:] - box[:, :2], gt_box[:, 2:] - gt_box[:, :2]
@@ -197,6 +217,12 @@ def norm_boxes(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     Returns:
         float32 [..., 4]; (0, 0, 1, 1) is the whole image. The box of zeros, which is no
         pixel box, lands slightly below zero.
+
+    >>> boxes = norm_boxes(np.array([[0, 0, 101, 51], [25, 25, 51, 51]]), (101, 51))
+    >>> boxes.tolist()
+    [[0.0, 0.0, 1.0, 1.0], [0.25, 0.5, 0.5, 1.0]]
+    >>> denorm_boxes(boxes, (101, 51)).tolist()
+    [[0, 0, 101, 51], [25, 25, 51, 51]]
     """
     # An image one pixel high or wide has its only box at 0.
     scale = np.maximum(_normalizer(shape), 1)

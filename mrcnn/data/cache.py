@@ -24,7 +24,7 @@ import numpy as np
 
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.instances import Instances
+from mrcnn.data.dataset_checks import Objects
 from mrcnn.logger import logger
 
 # Part of every key: raise it when what is stored, or how images are scaled, changes.
@@ -42,13 +42,6 @@ class ScaledImage(NamedTuple):
 
     image: np.ndarray  # uint8 [h, w, C]
     original_shape: tuple[int, ...]  # (H, W, C) before scaling
-
-
-class Objects(NamedTuple):
-    """The objects of an image in pixels of the original, and bool [N], which have no mask."""
-
-    instances: Instances
-    box_only: np.ndarray
 
 
 # What is kept of an image; None for the objects that a cache does not keep.

@@ -53,6 +53,10 @@ class Resize:
 
     Raises:
         ValueError: an unknown mode, or one that lacks the side it needs.
+
+    >>> resized = Resize("square", min_dim=64, max_dim=128)(np.zeros((40, 100, 3), np.uint8))
+    >>> resized.image.shape, resized.window, resized.scale
+    ((128, 128, 3), (38, 0, 89, 128), 1.28)
     """
 
     mode: str

@@ -61,6 +61,9 @@ def run_lengths(part: np.ndarray, corner: tuple[int, int], size: tuple[int, int]
     Returns:
         int [R], down the columns, the first counting pixels outside (0 where the first pixel is
         inside); their sum is H · W.
+
+    >>> run_lengths(np.ones((2, 2), bool), corner=(1, 1), size=(4, 3)).tolist()
+    [5, 2, 2, 2, 1]
     """
     (y, x), (height, width) = corner, size
     columns = np.zeros((part.shape[1], part.shape[0] + 2), bool)

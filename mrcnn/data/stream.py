@@ -23,8 +23,9 @@ from mrcnn.data.augment import Transform, as_transform
 from mrcnn.data.bad_images import Outcome, allowed_bad_images
 from mrcnn.data.cache import FolderCache, MemoryCache
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.dataset_checks import SampleError, describe_image
 from mrcnn.data.random_rois import generate_random_rois
-from mrcnn.data.sample import Sample, SampleError, describe_image, limit_instances, load_sample
+from mrcnn.data.sample import Sample, limit_instances, load_sample
 from mrcnn.data.shape_groups import ShapeGroups, group_shapes
 from mrcnn.process import keep_freed_memory
 
@@ -236,6 +237,9 @@ def image_at(position: int, images: int, seed: int, shuffle: bool = True) -> int
     """Return which of `images` stands at a position of the endless stream.
 
     Each pass, `images` positions long, holds each image exactly once.
+
+    >>> sorted(image_at(position, images=4, seed=0) for position in range(4, 8))
+    [0, 1, 2, 3]
     """
     number, place = divmod(position, images)
     return int(pass_order(images, seed, shuffle, number)[place]) if shuffle else place

@@ -22,7 +22,8 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 
 from mrcnn.data.bad_images import Outcome
-from mrcnn.data.sample import Sample, SampleError
+from mrcnn.data.dataset_checks import SampleError
+from mrcnn.data.sample import Sample
 from mrcnn.data.stream import MakeSample, SampleStream
 from mrcnn.logger import logger
 

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.sample import describe_image
+from mrcnn.data.dataset_checks import describe_image
 from mrcnn.evaluation.pipeline import Pipeline, PreparedImage
 from mrcnn.evaluation.results import Result, image_results
 

@@ -20,8 +20,8 @@ from mrcnn.checkpoints.state_file import State
 from mrcnn.checkpoints.writer import StateWriter
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.dataset_checks import describe_image
 from mrcnn.data.loader import Batch, Loader
-from mrcnn.data.sample import describe_image
 from mrcnn.data.stream import SampleStream
 from mrcnn.files import atomic
 from mrcnn.ops import native_kernels

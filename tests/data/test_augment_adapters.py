@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from mrcnn.data import augment_adapters
 from mrcnn.data.augment import ForeignTransform, HorizontalFlip, Sequential, as_transform, augment
 from mrcnn.data.boxes import extract_bboxes
+from mrcnn.data.dataset_checks import SampleError
 from mrcnn.data.loader import Loader
-from mrcnn.data.sample import SampleError
 from mrcnn.data.stream import SampleStream
 from tests.matterport.test_generator import Squares
 from tests.tiny import tiny_config

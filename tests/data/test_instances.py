@@ -13,9 +13,10 @@ from mrcnn.config import Config
 from mrcnn.data.augment import HorizontalFlip, RandomRotate90, Sequential, is_boxwise
 from mrcnn.data.boxes import extract_bboxes
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.dataset_checks import SampleError
 from mrcnn.data.instances import Instances, minimize, paste, place
 from mrcnn.data.masks import minimize_mask
-from mrcnn.data.sample import SampleError, load_sample
+from mrcnn.data.sample import load_sample
 from mrcnn.datasets.coco import CocoDataset
 
 property_test = settings(max_examples=60, deadline=None)

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 import mrcnn
 from mrcnn.config import Config
 from mrcnn.data.augment import HorizontalFlip
+from mrcnn.data.dataset_checks import SampleError
 from mrcnn.data.loader import Loader, stack_samples
-from mrcnn.data.sample import Sample, SampleError
+from mrcnn.data.sample import Sample
 from mrcnn.data.stream import SampleStream
 
 NAMES = {
@@ -380,7 +381,8 @@ import numpy as np
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Loader
-from mrcnn.data.sample import SampleError, load_sample
+from mrcnn.data.dataset_checks import SampleError
+from mrcnn.data.sample import load_sample
 from mrcnn.data.stream import SampleStream
 
 HEAVY = {"keras", "tensorflow", "jax", "torch", "matplotlib"}

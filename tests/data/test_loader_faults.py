@@ -13,8 +13,9 @@ import pytest
 
 from mrcnn.config import Config
 from mrcnn.data.bad_images import BadImages, BadImagesError, Outcome
+from mrcnn.data.dataset_checks import SampleError
 from mrcnn.data.loader import Loader, LoaderTimeoutError
-from mrcnn.data.sample import Sample, SampleError
+from mrcnn.data.sample import Sample
 from mrcnn.data.stream import SampleStream
 from mrcnn.data.workers import WorkerError
 

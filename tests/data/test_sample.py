@@ -1,4 +1,4 @@
-"""One image as a training sample: geometry, instances, errors."""
+"""One image as a training sample: geometry, instances, augmentation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from mrcnn.config import Config
 from mrcnn.data.augment import HorizontalFlip, RandomRotate90
 from mrcnn.data.boxes import extract_bboxes
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.dataset_checks import SampleError
 from mrcnn.data.masks import expand_mask, resize_mask
 from mrcnn.data.molding import parse_image_meta
 from mrcnn.data.resize import resize_image
-from mrcnn.data.sample import SampleError, limit_instances, load_sample, place_masks
+from mrcnn.data.sample import limit_instances, load_sample, place_masks
 
 
 class SquareConfig(Config):
@@ -268,6 +269,13 @@ def test_active_classes_are_those_of_the_images_source():
     assert metas[1][12:].tolist() == [1, 0, 0, 1] and metas[1][0] == 1
 
 
+def test_wrong_number_of_classes_is_refused():
+    config = SquareConfig()
+    config.NUM_CLASSES = 5
+    with pytest.raises(SampleError, match="has 3 classes .* NUM_CLASSES is 5"):
+        load(scene(), config)
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 9])
 def test_limit_instances_keeps_a_subset_in_order(limit):
     boxes = [(5 * i, 0, 5 * i + 4, 10 + i) for i in range(4)]
@@ -310,71 +318,6 @@ def test_augmentation_must_keep_the_shape():
     ):
         for seed in range(9):
             load(scene(), PaddedConfig(), seed, RandomRotate90())
-
-
-# --- Images and errors -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("shape", [(60, 100), (60, 100, 1)])
-def test_grey_images(shape):
-    class GreyConfig(SquareConfig):
-        IMAGE_CHANNEL_COUNT = 1
-        MEAN_PIXEL = np.array([110.0])
-
-    grey = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
-    sample = load(OneImage(grey, boxes_of_masks((60, 100), (1, 2, 30, 40)), [1]), GreyConfig())
-    assert sample.image.shape == (128, 128, 1)
-    assert parse_image_meta(sample.image_meta[None])["original_image_shape"].tolist() == [
-        [60, 100, 1]
-    ]
-
-
-@pytest.mark.parametrize("dtype", [np.int64, np.float32, np.uint16])
-def test_whole_values_of_other_types_are_taken_as_they_are(dtype):
-    dataset = scene((128, 128))
-    expected = load(dataset).image
-    dataset.image = dataset.image.astype(dtype)
-    actual = load(dataset).image
-    assert actual.dtype == np.uint8
-    np.testing.assert_array_equal(actual, expected)
-
-
-def test_fractions_are_rounded():
-    dataset = scene((128, 128))
-    expected = load(dataset).image
-    dataset.image = dataset.image + np.float32(0.4)
-    np.testing.assert_array_equal(load(dataset).image, expected)
-
-
-MASKS = np.zeros((60, 100, 2), bool)
-
-
-@pytest.mark.parametrize(
-    "image, masks, class_ids, expected",
-    [
-        (np.zeros((60, 100, 4), np.uint8), MASKS, [1, 1], r"\(60, 100, 4\)"),
-        (np.zeros((60, 100), np.uint8), MASKS, [1, 1], "IMAGE_CHANNEL_COUNT"),
-        (np.zeros((0, 100, 3), np.uint8), MASKS, [1, 1], r"\(0, 100, 3\)"),
-        (np.full((60, 100, 3), 0.5), MASKS, [1, 1], "float64 from 0.5 to 0.5"),
-        (np.full((60, 100, 3), 256), MASKS, [1, 1], "256"),
-        (np.full((60, 100, 3), np.nan), MASKS, [1, 1], "nan"),
-        (np.zeros((60, 100, 3), np.uint8), MASKS, [1], r"expected masks \(60, 100, 1\)"),
-        (np.zeros((61, 100, 3), np.uint8), MASKS, [1, 1], r"received \(60, 100, 2\)"),
-        (np.zeros((60, 100, 3), np.uint8), MASKS, [1, 3], "received 3"),
-        (np.zeros((60, 100, 3), np.uint8), MASKS, [1, -4], "received -4"),
-    ],
-)
-def test_what_does_not_fit_together_is_refused_by_name(image, masks, class_ids, expected):
-    with pytest.raises(SampleError, match=expected) as caught:
-        load(OneImage(image, masks, class_ids))
-    assert "image 0 (source 'ours', id 'first', path 'folder/first.png')" in str(caught.value)
-
-
-def test_wrong_number_of_classes_is_refused():
-    config = SquareConfig()
-    config.NUM_CLASSES = 5
-    with pytest.raises(SampleError, match="has 3 classes .* NUM_CLASSES is 5"):
-        load(scene(), config)
 
 
 # --- Real images -------------------------------------------------------------------------------
@@ -432,10 +375,3 @@ def test_the_mark_follows_its_instance_when_another_vanishes():
     dataset.masks[..., 0] = False
     dataset.box_only = (False, True)
     assert load(dataset).masks.max() == 2
-
-
-def test_a_data_set_must_tell_of_every_instance():
-    dataset = BoxOnly(*(lambda d: (d.image, d.masks, d.ids))(scene()))
-    dataset.box_only = (True,)
-    with pytest.raises(SampleError, match="each of the 2 instances"):
-        load(dataset)

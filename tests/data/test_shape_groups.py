@@ -12,8 +12,8 @@ from PIL import Image
 
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.dataset_checks import SampleError
 from mrcnn.data.loader import Loader
-from mrcnn.data.sample import SampleError
 from mrcnn.data.shape_groups import ShapeGroups, height_and_width
 from mrcnn.data.stream import SampleStream
 

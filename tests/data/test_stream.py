@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcnn.data.sample import Sample, SampleError
+from mrcnn.data.dataset_checks import SampleError
+from mrcnn.data.sample import Sample
 from mrcnn.data.stream import MAX_REPLACEMENTS, SampleStream, image_at
 from tests.data.test_loader import Numbers, SmallConfig, number_sample
 

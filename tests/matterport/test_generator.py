@@ -10,9 +10,9 @@ import pytest
 from mrcnn.data.augment import HorizontalFlip, VerticalFlip
 from mrcnn.data.boxes import extract_bboxes
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.dataset_checks import SampleError
 from mrcnn.data.loader import Loader
 from mrcnn.data.molding import mold_image, parse_image_meta
-from mrcnn.data.sample import SampleError
 from mrcnn.data.stream import SampleStream
 from mrcnn.matterport.generator import DataGenerator, data_generator, load_image_gt
 from mrcnn.training import model as training_model
