@@ -7,7 +7,7 @@ generator gives the same result::
     image, masks, boxes = augmentation(image, masks, boxes, np.random.default_rng(0))
 
 The ones below move pixels without interpolating. For another, subclass `Transform`. Augmenters
-of imgaug and of Albumentations are taken wherever a transform is; see
+of imgaug and of Albumentations are accepted wherever a transform is; see
 `mrcnn.data.augment_adapters`.
 
 Shape letters: H height, W width, C channels, N instances; h, w are (H, W), or the shape of
@@ -44,8 +44,8 @@ def augment(
         reading them in any order.
 
     Raises:
-        TypeError: `augmentation` is of no kind that is known here.
-        ValueError: the transform lost an instance, or parted masks and image.
+        TypeError: `augmentation` is of an unknown kind.
+        ValueError: the transform lost an instance, or moved masks and image apart.
     """
     if augmentation is None:
         return image, masks
@@ -117,14 +117,14 @@ def _contiguous(image: np.ndarray) -> np.ndarray:
 
 
 def as_transform(augmentation: Any) -> Transform:
-    """Return what a user gave as a `Transform`. The one place that tells the kinds apart.
+    """Return what a user gave as a `Transform`. The only place that distinguishes the kinds.
 
     Args:
         augmentation: a `Transform`, or an augmenter of imgaug or Albumentations.
 
     Raises:
         TypeError: it is of no known kind.
-        ValueError: an augmenter that would part masks and image.
+        ValueError: an augmenter that would move masks and image apart.
     """
     if isinstance(augmentation, Transform):
         return augmentation

@@ -51,7 +51,7 @@ def library_of(augmentation: Any) -> str | None:
 
 
 def check(augmentation: Any) -> None:
-    """Refuse an augmenter that would part the masks from their image.
+    """Refuse an augmenter that would move masks and image apart.
 
     Raises:
         ValueError: with the name of what is refused, and what is accepted.

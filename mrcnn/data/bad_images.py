@@ -9,7 +9,7 @@ from mrcnn.data.dataset_checks import SampleError
 from mrcnn.data.sample import Sample
 from mrcnn.logger import logger
 
-# So many are allowed whatever the share says, in a data set of twice as many images or more.
+# At least this many are allowed, in a data set of twice as many images or more.
 ALWAYS_ALLOWED = 3
 NAMED_IN_ERRORS = 10
 

@@ -1,6 +1,6 @@
 """Pixel boxes on the host: extraction, overlaps, suppression, deltas, normalization.
 
-A pixel box is (y1, x1, y2, x2); y2 and x2 lie one past the last row and column, so that
+A pixel box is (y1, x1, y2, x2); y2 and x2 are one past the last row and column, so that
 height = y2 - y1. A normalized box has the same order in float32, divided by the image's
 (height - 1, width - 1), as the network uses it. The network's own versions of these
 functions, in `keras.ops`, are in `mrcnn.ops`.
@@ -215,7 +215,7 @@ def norm_boxes(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         shape: (height, width) of the image.
 
     Returns:
-        float32 [..., 4]; (0, 0, 1, 1) is the whole image. The box of zeros, which is no
+        float32 [..., 4]; (0, 0, 1, 1) is the whole image. The box of zeros, which is not a
         pixel box, lands slightly below zero.
 
     >>> boxes = norm_boxes(np.array([[0, 0, 101, 51], [25, 25, 51, 51]]), (101, 51))

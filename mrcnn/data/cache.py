@@ -1,12 +1,12 @@
-"""Images that were decoded and scaled before, kept in memory or in a folder (`LOADER_CACHE`).
+"""Decoded and scaled images, kept in memory or in a folder (`LOADER_CACHE`).
 
 What is random (the window of the mode "crop", augmentation) happens after the cache, so that
 batches are the same with and without it. In memory the objects of an image are kept too, cut
-to their boxes. A folder holds pixels only: the annotations are read anew each time, so that a
-folder never remembers an annotation that has been corrected since.
+to their boxes. A folder holds pixels only: the annotations are read again each time, so that a
+folder never keeps an annotation that has been corrected since.
 
 A cache fills up to its bound and then stays as it is: in a stream that visits every image once
-before it visits one again, whatever makes room for the next image is thrown out before its turn.
+before it visits one again, an entry evicted for the next image would be evicted before its turn.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def make_cache(config: Config, processes: int = 1) -> MemoryCache | FolderCache 
 
 
 class _Bounded:
-    """Counts bytes up to a bound, from several threads; says once that it is reached."""
+    """Counts bytes up to a bound, from several threads; warns once when it is reached."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -82,7 +82,7 @@ class _Bounded:
         if not said:
             logger.warning(
                 "The loader's cache is full: %.3g GB here (LOADER_CACHE_GB is shared by worker "
-                "processes). The images that do not fit are read anew in each pass.",
+                "processes). The images that do not fit are read again in each pass.",
                 self._limit / GIGABYTE,
             )
         return False
@@ -122,12 +122,12 @@ class FolderCache(_Bounded):
     A file is named by a digest of: the image's path, its size and time of change, the settings
     of scaling, and the code of the data set's `load_image`. What `load_image` calls is not part
     of it: empty the folder after changing that. Files appear whole or not at all. Images that are
-    no files are not kept, nor those of a `load_image` that is no method of the class.
+    not files are not kept, nor those of a `load_image` that is not a method of the class.
 
     Args:
         folder: made when missing.
-        limit: bytes in the folder at most, whatever run wrote them. Loaders that fill one folder
-            at the same time do not know of each other's part.
+        limit: bytes in the folder at most, no matter which run wrote them. Loaders that fill one
+            folder at the same time do not know of each other's part.
         settings: those of `SCALE_SETTINGS`.
         processes: how many share what room is left.
     """
@@ -162,7 +162,7 @@ class FolderCache(_Bounded):
         except FileNotFoundError:
             return None
         except (OSError, ValueError, EOFError) as error:
-            logger.warning("%s cannot be read (%s); the image is cached anew.", path, error)
+            logger.warning("%s cannot be read (%s); the image is cached again.", path, error)
             return None
         return ScaledImage(image, tuple(shape.tolist())), None
 

@@ -1,7 +1,7 @@
 """The base class of data sets: which classes and images there are, and how they are numbered.
 
 A reader of a format subclasses `Dataset`, registers its classes and images with `add_class`
-and `add_image`, and overrides `load_mask` (and `load_image` where images are no plain files)::
+and `add_image`, and overrides `load_mask` (and `load_image` where images are not plain files)::
 
     dataset = BalloonDataset()
     dataset.load_balloon("balloon/", "train")  # calls add_class and add_image
@@ -11,7 +11,7 @@ and `add_image`, and overrides `load_mask` (and `load_image` where images are no
         mask, class_ids = dataset.load_mask(image_id)
 
 Several sources may share one `Dataset`. Each has ids of its own; `prepare` numbers classes and
-images anew, from 0 on, in the order in which they were added.
+images from 0 on, in the order in which they were added.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Dataset:
         """Number the classes and images. Call it once all are added, and again after adding more.
 
         Args:
-            class_map: not used, in Matterport's package neither; accepted for its scripts.
+            class_map: not used, as in Matterport's package; accepted for its scripts.
         """
         _warn_of_class_map(class_map)
         self.num_classes = len(self.class_info)
@@ -98,7 +98,7 @@ class Dataset:
         }
 
     def __getattr__(self, name: str) -> Any:
-        # Called only where there is no such attribute: say why those of `prepare` are missing.
+        # Called only for a missing attribute: say why those of `prepare` are missing.
         reason = f"{type(self).__name__} has no attribute {name!r}."
         if name in _SET_BY_PREPARE:
             reason += " It is set by prepare(): call that after adding classes and images."
@@ -144,9 +144,9 @@ class Dataset:
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Load an image's instances. Subclasses override it; here there are none.
 
-        A reader that can tell each mask within its box alone may define
-        `load_instances(image_id)` too, which returns a `mrcnn.data.instances.Instances` of the
-        same objects. Training then asks that one, unless a subclass overrides `load_mask` alone.
+        A reader that can read each mask within its box alone may also define
+        `load_instances(image_id)`, which returns a `mrcnn.data.instances.Instances` of the
+        same objects. Training then calls that one, unless a subclass overrides only `load_mask`.
 
         Returns:
             (masks bool [H, W, N], class_ids int32 [N]); a negative id marks a crowd.

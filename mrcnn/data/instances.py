@@ -82,9 +82,9 @@ def place(
     """Move instances as `resize_image` moved their image.
 
     Nearest neighbor with half-pixel centers: an output pixel takes the value of the input
-    pixel in which its center lies, which is the image's own geometry. The ancestor's
+    pixel that contains its center, which is the image's own geometry. Matterport's
     `resize_mask` aligns the corners instead, so that its masks are off by up to half an
-    input pixel towards the borders.
+    input pixel near the borders.
 
     Args:
         instances: in pixels of the stored image.

@@ -2,7 +2,8 @@
 
 A batch is a pure function of (seed, step): the number of workers, threads or processes, and
 where the iteration started change nothing. So a run that is resumed at a step sees what it
-would have seen, and a step is a step: the data set is repeated for as long as one asks.
+would have seen, and every epoch has the same number of steps: the data set is repeated without
+end.
 
 Which samples those are is decided by `mrcnn.data.stream`; here they are queued and stacked.
 
@@ -55,7 +56,7 @@ class Loader:
       boxes, most of them around the objects (`mrcnn.data.random_rois.generate_random_rois`)
 
     Workers start with the first iteration and stay until `close`; use the loader as a context
-    manager, or close it. Threads suit reading and NumPy, which let go of Python's lock;
+    manager, or close it. Threads suit reading and NumPy, which release Python's lock;
     processes (`config.LOADER_PROCESSES`) suit augmentation in pure Python. Processes are
     spawned: each imports the main script again, whose work must stand under
     `if __name__ == "__main__":`, and whose imports each process pays for.
@@ -134,7 +135,7 @@ class Loader:
 
         Raises:
             SampleError: more images than LOADER_MAX_BAD_SHARE allows cannot be loaded; the
-                message names them. It is raised in the turn of its batch.
+                message names them. It is raised when its batch is due.
             LoaderTimeoutError: workers hang at an image; the message names it.
             WorkerError: a `RuntimeError`: worker processes cannot start or keep dying.
         """
@@ -267,7 +268,7 @@ class Loader:
                 *(new.pop("replaced"), len(self.bad_images.messages)),
             )
         if new:
-            # Vanished instances are the normal effect of crops; the rest is the user's to mend.
+            # Vanished instances are the normal effect of crops; the rest is for the user to fix.
             surprising = new["overflow"] or new["background"]
             logger.log(
                 logging.WARNING if surprising else logging.INFO,

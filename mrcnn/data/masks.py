@@ -14,7 +14,7 @@ import numpy as np
 
 from mrcnn.data.images import Box, Padding, resize_bilinear, scaled_size
 
-# A pixel belongs to a predicted mask from this probability on.
+# A pixel belongs to a predicted mask if its probability is at least this.
 MASK_THRESHOLD = 0.5
 
 
@@ -190,10 +190,10 @@ def fill_box(mask: np.ndarray, box: np.ndarray) -> None:
 
 
 def _padded_taps(size_in: int, size_out: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """How positions of a resized axis lie on the axis that has a zero more at both ends.
+    """Where positions of a resized axis fall on the axis padded by a zero at both ends.
 
     Returns:
-        How many positions lie between each two neighbors, int [size_in + 1]; and the weight of
+        How many positions fall between each pair of neighbors, int [size_in + 1]; and the weight of
         the second neighbor at each position, [size_out].
     """
     position = (np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5
@@ -211,7 +211,7 @@ def _extent(flags: np.ndarray) -> tuple[list[int], list[int]]:
 def _resize_binary(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Bilinear, then rounded half to even, so that one half is outside.
 
-    In float64, because many values of a binary mask lie at one half exactly.
+    In float64, because many values of a resized binary mask are exactly one half.
     """
     values = np.empty(size, np.float64)
     resize_bilinear(mask, values)

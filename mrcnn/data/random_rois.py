@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 Random = Callable[[int], np.ndarray]  # so many numbers in [0, 1)
-# Of the random RoIs of an image, the share that lies around its objects.
+# Share of an image's random RoIs that are drawn around its objects.
 _SHARE_NEAR_OBJECTS = 0.9
 
 
@@ -20,13 +20,13 @@ def generate_random_rois(
 ) -> np.ndarray:
     """Make random RoIs, to train the heads without the RPN.
 
-    Nine tenths lie around the objects, as many around each: their edges are drawn from the
+    Nine tenths are drawn around the objects, equally many around each: their edges lie in the
     object's box, extended by its own size on each side. The others lie anywhere.
 
     Args:
         image_shape: (H, W, …).
         count: how many.
-        gt_class_ids: int [G]; slots of class 0 are passed over.
+        gt_class_ids: int [G]; slots of class 0 are skipped.
         gt_boxes: int [G, 4] pixels.
         rng: draws them; None: NumPy's global generator.
 

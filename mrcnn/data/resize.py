@@ -106,7 +106,7 @@ class Resize:
             The image, its window, scale, padding and crop.
 
         Raises:
-            ValueError: it is no array [H, W, C].
+            ValueError: it is not an array [H, W, C].
         """
         _check_axes(image)
         if self.mode == "none":  # as it is: not even copied

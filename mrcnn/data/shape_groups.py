@@ -27,7 +27,7 @@ from mrcnn.files import image_file
 
 
 class ShapeGroups:
-    """Which image stands at a position of the endless stream, when batches have one shape.
+    """Which image is at a position of the endless stream, when each batch has one shape.
 
     Args:
         shapes: of each of the N images, the (height, width) of its group.
@@ -52,7 +52,7 @@ class ShapeGroups:
         return ShapeGroups, (self.shapes, self.batch_size, self.order)
 
     def image_at(self, position: int) -> int:
-        """Return which of the N images stands at a position: image `position % B` of a batch."""
+        """Return which of the N images is at a position: image `position % B` of a batch."""
         step, place = divmod(position, self.batch_size)
         # Rounding takes batches away, never adds one: the pass is this one or a later one.
         number = step * self.batch_size // len(self._groups)
@@ -99,7 +99,7 @@ def group_shapes(dataset: Dataset, config: Config) -> list[tuple[int, int]]:
 def height_and_width(info: dict[str, Any]) -> tuple[int, int]:
     """The (height, width) of an image from its entry of `image_info`, without decoding it.
 
-    They are the entry's own "height" and "width", or stand in the header of its file.
+    They are the entry's own "height" and "width", or those in the header of its file.
 
     Raises:
         ValueError: neither is there.
@@ -113,6 +113,6 @@ def height_and_width(info: dict[str, Any]) -> tuple[int, int]:
         raise ValueError(
             f"Image {info.get('id')!r} (source {info.get('source')!r}, path "
             f"{str(info.get('path'))!r}): IMAGE_SHAPE_GROUPS needs its size before it is read, and "
-            f"its file does not tell ({error}). Pass height=… and width=… to add_image, or set "
-            f"IMAGE_SHAPE_GROUPS = None."
+            f"its file's header cannot be read ({error}). Pass height=… and width=… to add_image, "
+            f"or set IMAGE_SHAPE_GROUPS = None."
         ) from error

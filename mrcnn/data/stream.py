@@ -87,8 +87,8 @@ class SampleStream:
 
         Raises:
             TypeError: an augmentation of no known kind.
-            ValueError: a data set without images, an augmentation that would part masks and
-                image, or IMAGE_SHAPE_GROUPS and an image whose size is not known.
+            ValueError: a data set without images, an augmentation that would move masks and
+                image apart, or IMAGE_SHAPE_GROUPS and an image whose size is not known.
         """
         images = len(dataset.image_ids)
         if images == 0:
@@ -140,7 +140,7 @@ class SampleStream:
     # --- Position to image -------------------------------------------------------------------
 
     def image_id(self, position: int) -> int:
-        """The data set's id of the image that stands at a position."""
+        """The data set's id of the image at a position."""
         return int(self.dataset.image_ids[self._index(position)])
 
     def _index(self, position: int) -> int:
@@ -193,7 +193,7 @@ class SampleStream:
         return Outcome(None, failures)
 
     def make(self, position: int, image_id: int) -> Sample:
-        """Make the sample at a position of an image: the one that stands there, or another.
+        """Make the sample at a position of an image: the one that belongs there, or another.
 
         Raises:
             SampleError: it cannot be made; the message names the image.
@@ -234,7 +234,7 @@ class SampleStream:
 
 
 def image_at(position: int, images: int, seed: int, shuffle: bool = True) -> int:
-    """Return which of `images` stands at a position of the endless stream.
+    """Return which of `images` is at a position of the endless stream.
 
     Each pass, `images` positions long, holds each image exactly once.
 

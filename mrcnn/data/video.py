@@ -32,7 +32,7 @@ FRAME_NAME = "frame_{:05d}.png"
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """The frames of a source; each iteration reads them anew.
+    """The frames of a source; each iteration reads them again.
 
     Attributes:
         count: how many there are.
@@ -110,7 +110,7 @@ def write_frames(
 
 
 class _Checked:
-    """Hands frames on, counts them, and refuses one of another size."""
+    """Passes frames on, counts them, and refuses one of another size."""
 
     def __init__(self, frames: Iterable[np.ndarray], path: Path) -> None:
         self.frames, self.path, self.count = frames, path, 0
@@ -188,7 +188,7 @@ def _read_video(path: Path) -> VideoFrames:
         with imageio.get_reader(path, format="FFMPEG") as reader:
             rate, count = reader.get_meta_data()["fps"], reader.count_frames()
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1]  # ffmpeg's whole log comes before
+        reason = str(error).strip().splitlines()[-1]  # after the whole log of ffmpeg
         raise ValueError(f"{path}: cannot be read as a video ({reason}).") from error
 
     def read() -> Iterator[np.ndarray]:

@@ -210,7 +210,7 @@ class WorkerProcess:
             self._end(*self._running)
 
     def kill(self) -> None:
-        """End the process whatever it is at. Its call in another thread raises."""
+        """End the process at once. Its call in another thread raises."""
         self._killed = True
         running = self._running
         if running is not None:
@@ -268,7 +268,7 @@ def _ending(exit_code: int | None) -> str:
 
 
 def _serve(connection: Connection, sent: bytes) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the main process's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl+C
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
         stream: SampleStream = ForkingPickler.loads(sent)

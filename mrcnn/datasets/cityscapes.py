@@ -2,7 +2,7 @@
 
 A data set is a folder with `leftImg8bit/SPLIT/CITY/ID_leftImg8bit.png` and
 `gtFine/SPLIT/CITY/ID_gtFine_{polygons.json,instanceIds.png}`, ID being CITY_SEQUENCE_FRAME.
-Both annotations say the same: the objects' polygons, painted one over the other, give the
+Both annotations have the same content: the objects' polygons, painted one over the other, give the
 instance ids. Either can be read.
 
 In an image of instance ids a pixel holds `1000 * label + n` for instance n of a label that
@@ -76,7 +76,7 @@ class CityscapesDataset(Dataset):
 
         Args:
             root: the folder that holds `leftImg8bit` and `gtFine`.
-            subset: "train", "val" or "test"; what there is.
+            subset: "train", "val", "test", or another that exists.
             annotations: "polygons" reads the json files, "instances" the instance ids.
             classes: "instance" for the 8 classes of the instance benchmark, or "all" for all
                 34 labels. Of labels without instances, each is one instance an image.
@@ -199,7 +199,8 @@ def read_instance_ids(file: str | os.PathLike[str]) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no grey image of 16 or 32 bits, or holds what is no instance id.
+        ValueError: it is not a grey image of 16 or 32 bits, or holds a value that is not an
+            instance id.
     """
     with open_image(file) as image:
         mode, ids = image.mode, np.asarray(image)

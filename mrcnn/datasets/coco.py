@@ -42,7 +42,7 @@ from mrcnn.datasets.segmentation import (
 )
 from mrcnn.files.untrusted import check_mask_bytes
 
-# Two parts of COCO 2014's "val", in json files of their own; their images lie with "val".
+# Two parts of COCO 2014's "val", in json files of their own; their images are those of "val".
 SUBSETS_OF_VAL = ("minival", "valminusminival")
 
 NOT_SELECTED = "annotations of classes not selected"
@@ -54,7 +54,7 @@ class CocoDataset(Dataset):
     """Images and instances of COCO json files; several files can be loaded into one.
 
     `image_info[i]` holds `width`, `height` and `annotations`, the selected entries of the
-    json as they stand there. What was left out is counted in `left_out`.
+    json, unchanged. What was left out is counted in `left_out`.
 
     `CocoDataset.of(folder, "val", "2017")` gives a split that is ready to use; `load_coco` and
     `load_coco_json` add files one by one, and `prepare` is then called as for any data set.
@@ -234,7 +234,7 @@ class CocoDataset(Dataset):
                 )
 
     def annotations(self, image_id: int) -> list[Annotation]:
-        """The selected annotations of an image as they stand in the json, crowds among them."""
+        """The selected annotations of an image, unchanged from the json, crowds included."""
         return self.image_info[image_id]["annotations"]
 
     def load_box_only(self, image_id: int) -> np.ndarray | None:

@@ -144,8 +144,8 @@ def index_images(images: list[dict[str, Any]], file: Path) -> dict[Any, dict[str
             )
         if image["id"] in index:
             raise ValueError(
-                f"{file}: expected each image id once; {image['id']} stands for "
-                f"{index[image['id']]['file_name']} and for {image['file_name']}."
+                f"{file}: expected each image id once; {image['id']} is the id of "
+                f"{index[image['id']]['file_name']} and of {image['file_name']}."
             )
         index[image["id"]] = image
     return index

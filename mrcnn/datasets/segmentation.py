@@ -37,7 +37,7 @@ def annotation_to_mask(annotation: Annotation, height: int, width: int) -> np.nd
 def annotation_to_rle(
     annotation: Annotation, height: int, width: int, file: str = "annotations"
 ) -> Rle:
-    """Bring polygons or run lengths to one compressed run-length encoding.
+    """Convert polygons or run lengths to one compressed run-length encoding.
 
     Polygons are rasterized at the image's size and united. Run lengths keep their own size,
     which for anything but a crowd has to be the image's.
@@ -236,7 +236,7 @@ def unpack_run_lengths(counts: bytes) -> np.ndarray:
         return digits
     ends = np.flatnonzero((digits & _MORE) == 0) + 1
     if digits.min() < 0 or digits.max() >= 2 * _MORE or not ends.size or ends[-1] != len(digits):
-        raise ValueError(f"These are no compressed run lengths: {counts[-60:]!r}.")
+        raise ValueError(f"These are not compressed run lengths: {counts[-60:]!r}.")
     starts = np.concatenate([[0], ends[:-1]])
     lengths = ends - starts
     if lengths.max() > _MAX_CHARACTERS:

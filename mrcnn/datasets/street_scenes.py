@@ -51,7 +51,7 @@ SIZES = {
     "trailer": (0.3, 1.7),
 }
 KINDS = tuple(SIZES)
-# How often each kind stands in a scene, beside the one that the image's number asks for.
+# How often each kind appears in a scene, besides the one that the image's number asks for.
 FREQUENCIES = np.array([8, 3, 2, 9, 1, 1, 0.5, 0.5, 0.5])
 
 # Outlines of objects that stand on (0, 0) to (1, 0): points (x, y), y up, clockwise.
@@ -188,7 +188,7 @@ class _Scene:
         self.decorate(polygon, color)
         parsed = parse_label(name)
         if parsed is None:
-            raise ValueError(f"{name!r} is no label of Cityscapes.")
+            raise ValueError(f"{name!r} is not a label of Cityscapes.")
         label, group = parsed
         value = label
         if label in WITH_INSTANCES and not group:

@@ -32,7 +32,7 @@ AREA_SHAPES = {
     "ellipse": ("cx", "cy", "rx", "ry"),
 }
 POLYGON_MIN_POINTS = 3
-COORDINATE_LIMIT = 1e7  # pixels; what lies further out is no drawing, and its squares overflow
+COORDINATE_LIMIT = 1e7  # pixels; what lies further out was not drawn, and its squares overflow
 # A polygon is filled in bands of rows: scikit-image lists its pixels, some 80 bytes each.
 _BAND_PIXELS = 1 << 22
 PROJECT_KEY = "_via_img_metadata"
@@ -77,7 +77,7 @@ def read_via_json(file: str | os.PathLike[str]) -> list[AnnotatedImage]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such file, or a region lacks a coordinate.
+        ValueError: it is not such a file, or a region lacks a coordinate.
     """
     path = Path(file)
     try:

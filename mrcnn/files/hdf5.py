@@ -42,7 +42,7 @@ def child(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
     found: h5py.Group | h5py.Dataset = group
     parts = [part for part in path.split("/") if part]
     if not parts or len(parts) > MAX_DEPTH:
-        raise UnsafeFileError(f"it names {path[:60]!r}, which is no path to a weight")
+        raise UnsafeFileError(f"it names {path[:60]!r}, which is not a path to a weight")
     for part in parts:
         if not isinstance(found, h5py.Group) or part not in found.keys():
             raise KeyError(f"it names {path[:200]!r} in {group.name}, which is not there")
@@ -108,10 +108,10 @@ def check_tree(group: h5py.Group, max_bytes: int) -> None:
 
 
 def _datasets(group: h5py.Group, above: set[int], depth: int) -> Iterator[h5py.Dataset]:
-    """All data sets below a group, checked; groups that lie in themselves are refused."""
+    """All data sets below a group, checked; groups that contain themselves are refused."""
     key = _address(group)
     if key in above or depth > MAX_DEPTH:
-        raise UnsafeFileError(f"the group {group.name} lies in itself, or too deep")
+        raise UnsafeFileError(f"the group {group.name} contains itself, or is nested too deeply")
     for name in group:
         found = child(group, name)
         if isinstance(found, h5py.Group):
@@ -129,7 +129,7 @@ def names(group: h5py.Group, attribute: str) -> list[str] | None:
         The names; None when there is no such attribute.
 
     Raises:
-        UnsafeFileError: it is no list of texts, or a longer one than MAX_NAMES.
+        UnsafeFileError: it is not a list of texts, or is longer than MAX_NAMES.
     """
     if attribute in group.attrs:
         attributes = [attribute]
@@ -156,7 +156,8 @@ def _texts(group: h5py.Group, attribute: str) -> list[str]:
         return []
     if not listed or text is None or shape[0] > MAX_NAMES:
         raise UnsafeFileError(
-            f"the attribute {attribute!r} of {group.name} is no list of at most {MAX_NAMES} names"
+            f"the attribute {attribute!r} of {group.name} is not a list of at most "
+            f"{MAX_NAMES} names"
         )
     if shape[0] * dtype.itemsize > MAX_NAMES_BYTES:
         raise UnsafeFileError(f"the names in {attribute!r} of {group.name} are too long")
@@ -164,7 +165,7 @@ def _texts(group: h5py.Group, attribute: str) -> list[str]:
         values = group.attrs[attribute]
         return [n.decode("utf8") if isinstance(n, bytes) else str(n) for n in values]
     except UnicodeDecodeError:
-        raise UnsafeFileError(f"the names in {attribute!r} of {group.name} are no text") from None
+        raise UnsafeFileError(f"the names in {attribute!r} of {group.name} are not text") from None
 
 
 def _address(group: h5py.Group) -> int:

@@ -27,12 +27,13 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no image of `FORMATS`, or has more pixels than MAX_IMAGE_PIXELS; and
-            whatever goes wrong in the context, because decoders raise errors of any kind.
+        ValueError: it is not an image of one of `FORMATS`, or has more pixels than
+            MAX_IMAGE_PIXELS; and whatever goes wrong in the context, because decoders raise errors
+            of any kind.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ValueError("it is no plain file")
+            raise ValueError("it is not a plain file")
         with Image.open(path, formats=_formats()) as image:
             width, height = image.size
             if width * height > MAX_IMAGE_PIXELS:

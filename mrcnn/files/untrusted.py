@@ -1,6 +1,6 @@
 """What an untrusted file may ask for: sizes, and where its names may lead.
 
-Data sets and weights are often somebody else's. These limits lie far above what real ones need.
+Data sets and weights often come from others. These limits lie far above what real ones need.
 An environment variable, which worker processes inherit, raises each of them.
 """
 
@@ -40,7 +40,7 @@ def load_json(file: str | os.PathLike[str]) -> Any:
     """
     status = os.stat(file)
     if not stat.S_ISREG(status.st_mode):
-        raise ValueError("it is no plain file")
+        raise ValueError("it is not a plain file")
     if status.st_size > MAX_JSON_BYTES:
         raise ValueError(
             f"it has {status.st_size} bytes, more than MRCNN_MAX_JSON_BYTES = {MAX_JSON_BYTES}"
@@ -79,7 +79,7 @@ def check_mask_bytes(height: int, width: int, count: int, where: str) -> None:
 
 
 class Folder:
-    """A folder whose files are named by somebody else's annotations.
+    """A folder whose files are named by untrusted annotations.
 
     The folder itself may be a link. Names may lead into folders inside it, not out of it: not by
     an absolute path, not by "..", and unless FOLLOW_LINKS is set not by a link.
@@ -94,7 +94,7 @@ class Folder:
         """Return the path of a file in here, or None when there is no such file.
 
         Raises:
-            ValueError: the name leads out of the folder, or is none; says "expected …;
+            ValueError: the name leads out of the folder, or is not one; says "expected …;
                 received …", for the caller to put the file and the field before it.
         """
         text = str(name) if isinstance(name, (str, int)) else ""

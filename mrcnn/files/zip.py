@@ -77,10 +77,12 @@ def extract_zip(
         *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
         *(struct.error, ValueError, IndexError, OverflowError, RuntimeError),
     ) as error:
-        raise DamagedArchiveError(f"{path} is no zip archive or is damaged: {error}.") from error
+        raise DamagedArchiveError(f"{path} is not a zip archive or is damaged: {error}.") from error
     except OSError as error:
         if error.errno == errno.EINVAL:  # a header that points before the file's start
-            raise DamagedArchiveError(f"{path} is no zip archive or is damaged: {error}.") from None
+            raise DamagedArchiveError(
+                f"{path} is not a zip archive or is damaged: {error}."
+            ) from None
         raise
 
 

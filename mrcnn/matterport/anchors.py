@@ -78,7 +78,7 @@ def image_anchors(config: Config, image_shape: Sequence[int] | np.ndarray) -> np
     return generate_pyramid_anchors(
         config.RPN_ANCHOR_SCALES,
         config.RPN_ANCHOR_RATIOS,
-        anchor_ops.feature_shapes(image_shape, config.BACKBONE_STRIDES),
+        anchor_ops.feature_shapes([int(side) for side in image_shape[:2]], config.BACKBONE_STRIDES),
         config.BACKBONE_STRIDES,
         config.RPN_ANCHOR_STRIDE,
     )

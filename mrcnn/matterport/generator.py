@@ -49,7 +49,7 @@ def load_image_gt(
     older one's own default was False; pass it where a script relied on that.) The newer one has
     `augmentation` in the place of `augment`, so an augmentation is taken there too.
 
-    As in Matterport's package, the classes are the data set's, whatever `config.NUM_CLASSES` says.
+    As in Matterport's package, the classes are the data set's, not `config.NUM_CLASSES`.
     In the modes "pad64" and "none", and with IMAGE_SHAPE_GROUPS, the image is as large as
     detection would make it; in these modes the training loader centers it in the one static
     shape of training.
@@ -101,7 +101,7 @@ def data_generator(
 ) -> Iterator[tuple[Arrays, Arrays]]:
     """Yield batches without end, each image once in each pass over the data set.
 
-    Images are square in the mode "square", whatever IMAGE_SHAPE_GROUPS says.
+    Images are square in the mode "square": IMAGE_SHAPE_GROUPS is not used.
 
     Args:
         dataset: a prepared `mrcnn.data.dataset.Dataset`.

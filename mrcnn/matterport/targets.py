@@ -6,7 +6,7 @@ NumPy, under the names of Matterport's package, for scripts that look at targets
 Boxes are (y1, x1, y2, x2). Shape letters: A anchors, N proposals, R RoIs, G instances,
 C classes; h, w masks. A negative class id is a crowd, 0 an empty slot.
 
-`rng` is a `numpy.random.Generator`; None stands for NumPy's global generator, as in Matterport's
+`rng` is a `numpy.random.Generator`; None means NumPy's global generator, as in Matterport's
 package, so that `np.random.seed` decides.
 """
 

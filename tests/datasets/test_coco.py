@@ -299,7 +299,7 @@ def broken(part: str, index: int, **fields) -> dict:
             broken("annotations", 0, segmentation=[[1, 1, 2, 2]]),
             "annotation 1, field 'segmen.*3 po",
         ),
-        (broken("images", 1, id=11), "each image id once; 11 stands for a.png and for b.png"),
+        (broken("images", 1, id=11), "each image id once; 11 is the id of a.png and of b.png"),
         (broken("images", 1, height=0), "image 12: expected a positive 'height'"),
     ],
 )

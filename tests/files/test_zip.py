@@ -75,5 +75,5 @@ def test_damaged_archives(tmp_path, damage):
     else:
         content = b"<html>not found</html>"
     (tmp_path / "a.zip").write_bytes(content)
-    with pytest.raises(DownloadError, match=r"a\.zip is no zip archive or is damaged"):
+    with pytest.raises(DownloadError, match=r"a\.zip is not a zip archive or is damaged"):
         extract_zip(tmp_path / "a.zip", tmp_path / "out", progress=False)
