@@ -3,7 +3,7 @@
     python -m benchmarks.kernels suppression
     python -m benchmarks.kernels constants
 
-`suppression`: one non-maximum suppression for a batch (`mrcnn.ops.native_kernels.nms_sorted`)
+`suppression`: one non-maximum suppression for a batch (`mrcnn.tensorflow_backend.nms.nms_sorted`)
 beside TensorFlow's kernel for one image, an image after the other. `constants`: a 3 x 3
 convolution with bias and ReLU whose kernel is a variable beside one whose kernel is a constant,
 for one image and for two of half the height, by process (`variable` and `constant` are one each).
@@ -24,8 +24,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.limits import timed
-from mrcnn.ops import native_kernels
 from mrcnn.process import keep_freed_memory
+from mrcnn.tensorflow_backend import nms as tf_kernels
 
 # The first step of the row "shapes": candidates of 128 x 128, proposals kept, threshold.
 IMAGES, CANDIDATES, KEPT, THRESHOLD = 8, 4092, 2000, 0.7
@@ -57,7 +57,7 @@ def suppression(rounds: int) -> None:
 
     @tf.function
     def together() -> Any:
-        return native_kernels.nms_sorted(boxes, valid, THRESHOLD, KEPT)[0]
+        return tf_kernels.nms_sorted(boxes, valid, THRESHOLD, KEPT)[0]
 
     @tf.function
     def one_by_one() -> Any:

@@ -11,6 +11,7 @@ which the first P can be positive, G ground-truth slots, C classes, D detections
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -19,22 +20,23 @@ import keras
 from mrcnn import batch
 from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.layers.anchors import Anchors
-from mrcnn.layers.box_head import box_head_graph
-from mrcnn.layers.detection_slots import AllSlots, FoundBoxes
-from mrcnn.layers.detections import Detections
+from mrcnn.layers.box_head import BoxHeadSettings, box_head_graph
+from mrcnn.layers.detection_slots import CompactDetections, PadDetections
+from mrcnn.layers.detections import Detections, DetectionSettings
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.layers.fpn import fpn_graph
 from mrcnn.layers.losses import LossLayer, UncertaintyWeighting
-from mrcnn.layers.mask_head import mask_head_graph
-from mrcnn.layers.molding import MoldImage, NormalizeBoxes
+from mrcnn.layers.mask_head import MaskHeadSettings, mask_head_graph
+from mrcnn.layers.molding import ImageArea, MoldImage, NormalizeBoxes
 from mrcnn.layers.proposals import Proposals
 from mrcnn.layers.resnet import resnet_graph
 from mrcnn.layers.rpn import build_rpn_model, rpn_over_pyramid
 from mrcnn.layers.targets import RoiTargets, RpnTargets
-from mrcnn.ops import native_kernels
 from mrcnn.ops.edge_settings import EdgeSettings
 from mrcnn.ops.image_meta import parse_image_meta
+from mrcnn.ops.target_settings import RoiTargetSettings, RpnTargetSettings
 from mrcnn.ops.tensor import Tensor
+from mrcnn.tensorflow_backend.compilation import tf_kernels_available
 
 INFERENCE_OUTPUTS = (
     *("detections", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask"),
@@ -85,41 +87,38 @@ def build_proposals(trunk: Trunk, anchors: Tensor, count: int, config: Config) -
         config.RPN_NMS_THRESHOLD,
         pre_nms_limit=config.PRE_NMS_LIMIT,
         std_dev=config.RPN_BBOX_STD_DEV,
-        native=_native(config),
+        use_tf_kernels=_use_tf_kernels(config),
         name="ROI",
     )([trunk.rpn_class, trunk.rpn_bbox, anchors])
 
 
-def build_box_head(rois: Tensor, trunk: Trunk, meta: Tensor, config: Config) -> tuple[Tensor, ...]:
+def build_box_head(
+    rois: Tensor, trunk: Trunk, image_area: Tensor, config: Config
+) -> tuple[Tensor, Tensor, Tensor]:
     """Class logits, class probabilities [B, R, C] and deltas [B, R, C, 4] of RoIs."""
-    return box_head_graph(
-        rois,
-        trunk.feature_maps,
-        meta,
+    settings = BoxHeadSettings(
         config.POOL_SIZE,
         config.NUM_CLASSES,
         train_bn=config.TRAIN_BN,
         fc_layers_size=config.FPN_CLASSIF_FC_LAYERS_SIZE,
-        native=_native(config),
+        use_tf_kernels=_use_tf_kernels(config),
     )
+    return box_head_graph(rois, trunk.feature_maps, image_area, settings)
 
 
 def build_mask_head(
-    rois: Tensor, trunk: Trunk, meta: Tensor, config: Config, class_ids: Tensor | None = None
+    rois: Tensor, trunk: Trunk, image_area: Tensor, config: Config, class_ids: Tensor | None = None
 ) -> Tensor:
     """Mask probabilities of RoIs: [B, R, *MASK_SHAPE, C], or of their own class, without C."""
-    return mask_head_graph(
-        rois,
-        trunk.feature_maps,
-        meta,
+    settings = MaskHeadSettings(
         config.MASK_POOL_SIZE,
         config.NUM_CLASSES,
         train_bn=config.TRAIN_BN,
         mask_shape=tuple(config.MASK_SHAPE),
         filters=config.MASK_CONV_FILTERS,
-        native=_native(config),
-        class_ids=class_ids,
+        use_tf_kernels=_use_tf_kernels(config),
     )
+    return mask_head_graph(rois, trunk.feature_maps, image_area, settings, class_ids)
 
 
 def build_training(config: Config, model_class: type[keras.Model] = keras.Model) -> keras.Model:
@@ -140,15 +139,14 @@ def build_training(config: Config, model_class: type[keras.Model] = keras.Model)
 
 def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Model:
     height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
-    if config.INPUT_SHAPES:
-        height = width = None
-    masks = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else (height, width)
+    size = (None, None) if config.INPUT_SHAPES else (height, width)
+    masks = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else size
     instances = config.MAX_GT_INSTANCES
 
     def batch_input(name: str, shape: tuple[int | None, ...], dtype: str) -> Tensor:
         return keras.Input(batch_shape=(config.BATCH_SIZE, *shape), dtype=dtype, name=name)
 
-    image = batch_input(batch.IMAGE, (height, width, channels), "uint8")
+    image = batch_input(batch.IMAGE, (*size, channels), "uint8")
     meta = batch_input(batch.IMAGE_META, (config.IMAGE_META_SIZE,), "float32")
     gt_class_ids = batch_input(batch.GT_CLASS_IDS, (instances,), "int32")
     gt_boxes = batch_input(batch.GT_BOXES, (instances, 4), "int32")
@@ -157,12 +155,9 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
 
     trunk = build_trunk(MoldImage(config.MEAN_PIXEL, name="molded_image")(image), config)
 
-    # First stage. Pixel boxes: the ancestor labels anchors in pixels (see rpn_targets).
+    # First stage. Pixel boxes: Matterport labels anchors in pixels (see rpn_targets).
     rpn_match, rpn_deltas = RpnTargets(
-        config.RPN_TRAIN_ANCHORS_PER_IMAGE,
-        config.RPN_BBOX_STD_DEV,
-        seed=config.SEED,
-        name="rpn_targets",
+        rpn_target_settings(config), seed=config.SEED, name="rpn_targets"
     )([anchors_layer(config, pixels=True, name="pixel_anchors")(image), gt_class_ids, gt_boxes])
 
     normalized_boxes = NormalizeBoxes(name="normalized_gt_boxes")([gt_boxes, image])
@@ -176,20 +171,19 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
 
     # Second stage: the box head on all R slots, the mask head on the P that can be positive.
     targets = RoiTargets(
-        config.TRAIN_ROIS_PER_IMAGE,
-        config.ROI_POSITIVE_RATIO,
-        config.BBOX_STD_DEV,
-        tuple(config.MASK_SHAPE),
-        mini_masks=config.USE_MINI_MASK,
-        native=_native(config),
+        roi_target_settings(config),
+        use_tf_kernels=_use_tf_kernels(config),
         seed=config.SEED + 1,
         name="proposal_targets",
     )([rois, gt_class_ids, normalized_boxes, gt_masks])
+    image_area = ImageArea(name="image_area")(meta)
     slots = config.POSITIVE_ROIS_PER_IMAGE
     positive_ids = targets.class_ids[:, :slots]
-    class_logits, probabilities, deltas = build_box_head(targets.rois, trunk, meta, config)
+    class_logits, probabilities, deltas = build_box_head(targets.rois, trunk, image_area, config)
     # The masks of the true class alone, for the mask loss and the edge head.
-    own_masks = build_mask_head(targets.rois[:, :slots], trunk, meta, config, positive_ids)
+    own_masks = build_mask_head(
+        targets.rois[:, :slots], trunk, image_area, config, class_ids=positive_ids
+    )
 
     arguments = {
         "rpn_class_loss": [rpn_match, trunk.rpn_class_logits],
@@ -224,6 +218,40 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
     )
 
 
+def rpn_target_settings(config: Config) -> RpnTargetSettings:
+    """How the configuration's targets of the RPN are computed."""
+    return RpnTargetSettings(
+        count=config.RPN_TRAIN_ANCHORS_PER_IMAGE,
+        std_dev=config.RPN_BBOX_STD_DEV,
+        positive_iou=config.RPN_POSITIVE_IOU,
+        negative_iou=config.RPN_NEGATIVE_IOU,
+        crowd_iou=config.CROWD_IOU,
+    )
+
+
+def roi_target_settings(config: Config) -> RoiTargetSettings:
+    """How the configuration's targets of the second stage are computed."""
+    return RoiTargetSettings(
+        count=config.TRAIN_ROIS_PER_IMAGE,
+        positive_ratio=config.ROI_POSITIVE_RATIO,
+        std_dev=config.BBOX_STD_DEV,
+        mask_shape=config.MASK_SHAPE,
+        mini_masks=config.USE_MINI_MASK,
+        positive_iou=config.ROI_POSITIVE_IOU,
+        crowd_iou=config.CROWD_IOU,
+    )
+
+
+def detection_settings(config: Config) -> DetectionSettings:
+    """Which RoIs become detections, as the configuration says."""
+    return DetectionSettings(
+        config.DETECTION_MAX_INSTANCES,
+        config.DETECTION_MIN_CONFIDENCE,
+        config.DETECTION_NMS_THRESHOLD,
+        config.BBOX_STD_DEV,
+    )
+
+
 def build_edge_head(settings: EdgeSettings, config: Config) -> EdgeAgreementHead:
     """The Edge Agreement Head (arXiv 1809.07069, section 4) with its weight among the losses."""
     name = "mrcnn_mask_edge_loss"
@@ -251,20 +279,19 @@ def _build_inference(config: Config, model_class: type[keras.Model]) -> keras.Mo
 
     trunk = build_trunk(image, config)
     rois = build_proposals(trunk, anchors, config.POST_NMS_ROIS_INFERENCE, config)
-    _, probabilities, deltas = build_box_head(rois, trunk, meta, config)
+    image_area = ImageArea(name="image_area")(meta)
+    _, probabilities, deltas = build_box_head(rois, trunk, image_area, config)
     detections = Detections(
-        config.DETECTION_MAX_INSTANCES,
-        config.DETECTION_MIN_CONFIDENCE,
-        config.DETECTION_NMS_THRESHOLD,
-        config.BBOX_STD_DEV,
-        native=_native(config),
+        **dataclasses.asdict(detection_settings(config)),
+        use_tf_kernels=_use_tf_kernels(config),
         name="mrcnn_detection",
     )([rois, probabilities, deltas, meta])
-    if _native(config):
-        masks = build_mask_head(FoundBoxes()(detections), trunk, meta, config)
-        masks = AllSlots(config.DETECTION_MAX_INSTANCES)(masks)
+    if _use_tf_kernels(config):
+        found = CompactDetections()(detections)
+        masks = build_mask_head(found, trunk, image_area, config)
+        masks = PadDetections(config.DETECTION_MAX_INSTANCES)(masks)
     else:
-        masks = build_mask_head(detections[..., :4], trunk, meta, config)
+        masks = build_mask_head(detections[..., :4], trunk, image_area, config)
     outputs = [detections, probabilities, deltas, masks, rois, trunk.rpn_class, trunk.rpn_bbox]
     return model_class([image, meta, anchors], outputs, name="mask_rcnn")
 
@@ -285,5 +312,5 @@ def _loss_weight(name: str, config: Config) -> float:
     return config.LOSS_WEIGHTS.get(name, 1.0)
 
 
-def _native(config: Config) -> bool:
-    return native_kernels.available(config.JIT_COMPILE)
+def _use_tf_kernels(config: Config) -> bool:
+    return tf_kernels_available(config.JIT_COMPILE)

@@ -382,10 +382,9 @@ def test_the_mask_branch_needs_the_positive_slots_only():
     positives = ops.convert_to_numpy(targets.class_ids) > 0
     assert positives[:, :slots].any() and not positives[:, slots:].any()
 
-    # The ancestor's way: the mask head on all RoIs.
-    x = RoiAlign((config.MASK_POOL_SIZE,) * 2)(
-        [targets.rois, batch["input_image_meta"], *found["features"]]
-    )
+    # Matterport's way: the mask head on all RoIs.
+    area = np.array(np.prod(config.IMAGE_SHAPE[:2]), np.float32)
+    x = RoiAlign((config.MASK_POOL_SIZE,) * 2)([targets.rois, area, *found["features"]])
     for number in range(1, 5):
         x = model.get_layer(f"mrcnn_mask_conv{number}")(x)
         x = ops.relu(model.get_layer(f"mrcnn_mask_bn{number}")(x, training=False))
@@ -456,7 +455,7 @@ def test_learned_loss_weights_start_at_one_and_follow_the_losses():
 
 
 @tensorflow_only
-def test_xla_gives_the_losses_of_the_native_kernels():
+def test_xla_gives_the_losses_of_tensorflows_kernels():
     values = {}
     for jit in (False, True):
         config = tiny_config(JIT_COMPILE=jit, **WITHOUT_DRAWING)

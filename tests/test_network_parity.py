@@ -21,6 +21,7 @@ from mrcnn import network
 from mrcnn.config import Config
 from mrcnn.data.molding import resize_to_input, unmold_image
 from mrcnn.inference import model as inference_model
+from mrcnn.layers.molding import ImageArea
 from mrcnn.model import MaskRCNN
 from mrcnn.ops import losses
 from mrcnn.ops.indexing import select_class
@@ -281,14 +282,15 @@ def training(fixtures: Path) -> Training:
     image, meta, rois = inputs = [keras.Input(batch_shape=array.shape) for array in arrays]
     trunk = network.build_trunk(image, config)
     anchors = network.anchors_layer(config)(image)
-    logits, probabilities, deltas = network.build_box_head(rois, trunk, meta, config)
+    area = ImageArea()(meta)
+    logits, probabilities, deltas = network.build_box_head(rois, trunk, area, config)
     outputs = {
         **{name: getattr(trunk, name) for name in RPN_OUTPUTS},
         "rpn_rois": network.build_proposals(trunk, anchors, config.POST_NMS_ROIS_TRAINING, config),
         "mrcnn_class_logits": logits,
         "mrcnn_class": probabilities,
         "mrcnn_bbox": deltas,
-        "mrcnn_mask": network.build_mask_head(rois, trunk, meta, config),
+        "mrcnn_mask": network.build_mask_head(rois, trunk, area, config),
     }
     model = keras.Model(inputs, outputs)
     load_weights(model, fixtures / "A_weights.h5")

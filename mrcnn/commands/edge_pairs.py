@@ -33,9 +33,9 @@ from mrcnn.datasets.segmentation import annotation_to_rle
 from mrcnn.evaluation.average_precision import UNMATCHED, compute_matches
 from mrcnn.inference import model as inference_model
 from mrcnn.ops.crops import crop_and_resize
-from mrcnn.ops.native_kernels import available
 from mrcnn.runs import results as runs_results
 from mrcnn.runs import settings as runs_settings
+from mrcnn.tensorflow_backend.compilation import tf_kernels_available
 from mrcnn.weights.matterport import load_weights
 
 
@@ -353,7 +353,7 @@ def _crop(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarra
         np.asarray(box, np.float32)[None],
         np.zeros(1, np.int32),
         size,
-        native=available(None),
+        use_tf_kernels=tf_kernels_available(None),
     )
     crop = ops.convert_to_numpy(crop)[0, ..., 0]
     is_binary = np.all((mask == 0) | (mask == 1))

@@ -19,7 +19,7 @@ from mrcnn.data import molding
 from mrcnn.data.masks import paste_masks
 from mrcnn.inference import model as inference_model
 from mrcnn.inference.frozen_graph import FrozenGraph
-from mrcnn.ops import native_kernels
+from mrcnn.tensorflow_backend.compilation import tf_kernels_available
 
 # Inference graphs kept, one for each image shape that was met.
 MAX_STATIC_SHAPES = 16
@@ -168,7 +168,7 @@ class Detector:
         return self._static[key]
 
     def _frozen(self, graph: keras.Model) -> keras.Model | FrozenGraph:
-        if native_kernels.available(self.config.JIT_COMPILE) and self.config.BATCH_SIZE == 1:
+        if tf_kernels_available(self.config.JIT_COMPILE) and self.config.BATCH_SIZE == 1:
             return FrozenGraph(graph)
         warnings.warn(
             "FREEZE_GRAPH has no effect here: expected TensorFlow without XLA and BATCH_SIZE 1; "

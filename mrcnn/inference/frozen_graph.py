@@ -16,7 +16,7 @@ import numpy as np
 
 from mrcnn.layers.folded_norm import FoldsNorm
 from mrcnn.layers.per_roi import RoiConv2D
-from mrcnn.ops import native_kernels
+from mrcnn.tensorflow_backend import constants
 
 # Larger kernels belong to small feature maps; as constants they cost more memory than they win.
 MAX_KERNEL_VALUES = 3 * 3 * 256 * 512
@@ -35,7 +35,7 @@ class FrozenGraph:
     def __init__(self, model: keras.Model) -> None:
         self.model = model
         self._constants = list(_slow_as_variables(model))
-        self._fingerprint = native_kernels.fingerprint(self._constants)
+        self._fingerprint = constants.fingerprint(self._constants)
         self._seen: bytes | None = None
         self._run: Callable[..., list[np.ndarray]] | None = None
 
@@ -43,7 +43,7 @@ class FrozenGraph:
         """The model's outputs for one batch."""
         seen = self._fingerprint()
         if self._run is None or seen != self._seen:
-            self._run = native_kernels.with_constants(self.model, self._constants)
+            self._run = constants.with_constants(self.model, self._constants)
             self._seen = seen
         return self._run(inputs)
 

@@ -7,7 +7,7 @@ import keras
 from mrcnn import network
 from mrcnn.config import Config
 from mrcnn.layers.molding import MoldImage
-from mrcnn.ops import native_kernels
+from mrcnn.tensorflow_backend.compilation import default_jit_compile
 from mrcnn.weights.keras_api import MatterportFiles
 
 
@@ -28,7 +28,7 @@ def with_static_shape(
     anchors = network.anchors_layer(config)(images)
     x = images if molded else MoldImage(config.MEAN_PIXEL)(images)
     wrapped = keras.Model([images, meta], model([x, meta, anchors]))
-    wrapped.compile(jit_compile=native_kernels.default_jit_compile(config.JIT_COMPILE))
+    wrapped.compile(jit_compile=default_jit_compile(config.JIT_COMPILE))
     return wrapped
 
 

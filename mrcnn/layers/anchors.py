@@ -17,7 +17,7 @@ from mrcnn.ops.tensor import Tensor
 class Anchors(keras.layers.Layer):
     """Returns the anchors of its image's shape, [B, A, 4].
 
-    It has no weight: anchors hang on settings and image size only, so a weights file
+    It has no weight: anchors depend on settings and image size only, so a weights file
     fits any image size and batch size.
 
     Args:
@@ -62,9 +62,10 @@ class Anchors(keras.layers.Layer):
         return ops.broadcast_to(anchors[None], (ops.shape(image)[0], *anchors.shape))
 
     def compute_output_shape(self, image_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        if None in image_shape[1:3]:
+        height, width = image_shape[1:3]
+        if height is None or width is None:
             return (image_shape[0], None, 4)
-        shapes = anchor_ops.feature_shapes(image_shape[1:3], self.strides)
+        shapes = anchor_ops.feature_shapes((height, width), self.strides)
         cells = np.prod(-(-shapes // self.anchor_stride), axis=1).sum()
         return (image_shape[0], int(cells) * len(self.ratios), 4)
 

@@ -29,7 +29,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     def __init__(self, training: bool | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.training = training
-        self._convolution = None
+        self._convolution: weakref.ref[FoldsNorm] | None = None
 
     def __call__(self, inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
         if self.training is None and isinstance(inputs, keras.KerasTensor):
@@ -48,7 +48,7 @@ class BatchNorm(keras.layers.BatchNormalization):
             self._convolution = weakref.ref(source)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        convolution = self._convolution and self._convolution()
+        convolution = None if self._convolution is None else self._convolution()
         if convolution is not None and convolution.folds(inputs.shape):
             return inputs
         return super().call(inputs, training=training, mask=mask)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+
 from keras import layers
 
 from mrcnn.layers.batch_norm import BatchNorm
@@ -10,35 +13,47 @@ from mrcnn.layers.roi_align import RoiAlign
 from mrcnn.ops.tensor import Tensor
 
 
+@dataclasses.dataclass(frozen=True)
+class BoxHeadSettings:
+    """Sizes of the class and box head.
+
+    Args:
+        pool_size: side of the RoIAlign crops.
+        num_classes: C, background included.
+        train_bn: see `mrcnn.layers.batch_norm`.
+        fc_layers_size: width of the two hidden layers.
+        use_tf_kernels: see `mrcnn.tensorflow_backend`.
+    """
+
+    pool_size: int
+    num_classes: int
+    train_bn: bool | None = True
+    fc_layers_size: int = 1024
+    use_tf_kernels: bool = False
+
+
 def box_head_graph(
-    rois: Tensor,
-    feature_maps: list[Tensor],
-    image_meta: Tensor,
-    pool_size: int,
-    num_classes: int,
-    train_bn: bool | None = True,
-    fc_layers_size: int = 1024,
-    native: bool = False,
+    rois: Tensor, feature_maps: Sequence[Tensor], image_area: Tensor, settings: BoxHeadSettings
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Build the class and box head.
 
     Args:
         rois: [B, R, 4] normalized.
         feature_maps: [P2, P3, P4, P5].
-        image_meta: [B, ·].
-        pool_size: side of the RoIAlign crops.
-        num_classes: C, background included.
-        train_bn: see `mrcnn.layers.batch_norm`.
-        fc_layers_size: width of the two hidden layers.
-        native: see `mrcnn.ops.crops`.
+        image_area: pixels of the image, a scalar.
+        settings: the head's sizes.
 
     Returns:
         (logits [B, R, C], probabilities [B, R, C], deltas [B, R, C, 4]), float32.
     """
-    x = RoiAlign((pool_size, pool_size), native=native, name="roi_align_classifier")(
-        [rois, image_meta, *feature_maps]
-    )
-    # Two fully connected layers, written as convolutions as in the ancestor's weights.
+    pool_size, num_classes = settings.pool_size, settings.num_classes
+    train_bn, fc_layers_size = settings.train_bn, settings.fc_layers_size
+    x = RoiAlign(
+        (pool_size, pool_size),
+        use_tf_kernels=settings.use_tf_kernels,
+        name="roi_align_classifier",
+    )([rois, image_area, *feature_maps])
+    # Two fully connected layers, written as convolutions as in Matterport's weights.
     x = RoiConv2D(fc_layers_size, pool_size, name="mrcnn_class_conv1")(x)
     x = BatchNorm(name="mrcnn_class_bn1")(x, training=train_bn)
     x = layers.Activation("relu")(x)

@@ -2,7 +2,7 @@
 
 Most images hold a few objects, and there are DETECTION_MAX_INSTANCES slots: at 256 x 256 the
 masks of empty ones would be most of a detection's work. The number of rows then depends on the
-image, which XLA cannot compile; it is for graphs that use the native kernels.
+image, which XLA cannot compile; it is for graphs that use TensorFlow's kernels.
 
 Shape letters: B images, D slots of an image, N slots with a detection in some image of the batch.
 """
@@ -20,8 +20,9 @@ from mrcnn.ops.tensor import Tensor
 SLOTS_AT_ONCE = 4
 
 
-@keras.saving.register_keras_serializable(package="mrcnn")
-class FoundBoxes(keras.layers.Layer):
+# Registered under the names that models are saved with.
+@keras.saving.register_keras_serializable(package="mrcnn", name="FoundBoxes")
+class CompactDetections(keras.layers.Layer):
     """Detections [B, D, 6], those without a class at the end, to the boxes [B, N, 4] found."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -37,8 +38,8 @@ class FoundBoxes(keras.layers.Layer):
         return (input_shape[0], None, 4)
 
 
-@keras.saving.register_keras_serializable(package="mrcnn")
-class AllSlots(keras.layers.Layer):
+@keras.saving.register_keras_serializable(package="mrcnn", name="AllSlots")
+class PadDetections(keras.layers.Layer):
     """Rows [B, N, ...] to [B, D, ...] by zeros.
 
     Args:

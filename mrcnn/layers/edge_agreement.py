@@ -8,9 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from mrcnn.layers.flat_config import take_settings
 from mrcnn.ops import edges
 from mrcnn.ops.edge_filters import check_factor
-from mrcnn.ops.edge_settings import DEFAULT_EDGE_SETTINGS, EDGE_SETTINGS, EdgeSettings
+from mrcnn.ops.edge_settings import DEFAULT_EDGE_SETTINGS, EdgeSettings
 from mrcnn.ops.tensor import Tensor
 
 
@@ -78,6 +79,5 @@ class EdgeAgreementHead(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> EdgeAgreementHead:
         """The settings lie side by side with the layer's own, as saved models have them."""
-        settings = {name: config[name] for name in EDGE_SETTINGS if name in config}
-        others = {name: value for name, value in config.items() if name not in settings}
-        return cls(EdgeSettings(**settings), **others)
+        settings, others = take_settings(EdgeSettings, config)
+        return cls(settings, **others)

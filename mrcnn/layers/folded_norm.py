@@ -26,10 +26,10 @@ from mrcnn.ops.tensor import Tensor
 MIN_OUTPUT_TO_KERNEL = 2
 
 
-class FoldsNorm:
-    """Mixin for a 2-D convolution with linear activation; see the module."""
+class FoldsNorm(keras.layers.Conv2D):
+    """Base of the 2-D convolutions that do it, those with a linear activation; see the module."""
 
-    _norm = None
+    _norm: weakref.ref[keras.layers.BatchNormalization] | None = None
 
     def fold(self, norm: keras.layers.BatchNormalization) -> None:
         """Take over a frozen normalization of this layer's output."""
@@ -42,8 +42,8 @@ class FoldsNorm:
 
     def folds(self, output_shape: Sequence[int | None]) -> bool:
         """Whether an output of this shape comes out normalized; one of open shape does."""
-        positions = output_shape[:-1]
-        if self._norm is None or any(side is None for side in positions):
+        positions = [side for side in output_shape[:-1] if side is not None]
+        if self._norm is None or len(positions) < len(output_shape) - 1:
             return self._norm is not None
         kernel = math.prod(self.kernel.shape[:-1])
         return math.prod(positions) >= MIN_OUTPUT_TO_KERNEL * kernel
@@ -73,5 +73,5 @@ def scale_and_offset(norm: keras.layers.BatchNormalization) -> tuple[Tensor, Ten
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class FoldingConv2D(FoldsNorm, keras.layers.Conv2D):
+class FoldingConv2D(FoldsNorm):
     """Keras's convolution; takes over the frozen BatchNorm behind it."""

@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from mrcnn.ops import boxes as box_ops
+from mrcnn.ops import image_meta
 from mrcnn.ops.tensor import Tensor
 
 
@@ -50,3 +51,18 @@ class NormalizeBoxes(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: list[tuple]) -> tuple[int | None, ...]:
         return input_shape[0]
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
+class ImageArea(keras.layers.Layer):
+    """image_meta [B, ·] -> pixels of the network's input, a float32 scalar."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def call(self, meta: Tensor) -> Tensor:
+        return image_meta.image_area(meta)
+
+    def compute_output_spec(self, meta: Tensor) -> keras.KerasTensor:
+        # Keras would take the shape () of compute_output_shape for an empty structure.
+        return keras.KerasTensor((), dtype=self.compute_dtype)

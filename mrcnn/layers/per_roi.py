@@ -2,7 +2,7 @@
 
 Inputs are [B, R, H, W, channels]; the first two axes are folded into one for the
 convolution and unfolded again. Keras's TimeDistributed does the same, several times
-slower; the layer names and weights are those of the ancestor's wrapped layers.
+slower; the layer names and weights are those of Matterport's wrapped layers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mrcnn.layers.folded_norm import FoldsNorm
 from mrcnn.ops.tensor import Tensor
 
 
-class _PerRoi:
+class _PerRoi(keras.layers.Layer):
     """Mixin that folds the RoI axis into the batch axis around a 2-D convolution."""
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -39,7 +39,7 @@ class _PerRoi:
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class RoiConv2D(_PerRoi, FoldsNorm, keras.layers.Conv2D):
+class RoiConv2D(_PerRoi, FoldsNorm):
     """2-D convolution of each RoI: [B, R, H, W, in] -> [B, R, H', W', out]."""
 
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:

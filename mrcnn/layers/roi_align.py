@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
+from mrcnn.layers.kernel_choice import KernelChoiceLayer
 from mrcnn.ops.crops import pyramid_roi_align
-from mrcnn.ops.image_meta import parse_image_meta
+from mrcnn.ops.image_meta import image_area
 from mrcnn.ops.tensor import Tensor
 
 
-@keras.saving.register_keras_serializable(package="mrcnn")
-class RoiAlign(keras.layers.Layer):
-    """[rois [B, R, 4], image_meta [B, ·], P2, P3, P4, P5] -> [B, R, *pool_shape, channels].
+@keras.saving.register_keras_serializable(package="mrcnn", name="PyramidRoiAlign")
+class RoiAlign(KernelChoiceLayer):
+    """[rois [B, R, 4], image_area, P2, P3, P4, P5] -> [B, R, *pool_shape, channels].
 
-    The level of a RoI hangs on the image's size in pixels, which `image_meta` tells.
+    The level of a RoI depends on the pixels of the image, the scalar `image_area`.
+
+    Args:
+        pool_shape: (height, width) of the crops.
     """
 
-    def __init__(self, pool_shape: tuple[int, int], native: bool = False, **kwargs: Any) -> None:
-        super().__init__(**{"dtype": "float32", **kwargs})
-        self.pool_shape = tuple(pool_shape)
-        self.native = native
+    def __init__(self, pool_shape: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        height, width = pool_shape
+        self.pool_shape = (height, width)
 
     def call(self, inputs: list[Tensor]) -> Tensor:
-        rois, image_meta, *feature_maps = inputs
-        image_shape = parse_image_meta(image_meta)["image_shape"][0]
-        area = ops.cast(image_shape[0] * image_shape[1], "float32")
-        return pyramid_roi_align(feature_maps, rois, area, self.pool_shape, native=self.native)
+        rois, image_area, *feature_maps = inputs
+        return pyramid_roi_align(
+            feature_maps, rois, image_area, self.pool_shape, use_tf_kernels=self.use_tf_kernels
+        )
 
     def compute_output_shape(self, input_shape: list[tuple]) -> tuple[int | None, ...]:
         return (*input_shape[0][:2], *self.pool_shape, input_shape[2][-1])
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "pool_shape": self.pool_shape,
-            "native": self.native,
-        }
+        return {**super().get_config(), "pool_shape": self.pool_shape}
+
+
+# The name under which models were saved whose heads were given `image_meta`.
+@keras.saving.register_keras_serializable(package="mrcnn", name="RoiAlign")
+class RoiAlignFromMeta(RoiAlign):
+    """`RoiAlign` of [rois, image_meta [B, ·], P2, P3, P4, P5], as in Matterport's package."""
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        rois, meta, *feature_maps = inputs
+        return super().call([rois, image_area(meta), *feature_maps])

@@ -6,13 +6,17 @@ anchors with the objects of an image takes the host longer than loading the imag
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
+from mrcnn.layers.flat_config import take_settings
+from mrcnn.layers.kernel_choice import KernelChoiceLayer, with_current_names
 from mrcnn.ops import targets
+from mrcnn.ops.target_settings import RoiTargetSettings, RpnTargetSettings
 from mrcnn.ops.tensor import Tensor
 
 
@@ -25,111 +29,85 @@ class RpnTargets(keras.layers.Layer):
 
     def __init__(
         self,
-        count: int = 256,
-        std_dev: Any = (0.1, 0.1, 0.2, 0.2),
+        settings: RpnTargetSettings = targets.RPN_DEFAULTS,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.count = count
-        self.std_dev = tuple(float(value) for value in std_dev)
+        self.settings = settings
         self.seed = seed
         self.random = keras.random.SeedGenerator(seed)
 
     def call(self, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
         anchors, gt_class_ids, gt_boxes = inputs
         noise = keras.random.uniform(anchors.shape[:2], seed=self.random)
-        return targets.rpn_targets(
-            anchors[0],
-            ops.cast(gt_class_ids, "int32"),
-            gt_boxes,
-            noise,
-            self.count,
-            ops.convert_to_tensor(np.array(self.std_dev, np.float32)),
-        )
+        class_ids = ops.cast(gt_class_ids, "int32")
+        return targets.rpn_targets(anchors[0], class_ids, gt_boxes, noise, self.settings)
 
     def compute_output_spec(self, inputs: list[Tensor]) -> tuple[Any, Any]:
         batch, anchors = inputs[0].shape[:2]
         return (
             keras.KerasTensor((batch, anchors), dtype="int32"),
-            keras.KerasTensor((batch, self.count, 4), dtype="float32"),
+            keras.KerasTensor((batch, self.settings.count, 4), dtype="float32"),
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "count": self.count,
-            "std_dev": self.std_dev,
-            "seed": self.seed,
-        }
+        settings = dataclasses.asdict(self.settings)
+        return {**super().get_config(), **settings, "seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> RpnTargets:
+        settings, others = take_settings(RpnTargetSettings, config)
+        return cls(settings, **others)
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class RoiTargets(keras.layers.Layer):
-    """[proposals, gt_class_ids, gt_boxes, gt_masks] -> `matching.DetectionTargets`.
+class RoiTargets(KernelChoiceLayer):
+    """[proposals, gt_class_ids, gt_boxes, gt_masks] -> `mrcnn.ops.targets.DetectionTargets`.
 
-    Boxes are normalized. Layer over `mrcnn.ops.targets.detection_targets`, which
-    names the arguments.
+    Boxes are normalized. Layer over `mrcnn.ops.targets.detection_targets`.
     """
 
     def __init__(
         self,
-        count: int,
-        positive_ratio: float = 0.33,
-        std_dev: Any = (0.1, 0.1, 0.2, 0.2),
-        mask_shape: tuple[int, int] = (28, 28),
-        mini_masks: bool = True,
-        native: bool = False,
+        settings: RoiTargetSettings = targets.ROI_DEFAULTS,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{"dtype": "float32", **kwargs})
-        self.count = count
-        self.positive_ratio = positive_ratio
-        self.std_dev = tuple(float(value) for value in std_dev)
-        self.mask_shape = tuple(int(side) for side in mask_shape)
-        self.mini_masks = mini_masks
-        self.native = native
+        super().__init__(**kwargs)
+        self.settings = settings
         self.seed = seed
         self.random = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs: list[Tensor]) -> targets.DetectionTargets:
+    def call(self, inputs: list[Tensor]) -> Sequence[Tensor]:
         proposals, gt_class_ids, gt_boxes, gt_masks = inputs
-        noise = keras.random.uniform(proposals.shape[:2], seed=self.random)
         return targets.detection_targets(
             ops.stop_gradient(proposals),
             ops.cast(gt_class_ids, "int32"),
             gt_boxes,
             gt_masks,
-            noise,
-            count=self.count,
-            positive_ratio=self.positive_ratio,
-            std_dev=ops.convert_to_tensor(np.array(self.std_dev, np.float32)),
-            mask_shape=self.mask_shape,
-            mini_masks=self.mini_masks,
-            native=self.native,
+            keras.random.uniform(proposals.shape[:2], seed=self.random),
+            self.settings,
+            self.use_tf_kernels,
         )
 
-    def compute_output_spec(self, inputs: list[Tensor]) -> targets.DetectionTargets:
-        batch = inputs[0].shape[0]
-        slots = int(self.count * self.positive_ratio)
+    def compute_output_spec(self, inputs: list[Tensor]) -> Sequence[keras.KerasTensor]:
+        batch, count = inputs[0].shape[0], self.settings.count
+        slots, mask_shape = self.settings.positive_slots, self.settings.mask_shape
         return targets.DetectionTargets(
-            rois=keras.KerasTensor((batch, self.count, 4), dtype="float32"),
-            class_ids=keras.KerasTensor((batch, self.count), dtype="int32"),
-            deltas=keras.KerasTensor((batch, self.count, 4), dtype="float32"),
-            masks=keras.KerasTensor((batch, slots, *self.mask_shape), dtype="float32"),
-            valid=keras.KerasTensor((batch, self.count), dtype="bool"),
+            rois=keras.KerasTensor((batch, count, 4), dtype="float32"),
+            class_ids=keras.KerasTensor((batch, count), dtype="int32"),
+            deltas=keras.KerasTensor((batch, count, 4), dtype="float32"),
+            masks=keras.KerasTensor((batch, slots, *mask_shape), dtype="float32"),
+            valid=keras.KerasTensor((batch, count), dtype="bool"),
             mask_class_ids=keras.KerasTensor((batch, slots), dtype="int32"),
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "count": self.count,
-            "positive_ratio": self.positive_ratio,
-            "std_dev": self.std_dev,
-            "mask_shape": self.mask_shape,
-            "mini_masks": self.mini_masks,
-            "native": self.native,
-            "seed": self.seed,
-        }
+        settings = dataclasses.asdict(self.settings)
+        return {**super().get_config(), **settings, "seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> RoiTargets:
+        settings, others = take_settings(RoiTargetSettings, with_current_names(config))
+        return cls(settings, **others)

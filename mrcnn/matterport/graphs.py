@@ -2,7 +2,7 @@
 
 For scripts that build or check parts of the network by hand. The network itself does not go
 through here: its layers work on whole batches of static shape, where many of these functions
-take one image, and return what the ancestor's caller got.
+take one image, and return what Matterport's caller got.
 
 They take tensors of the backend or NumPy arrays; `fpn_classifier_graph` and
 `build_fpn_mask_graph`, which build layers, take Keras's symbolic tensors. `trim_zeros_graph` and
@@ -16,24 +16,26 @@ said to be in pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from mrcnn import network
 from mrcnn.config import Config
-from mrcnn.layers.box_head import box_head_graph
+from mrcnn.layers.box_head import BoxHeadSettings, box_head_graph
 from mrcnn.layers.detections import refine_detections
-from mrcnn.layers.mask_head import mask_head_graph
+from mrcnn.layers.mask_head import MaskHeadSettings, mask_head_graph
+from mrcnn.layers.molding import ImageArea
 from mrcnn.matterport.layers import all_slots
 from mrcnn.ops import anchors as anchor_ops
 from mrcnn.ops import boxes as box_ops
-from mrcnn.ops import edges, image_meta, losses, native_kernels
+from mrcnn.ops import edges, image_meta, losses
 from mrcnn.ops import targets as ops_targets
 from mrcnn.ops.edge_settings import EdgeSettings
 from mrcnn.ops.indexing import select_class
 from mrcnn.ops.tensor import Tensor
+from mrcnn.tensorflow_backend.compilation import tf_kernels_available
 
 # --- Boxes ------------------------------------------------------------------------------------
 
@@ -45,7 +47,7 @@ def compute_backbone_shapes(config: Config, image_shape: Sequence[int]) -> np.nd
         config: for BACKBONE_STRIDES, or COMPUTE_BACKBONE_SHAPE where BACKBONE is a callable.
         image_shape: (height, width, …) in pixels.
     """
-    if callable(config.BACKBONE):
+    if callable(config.BACKBONE) and config.COMPUTE_BACKBONE_SHAPE is not None:
         return config.COMPUTE_BACKBONE_SHAPE(image_shape)
     return anchor_ops.feature_shapes(image_shape, config.BACKBONE_STRIDES)
 
@@ -88,7 +90,7 @@ def trim_zeros_graph(boxes: Tensor, name: str | None = "trim_zeros") -> tuple[Te
 
     Args:
         boxes: [N, 4].
-        name: named an operation of the ancestor's graph; of no effect.
+        name: named an operation of Matterport's graph; of no effect.
 
     Returns:
         (the other rows [M, 4] in order, which rows they are: bool [N]).
@@ -134,12 +136,8 @@ def detection_targets_graph(
         ops.cast(gt_boxes, "float32")[None],
         ops.moveaxis(ops.cast(gt_masks, "float32"), -1, 0)[None],
         keras.random.uniform(proposals.shape[:2]),
-        count=config.TRAIN_ROIS_PER_IMAGE,
-        positive_ratio=config.ROI_POSITIVE_RATIO,
-        std_dev=_constant(config.BBOX_STD_DEV),
-        mask_shape=tuple(config.MASK_SHAPE),
-        mini_masks=config.USE_MINI_MASK,
-        native=native_kernels.available(config.JIT_COMPILE),
+        network.roi_target_settings(config),
+        use_tf_kernels=tf_kernels_available(config.JIT_COMPILE),
     )
     rois, class_ids, deltas, masks = (tensor[0] for tensor in all_slots(targets))
     return rois, class_ids, deltas, masks
@@ -161,17 +159,13 @@ def refine_detections_graph(
         [D, 6]: y1, x1, y2, x2, class id, score; zero padded.
     """
     return refine_detections(
-        *(ops.cast(values, "float32")[None] for values in (rois, probs, deltas, window)),
-        std_dev=_constant(config.BBOX_STD_DEV),
-        min_confidence=config.DETECTION_MIN_CONFIDENCE,
-        nms_threshold=config.DETECTION_NMS_THRESHOLD,
-        max_instances=config.DETECTION_MAX_INSTANCES,
-        native=native_kernels.available(config.JIT_COMPILE),
+        ops.cast(rois, "float32")[None],
+        ops.cast(probs, "float32")[None],
+        ops.cast(deltas, "float32")[None],
+        ops.cast(window, "float32")[None],
+        network.detection_settings(config),
+        use_tf_kernels=tf_kernels_available(config.JIT_COMPILE),
     )[0]
-
-
-def _constant(values: Any) -> Tensor:
-    return ops.convert_to_tensor(np.asarray(values, np.float32))
 
 
 # --- Heads ------------------------------------------------------------------------------------
@@ -191,9 +185,8 @@ def fpn_classifier_graph(
     Returns:
         (logits [B, R, C], probabilities [B, R, C], deltas [B, R, C, 4]).
     """
-    return box_head_graph(
-        rois, feature_maps, image_meta, pool_size, num_classes, train_bn, fc_layers_size
-    )
+    settings = BoxHeadSettings(pool_size, num_classes, train_bn, fc_layers_size)
+    return box_head_graph(rois, feature_maps, ImageArea()(image_meta), settings)
 
 
 def build_fpn_mask_graph(
@@ -216,9 +209,8 @@ def build_fpn_mask_graph(
     """
     if mask_shape is None:
         mask_shape = (2 * pool_size, 2 * pool_size)
-    return mask_head_graph(
-        rois, feature_maps, image_meta, pool_size, num_classes, train_bn, tuple(mask_shape)
-    )
+    settings = MaskHeadSettings(pool_size, num_classes, train_bn, tuple(mask_shape))
+    return mask_head_graph(rois, feature_maps, ImageArea()(image_meta), settings)
 
 
 # --- Losses -----------------------------------------------------------------------------------
@@ -245,7 +237,7 @@ def rpn_bbox_loss_graph(
     """Smooth L1 of the positive anchors' deltas.
 
     Args:
-        config: gave the ancestor the batch size; of no effect.
+        config: gave Matterport's function the batch size; of no effect.
         target_bbox: [B, positives at most, 4], zero padded.
         rpn_match: int [B, A, 1] or [B, A].
         rpn_bbox: [B, A, 4].
@@ -262,8 +254,8 @@ def mrcnn_class_loss_graph(
 ) -> Tensor:
     """Cross entropy of the RoIs whose predicted class exists in the image's data set.
 
-    The ancestor took the flags of image 0 for the whole batch; here, each image has its own.
-    Zero-padded RoIs count, as in the ancestor: the arguments do not tell them from negatives.
+    Matterport took the flags of image 0 for the whole batch; here, each image has its own.
+    Zero-padded RoIs count, as in Matterport's: the arguments do not tell them from negatives.
 
     Args:
         target_class_ids: int [B, R].

@@ -2,7 +2,7 @@
 
 `Inspector` is what stands behind `MaskRCNN.ancestor` and `MaskRCNN.run_graph`.
 
-Notebooks ask for tensors by the names of the ancestor's TensorFlow graph, such as
+Notebooks ask for tensors by the names of Matterport's TensorFlow graph, such as
 "ROI/refined_anchors:0". Here a layer is one operation, so a name means one of these:
 
 - a layer's output, under the layer's name ("res4w_out"), its number ("res4w_out:0") or the
@@ -23,6 +23,7 @@ Shape letters: B images, L anchors before suppression, K proposals.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,8 +39,8 @@ from mrcnn.data import molding
 from mrcnn.inference import model as inference_model
 from mrcnn.layers.proposals import Proposals, proposal_steps
 from mrcnn.layers.targets import RoiTargets
-from mrcnn.ops import native_kernels
 from mrcnn.ops.tensor import Tensor
+from mrcnn.tensorflow_backend.compilation import default_jit_compile
 from mrcnn.training import model as training_model
 
 # Compiled graphs kept, one for each set of outputs and image shape.
@@ -150,11 +151,8 @@ class Inspector:
     def _inner_steps(self, layer: Proposals) -> _InnerSteps:
         if layer.name not in self._steps:
             self._steps[layer.name] = steps = _InnerSteps(
-                layer.proposal_count,
-                layer.nms_threshold,
-                layer.pre_nms_limit,
-                layer.std_dev,
-                layer.native,
+                **dataclasses.asdict(layer.settings),
+                use_tf_kernels=layer.use_tf_kernels,
                 name=f"{layer.name}_steps",
             )
             steps(layer.input)
@@ -179,7 +177,7 @@ class Inspector:
                 + (
                     "the model's inputs. Is this a tensor of another model?"
                     if inputs is None
-                    else "images alone: it hangs on the ground truth of a training batch, or "
+                    else "images alone: it depends on the ground truth of a training batch, or "
                     "belongs to another model."
                 )
             ) from error
@@ -195,7 +193,7 @@ class Inspector:
         """Compute tensors for a batch of images, and `log` each.
 
         A training graph has one image shape and batch size; it takes up to a batch, and
-        computes what hangs on the images alone, not on ground truth.
+        computes what depends on the images alone, not on ground truth.
 
         Args:
             molded_images: [B, H, W, channels] float32, of `mold_inputs`.
@@ -204,7 +202,7 @@ class Inspector:
 
         Returns:
             The arrays by their names, in order. "ROI/rpn_non_max_suppression" is, as in the
-            ancestor, that of image 0 and without padding: int32 [K at most].
+            Matterport's, that of image 0 and without padding: int32 [K at most].
         """
         tensors = OrderedDict(outputs)
         if not tensors:
@@ -250,9 +248,7 @@ class Inspector:
             if training:
                 images = [inputs[batch_names.IMAGE], inputs[batch_names.IMAGE_META]]
                 graph = self._graph_to(ends, images)
-                graph.compile(
-                    jit_compile=native_kernels.default_jit_compile(self.config.JIT_COMPILE)
-                )
+                graph.compile(jit_compile=default_jit_compile(self.config.JIT_COMPILE))
             else:
                 graph = inference_model.with_static_shape(
                     self._graph_to(ends), shape[1:], shape[0], self.config, molded=True
@@ -301,11 +297,13 @@ class _InnerSteps(Proposals):
 
     def call(self, inputs: list[Tensor]) -> tuple[Tensor, ...]:
         probabilities, deltas, anchors = inputs
-        steps = proposal_steps(probabilities[..., 1], deltas, anchors, **self._settings())
+        steps = proposal_steps(
+            probabilities[..., 1], deltas, anchors, self.settings, self.use_tf_kernels
+        )
         return (*steps[:3], ops.where(steps.found, steps.kept, -1))
 
     def compute_output_spec(self, inputs: list[Tensor]) -> tuple[Any, ...]:
         batch, anchors = inputs[2].shape[:2]
-        limit = None if anchors is None else min(self.pre_nms_limit, anchors)
+        limit = None if anchors is None else min(self.settings.pre_nms_limit, anchors)
         boxes = [keras.KerasTensor((batch, limit, 4), dtype="float32") for _ in range(3)]
-        return (*boxes, keras.KerasTensor((batch, self.proposal_count), dtype="int32"))
+        return (*boxes, keras.KerasTensor((batch, self.settings.proposal_count), dtype="int32"))

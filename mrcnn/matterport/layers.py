@@ -14,26 +14,30 @@ from typing import Any
 import keras
 from keras import ops
 
+from mrcnn import network
 from mrcnn.config import Config
 from mrcnn.layers.detections import Detections
+from mrcnn.layers.flat_config import take_settings
+from mrcnn.layers.kernel_choice import KernelChoiceLayer, with_current_names
 from mrcnn.layers.proposals import Proposals
-from mrcnn.layers.roi_align import RoiAlign
+from mrcnn.layers.roi_align import RoiAlignFromMeta
 from mrcnn.layers.targets import RoiTargets
-from mrcnn.ops import native_kernels
 from mrcnn.ops import targets as ops_targets
+from mrcnn.ops.target_settings import RoiTargetSettings
 from mrcnn.ops.tensor import Tensor
+from mrcnn.tensorflow_backend.compilation import tf_kernels_available
 
 
-class _FromConfig:
+class _FromConfig(KernelChoiceLayer):
     """Mixin of the layers that Matterport makes from a configuration.
 
-    A model whose inputs leave the batch size open gets IMAGES_PER_GPU, as in the ancestor.
+    A model whose inputs leave the batch size open gets IMAGES_PER_GPU, as in Matterport's package.
     """
 
     def __init__(self, *args: Any, batch_size: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.batch_size = batch_size
-        self.supports_jit = not self.native  # so that Keras does not compile these with XLA
+        self.supports_jit = not self.use_tf_kernels  # so that Keras does not compile these with XLA
 
     def call(self, inputs: list[Tensor]) -> Any:
         return super().call([self._of_known_batch(tensor) for tensor in inputs])
@@ -52,7 +56,7 @@ def _settings(config: Config | None, **settings: str) -> dict[str, Any]:
     if config is None:
         return {}
     return {
-        "native": native_kernels.available(config.JIT_COMPILE),
+        "use_tf_kernels": tf_kernels_available(config.JIT_COMPILE),
         "batch_size": config.IMAGES_PER_GPU,
         **{keyword: getattr(config, setting) for keyword, setting in settings.items()},
     }
@@ -77,10 +81,12 @@ class ProposalLayer(_FromConfig, Proposals):
     ) -> None:
         settings = _settings(config, pre_nms_limit="PRE_NMS_LIMIT", std_dev="RPN_BBOX_STD_DEV")
         super().__init__(proposal_count, nms_threshold, **{**settings, **kwargs})
+        self.proposal_count = proposal_count
+        self.nms_threshold = nms_threshold
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class PyramidROIAlign(RoiAlign):
+class PyramidROIAlign(RoiAlignFromMeta):
     """[boxes [B, N, 4], image_meta [B, ·], P2, P3, P4, P5] -> [B, N, height, width, channels].
 
     Args:
@@ -98,20 +104,16 @@ class DetectionTargetLayer(_FromConfig, RoiTargets):
     negatives, zero padded. Each call draws anew.
     """
 
-    def __init__(self, config: Config, **kwargs: Any) -> None:
-        settings = _settings(
-            config,
-            count="TRAIN_ROIS_PER_IMAGE",
-            positive_ratio="ROI_POSITIVE_RATIO",
-            std_dev="BBOX_STD_DEV",
-            mask_shape="MASK_SHAPE",
-            mini_masks="USE_MINI_MASK",
-        )
-        super().__init__(**{**settings, **kwargs})
+    def __init__(self, config: Config | None, **kwargs: Any) -> None:
+        if config is not None:
+            settings = network.roi_target_settings(config)
+            kwargs = {"settings": settings, **_settings(config), **kwargs}
+        super().__init__(**kwargs)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> DetectionTargetLayer:
-        return cls(None, **config)
+        settings, others = take_settings(RoiTargetSettings, with_current_names(config))
+        return cls(None, settings=settings, **others)
 
     def call(self, inputs: list[Tensor]) -> list[Tensor]:
         *boxes, gt_masks = inputs
@@ -119,7 +121,7 @@ class DetectionTargetLayer(_FromConfig, RoiTargets):
 
     def compute_output_spec(self, inputs: list[Tensor]) -> list[Any]:
         specs = super().compute_output_spec(inputs)
-        masks = (inputs[0].shape[0], self.count, *self.mask_shape)
+        masks = (inputs[0].shape[0], self.settings.count, *self.settings.mask_shape)
         return [*specs[:3], keras.KerasTensor(masks, dtype="float32")]
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> list[None]:
@@ -127,7 +129,7 @@ class DetectionTargetLayer(_FromConfig, RoiTargets):
 
 
 def all_slots(targets: ops_targets.DetectionTargets) -> list[Tensor]:
-    """The four tensors of the ancestor, masks padded from the P positive slots to all R."""
+    """Matterport's four tensors, masks padded from the P positive slots to all R."""
     missing = targets.rois.shape[1] - targets.masks.shape[1]
     masks = ops.pad(targets.masks, ((0, 0), (0, missing), (0, 0), (0, 0)))
     return [targets.rois, targets.class_ids, targets.deltas, masks]

@@ -49,7 +49,7 @@ def level_anchors(
 def pyramid_anchors(
     scales: Sequence[float],
     ratios: Sequence[float],
-    feature_shapes: Sequence[Sequence[int]],
+    feature_shapes: Sequence[Sequence[int]] | np.ndarray,
     feature_strides: Sequence[int],
     anchor_stride: int = 1,
 ) -> np.ndarray:

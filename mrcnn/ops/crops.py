@@ -1,11 +1,11 @@
 """Bilinear crops: RoIAlign over a feature pyramid, and crops of masks.
 
-The sampling rule is that of TensorFlow's `crop_and_resize`, on which the ancestor's
-numbers hang: the sample grid's corners are the box's corners, the grid of a map of
+The sampling rule is that of TensorFlow's `crop_and_resize`, on which Matterport's
+numbers depend: the sample grid's corners are the box's corners, the grid of a map of
 height H spans [0, H - 1], and a sample outside reads 0. No gradient flows to boxes.
 
 Two implementations that a test holds together: a single gather over the flattened
-pyramid, which XLA compiles well, and TensorFlow's kernel (`native=True`), which is
+pyramid, which XLA compiles well, and TensorFlow's kernel (`use_tf_kernels`), which is
 faster where the graph is not compiled and has no XLA version.
 
 Shape letters: M maps, N boxes, C channels, B images, R RoIs of an image.
@@ -18,8 +18,8 @@ from typing import Any
 
 from keras import ops
 
-from mrcnn.ops import native_kernels
 from mrcnn.ops.tensor import Tensor
+from mrcnn.tensorflow_backend import crops as tf_kernels
 
 # FPN (Lin et al. 2017), eq. 1: a RoI of the ImageNet size, 224 pixels, belongs to P4.
 CANONICAL_SIDE = 224.0
@@ -33,7 +33,7 @@ def crop_and_resize(
     map_index: Tensor,
     size: tuple[int, int],
     *,
-    native: bool = False,
+    use_tf_kernels: bool = False,
 ) -> Tensor:
     """Crop each box from its map and resize it bilinearly.
 
@@ -42,15 +42,15 @@ def crop_and_resize(
         boxes: [N, 4] normalized.
         map_index: [N] int32, the map of each box.
         size: (height, width) of the crops.
-        native: use the backend's kernel; TensorFlow only, not compilable by XLA.
+        use_tf_kernels: see `mrcnn.tensorflow_backend`; not compilable by XLA.
 
     Returns:
         [N, height, width, C] float32.
     """
     boxes = ops.stop_gradient(boxes)
     maps = ops.cast(maps, "float32")
-    if native:
-        return native_kernels.crop_and_resize(maps, boxes, map_index, size)
+    if use_tf_kernels:
+        return tf_kernels.crop_and_resize(maps, boxes, map_index, size)
     count, height, width, channels = ops.shape(maps)
     flat = ops.reshape(maps, (count * height * width, channels))
     base = ops.cast(map_index, "int32") * (height * width)
@@ -83,7 +83,7 @@ def pyramid_roi_align(
     image_area: Tensor,
     size: tuple[int, int],
     *,
-    native: bool = False,
+    use_tf_kernels: bool = False,
 ) -> Tensor:
     """RoIAlign: crop each RoI from the level of the pyramid that suits its size.
 
@@ -92,7 +92,7 @@ def pyramid_roi_align(
         rois: [B, R, 4] normalized.
         image_area: pixels of the image.
         size: (height, width) of the crops.
-        native: see `crop_and_resize`.
+        use_tf_kernels: see `mrcnn.tensorflow_backend`.
 
     Returns:
         [B, R, height, width, C] float32.
@@ -110,7 +110,7 @@ def pyramid_roi_align(
     for height, width in zip(heights, widths, strict=True):
         starts.append(start)
         start += batch * height * width
-    if native:
+    if use_tf_kernels:
 
         @ops.custom_gradient
         def crop(*maps: Tensor) -> tuple[Tensor, Any]:
@@ -122,7 +122,7 @@ def pyramid_roi_align(
                 parts = zip(maps, starts, [*starts[1:], start], strict=True)
                 return [ops.reshape(flat[first:last], ops.shape(m)) for m, first, last in parts]
 
-            return native_kernels.pyramid_crop(maps, boxes, image, level, size), gradient
+            return tf_kernels.pyramid_crop(maps, boxes, image, level, size), gradient
 
         crops = crop(*feature_maps)
     else:
@@ -210,7 +210,7 @@ def _taps(
     if samples > 1:
         # A box that ends at 1.0 puts its last sample on the border, where one ulp decides
         # between the border's value and 0. So every rounding must be the kernel's: a true
-        # division (XLA multiplies by the reciprocal of a constant, so let the divisor hang
+        # division (XLA multiplies by the reciprocal of a constant, so let the divisor depend
         # on the box) and a product that is rounded before the sum (XLA fuses the two).
         intervals = ops.where(ops.isfinite(start), float(samples - 1), 1.0)
         step = (end - start) * last / intervals

@@ -6,6 +6,7 @@ After Zimmermann & Siems, *Faster Training of Mask R-CNN by Focusing on Instance
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from numbers import Real
@@ -100,15 +101,14 @@ def parse_norm(norm: str | float) -> float:
     >>> parse_norm("l2"), parse_norm(1.5)
     (2.0, 1.5)
     """
-    value = norm
+    value = math.nan  # refused below
     if isinstance(norm, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = float(norm[1:] if norm in NORMS else norm)
-        except ValueError:
-            pass  # no number: refused below
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if is_number and 1.0 <= value <= LARGEST_NORM:
-        return float(value)
+    elif isinstance(norm, Real) and not isinstance(norm, bool):
+        value = float(norm)
+    if 1.0 <= value <= LARGEST_NORM:
+        return value
     raise ValueError(
         f"Edge loss norm: expected one of {', '.join(NORMS)}, or a number from 1 to "
         f"{LARGEST_NORM:g}; received {norm!r}"

@@ -79,4 +79,3 @@ class EdgeSettings:
 
 
 DEFAULT_EDGE_SETTINGS = EdgeSettings()
-EDGE_SETTINGS = tuple(field.name for field in dataclasses.fields(EdgeSettings))

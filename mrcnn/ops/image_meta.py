@@ -19,6 +19,12 @@ def parse_image_meta(meta: Tensor) -> dict[str, Tensor]:
     return {name: meta[:, at] for name, at in META_COLUMNS.items()}
 
 
+def image_area(meta: Tensor) -> Tensor:
+    """Pixels of the network's input: a float32 scalar, because a batch has one image shape."""
+    image_shape = parse_image_meta(meta)["image_shape"][0]
+    return ops.cast(image_shape[0] * image_shape[1], "float32")
+
+
 def normalized_window(meta: Tensor) -> Tensor:
     """The part of each molded image that is not padding: [B, 4] normalized."""
     parts = parse_image_meta(meta)

@@ -59,7 +59,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return total / ops.maximum(count, 1.0)
 
 
-def keep_random(mask: Tensor, noise: Tensor, limit: Tensor, largest: int) -> Tensor:
+def sample_at_most(mask: Tensor, noise: Tensor, limit: Tensor, largest: int) -> Tensor:
     """Keep at most `limit` true entries of each row, chosen by the largest noise.
 
     Args:
@@ -79,7 +79,7 @@ def keep_random(mask: Tensor, noise: Tensor, limit: Tensor, largest: int) -> Ten
     return mask & (keys >= threshold) & (limit > 0)[:, None]
 
 
-def true_first(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def first_true_indices(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Indices of the first `count` true entries of each row, in order.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras import ops
 
-from mrcnn.ops.indexing import gather_rows, masked_mean, select_class, true_first
+from mrcnn.ops.indexing import first_true_indices, gather_rows, masked_mean, select_class
 from mrcnn.ops.tensor import Tensor
 
 # Probabilities are kept this far from 0 and 1 before the logarithm.
@@ -47,7 +47,7 @@ def rpn_bbox_loss(target_deltas: Tensor, match: Tensor, deltas: Tensor) -> Tenso
         match: [B, A] int.
         deltas: [B, A, 4], predicted.
     """
-    index, valid = true_first(match == 1, target_deltas.shape[1])
+    index, valid = first_true_indices(match == 1, target_deltas.shape[1])
     difference = smooth_l1(target_deltas, gather_rows(deltas, index))
     return masked_mean(difference, valid[..., None])
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from keras import ops
 
 from mrcnn.ops import boxes as box_ops
-from mrcnn.ops import native_kernels
 from mrcnn.ops.tensor import Tensor
+from mrcnn.tensorflow_backend import nms as tf_kernels
 
 
 def nms_sorted(
@@ -22,7 +22,7 @@ def nms_sorted(
     count: int,
     *,
     groups: Tensor | None = None,
-    native: bool = False,
+    use_tf_kernels: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Greedy suppression of boxes sorted by falling score.
 
@@ -32,20 +32,20 @@ def nms_sorted(
         threshold: IoU above which the weaker box is dropped.
         count: K, the number kept at most.
         groups: [B, N] int or None; only boxes of the same group suppress each other.
-        native: use the backend's kernel; TensorFlow only, not compilable by XLA.
+        use_tf_kernels: see `mrcnn.tensorflow_backend`; not compilable by XLA.
 
     Returns:
         (index [B, K] int32, found [B, K] bool), in order of score. Where fewer are
         found, index is 0.
     """
     boxes = ops.stop_gradient(boxes)
-    if native and groups is None:
-        return native_kernels.nms_sorted(boxes, valid, threshold, count)
-    if native:
+    if use_tf_kernels:
+        if groups is None:
+            return tf_kernels.nms_sorted(boxes, valid, threshold, count)
         overlaps = ops.where(
             groups[:, :, None] == groups[:, None, :], box_ops.iou(boxes, boxes), 0.0
         )
-        return native_kernels.nms_overlaps(overlaps, valid, threshold, count)
+        return tf_kernels.nms_overlaps(overlaps, valid, threshold, count)
 
     batch, rows = boxes.shape[0], boxes.shape[1]
     numbers = ops.arange(rows, dtype="int32")[None, :]

@@ -10,15 +10,17 @@ R = RoIs per image. Class id 0 marks an empty slot, a negative one a crowd.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from keras import ops
 
 from mrcnn.batch import BOX_ONLY_MASK
 from mrcnn.ops import boxes as box_ops
-from mrcnn.ops.assignment import CROWD_IOU, ROI_POSITIVE_IOU, RPN_NEGATIVE_IOU, RPN_POSITIVE_IOU
 from mrcnn.ops.crops import crop_and_resize
-from mrcnn.ops.indexing import gather_rows, keep_random, true_first
+from mrcnn.ops.indexing import first_true_indices, gather_rows, sample_at_most
+from mrcnn.ops.target_settings import RoiTargetSettings, RpnTargetSettings
 from mrcnn.ops.tensor import Tensor
 
 # IoUs this close, relatively, are a tie. Anchors placed symmetrically around an object
@@ -26,8 +28,11 @@ from mrcnn.ops.tensor import Tensor
 TIE = 1e-5
 
 
+RPN_DEFAULTS, ROI_DEFAULTS = RpnTargetSettings(), RoiTargetSettings()
+
+
 class AnchorOverlaps(NamedTuple):
-    """What the labels of anchors hang on, each [B, A]."""
+    """What the labels of anchors depend on, each [B, A]."""
 
     best_iou: Tensor  # with any object
     best_object: Tensor  # index of that object, int32
@@ -75,44 +80,42 @@ def rpn_targets(
     gt_class_ids: Tensor,
     gt_boxes: Tensor,
     noise: Tensor,
-    count: int,
-    std_dev: Tensor,
+    settings: RpnTargetSettings = RPN_DEFAULTS,
 ) -> tuple[Tensor, Tensor]:
     """Label the anchors and compute the deltas that the RPN should predict.
 
     Args:
-        anchors: [A, 4], in the unit of `gt_boxes`. Pixels give the ancestor's labels, but
+        anchors: [A, 4], in the unit of `gt_boxes`. Pixels give Matterport's labels, but
             for ties, of which it kept those that rounding left; normalized boxes are half
             a pixel smaller on each side.
         gt_class_ids: [B, G] int.
         gt_boxes: [B, G, 4].
         noise: [B, A] in [0, 1), which decides what is dropped.
-        count: anchors that take part in the loss, at most half of them positive.
-        std_dev: [4], divides the deltas.
+        settings: how many anchors take part, and from which IoU on they are an object's.
 
     Returns:
         match [B, A] int32: 1 positive, -1 negative, 0 neutral.
-        deltas [B, count, 4] float32 of the positive anchors in order, zero padded.
+        deltas [B, settings.count, 4] float32 of the positive anchors in order, zero padded.
     """
     overlaps = anchor_overlaps(anchors, gt_class_ids, gt_boxes)
-    positive = overlaps.is_best | (overlaps.best_iou >= RPN_POSITIVE_IOU)
-    negative = (overlaps.best_iou < RPN_NEGATIVE_IOU) & (overlaps.crowd_iou < CROWD_IOU)
-    negative = negative & ~positive
+    positive = overlaps.is_best | (overlaps.best_iou >= settings.positive_iou)
+    negative = overlaps.best_iou < settings.negative_iou
+    negative = negative & (overlaps.crowd_iou < settings.crowd_iou) & ~positive
 
-    half = count // 2
+    count, half = settings.count, settings.count // 2
     batch = noise.shape[0]
     positive_limit = ops.full((batch,), half, dtype="int32")
-    positive = keep_random(positive, noise, positive_limit, half)
+    positive = sample_at_most(positive, noise, positive_limit, half)
     found = ops.sum(ops.cast(positive, "int32"), axis=1)
-    negative = keep_random(negative, noise, count - found, count)
+    negative = sample_at_most(negative, noise, count - found, count)
     match = ops.cast(positive, "int32") - ops.cast(negative, "int32")
 
-    index, valid = true_first(positive, count)
+    index, valid = first_true_indices(positive, count)
     flat = ops.reshape(index, (-1,))
     chosen = ops.reshape(ops.take(anchors, flat, axis=0), (batch, count, 4))
     assigned = ops.take_along_axis(overlaps.best_object, index, axis=1)
     targets = gather_rows(ops.cast(gt_boxes, anchors.dtype), assigned)
-    deltas = box_ops.encode(chosen, targets) / std_dev
+    deltas = box_ops.encode(chosen, targets) / _constant(settings.std_dev)
     return match, ops.where(valid[..., None], deltas, 0.0)
 
 
@@ -133,50 +136,86 @@ def detection_targets(
     gt_boxes: Tensor,
     gt_masks: Tensor,
     noise: Tensor,
-    *,
-    count: int,
-    positive_ratio: float,
-    std_dev: Tensor,
-    mask_shape: tuple[int, int],
-    mini_masks: bool,
-    native: bool = False,
+    settings: RoiTargetSettings = ROI_DEFAULTS,
+    use_tf_kernels: bool = False,
 ) -> DetectionTargets:
     """Draw a balanced set of proposals and say what the heads should predict for them.
 
-    A proposal is positive from IoU 0.5 on. At most `int(count * positive_ratio)` are
-    kept, and as many negatives as the ratio asks for: none for an image without
-    positives, as in the ancestor.
+    At most P = `settings.positive_slots` positives are kept, and as many negatives as the
+    ratio asks for: none for an image without positives, as in Matterport's package.
 
     Args:
         proposals: [B, N, 4] normalized, zero padded.
         gt_class_ids: [B, G] int.
         gt_boxes: [B, G, 4] normalized.
-        gt_masks: [B, G, h, w], of the image, or of the box when `mini_masks`; values of
-            `BOX_ONLY_MASK` mark an object that has a box but no mask.
+        gt_masks: [B, G, h, w], of the image, or of the box when `settings.mini_masks`; values
+            of `BOX_ONLY_MASK` mark an object that has a box but no mask.
         noise: [B, N] in [0, 1), which decides what is drawn.
-        count: R.
-        positive_ratio: share of positives.
-        std_dev: [4], divides the deltas.
-        mask_shape: size of the mask targets.
-        mini_masks: whether masks are crops of their boxes.
-        native: see `mrcnn.ops.crops.crop_and_resize`.
+        settings: how many RoIs, which of them are positive, and the form of the targets.
+        use_tf_kernels: see `mrcnn.tensorflow_backend`.
     """
-    batch = proposals.shape[0]
-    slots = int(count * positive_ratio)
     proposals = ops.cast(proposals, "float32")
-    real = ops.any(proposals != 0, axis=-1)
-
+    gt_class_ids = ops.cast(gt_class_ids, "int32")
     overlaps = box_ops.iou(proposals, gt_boxes)
     objects = ops.where((gt_class_ids > 0)[:, None, :], overlaps, 0.0)
     crowds = ops.where((gt_class_ids < 0)[:, None, :], overlaps, 0.0)
+
+    drawn = _draw_rois(proposals, objects, crowds, noise, settings)
+
+    # Only the first P slots can be positive: the rest has no object, box or mask.
+    slots = settings.positive_slots
+    rois, positive = drawn.rois[:, :slots], drawn.positive[:, :slots]
+    assigned = _assign_objects(objects, drawn.row[:, :slots])
+    boxes = gather_rows(gt_boxes, assigned)
+    class_ids = ops.where(positive, ops.take_along_axis(gt_class_ids, assigned, axis=1), 0)
+
+    deltas = box_ops.encode(rois, boxes) / _constant(settings.std_dev)
+    deltas = ops.where(positive[..., None], deltas, 0.0)
+
+    crop_boxes = _relative(rois, boxes) if settings.mini_masks else rois
+    masks = _crop_masks(gt_masks, crop_boxes, assigned, settings.mask_shape, use_tf_kernels)
+    has_mask = positive & ~_is_box_only(gt_masks, assigned)
+
+    rest = settings.count - slots
+    return DetectionTargets(
+        rois=drawn.rois,
+        class_ids=ops.pad(class_ids, ((0, 0), (0, rest))),
+        deltas=ops.pad(deltas, ((0, 0), (0, rest), (0, 0))),
+        masks=ops.where(has_mask[..., None, None], masks, 0.0),
+        valid=drawn.valid,
+        mask_class_ids=ops.where(has_mask, class_ids, 0),
+    )
+
+
+class _Drawn(NamedTuple):
+    rois: Tensor  # [B, R, 4]: positives, then negatives, zero padded
+    row: Tensor  # [B, R] int32, where each lies among the proposals
+    positive: Tensor  # [B, R] bool
+    valid: Tensor  # [B, R] bool, false for padding
+
+
+def _draw_rois(
+    proposals: Tensor, objects: Tensor, crowds: Tensor, noise: Tensor, settings: RoiTargetSettings
+) -> _Drawn:
+    """Draw positives, and negatives in proportion to them.
+
+    Args:
+        proposals: [B, N, 4].
+        objects, crowds: [B, N, G], the IoU with each object and with each crowd.
+        noise: [B, N].
+        settings: see `detection_targets`.
+    """
+    count, slots = settings.count, settings.positive_slots
+    real = ops.any(proposals != 0, axis=-1)
     best = ops.max(objects, axis=-1)
-    positive = real & (best >= ROI_POSITIVE_IOU)
-    negative = real & (best < ROI_POSITIVE_IOU) & (ops.max(crowds, axis=-1) < CROWD_IOU)
+    positive = real & (best >= settings.positive_iou)
+    negative = real & (best < settings.positive_iou)
+    negative = negative & (ops.max(crowds, axis=-1) < settings.crowd_iou)
 
     positive_index, positive_found = _draw(positive, noise, slots)
     positives = ops.sum(ops.cast(positive_found, "int32"), axis=1)
-    # In float32, as the ancestor: 66 / 0.33 is 200 there.
-    wanted = ops.cast(ops.cast(positives, "float32") * (1.0 / positive_ratio), "int32")
+    # In float32, as Matterport's: 66 / 0.33 is 200 there.
+    wanted = ops.cast(ops.cast(positives, "float32") * (1.0 / settings.positive_ratio), "int32")
     negative_index, negative_found = _draw(negative, noise, count - slots)
     negatives = ops.minimum(
         ops.minimum(wanted - positives, count - positives),
@@ -192,42 +231,7 @@ def detection_targets(
     drawn = ops.concatenate([positive_index, negative_index], axis=1)
     row = ops.take_along_axis(drawn, ops.minimum(source, drawn.shape[1] - 1), axis=1)
     rois = ops.where(valid[..., None], gather_rows(proposals, row), 0.0)
-
-    head_rois = rois[:, :slots]
-    head_positive = is_positive[:, :slots]
-    assigned = ops.argmax(gather_rows(objects, row[:, :slots]), axis=-1)
-    assigned = ops.cast(assigned, "int32")
-    boxes = gather_rows(gt_boxes, assigned)
-    class_ids = ops.take_along_axis(ops.cast(gt_class_ids, "int32"), assigned, axis=1)
-    class_ids = ops.where(head_positive, class_ids, 0)
-    deltas = box_ops.encode(head_rois, boxes) / std_dev
-    deltas = ops.where(head_positive[..., None], deltas, 0.0)
-
-    crop_boxes = _relative(head_rois, boxes) if mini_masks else head_rois
-    instances = gt_masks.shape[1]
-    first = ops.arange(batch, dtype="int32")[:, None] * instances
-    masks = crop_and_resize(
-        ops.reshape(gt_masks, (batch * instances, *gt_masks.shape[2:], 1)),
-        ops.reshape(crop_boxes, (-1, 4)),
-        ops.reshape(first + assigned, (-1,)),
-        mask_shape,
-        native=native,
-    )
-    masks = ops.reshape(ops.round(masks), (batch, slots, *mask_shape))
-    # Callers may send masks as bool, uint8 or float.
-    box_only = ops.any(ops.cast(gt_masks, "float32") >= BOX_ONLY_MASK, axis=(2, 3))
-    has_mask = head_positive & ~ops.take_along_axis(box_only, assigned, axis=1)
-    masks = ops.where(has_mask[..., None, None], masks, 0.0)
-
-    rest = count - slots
-    return DetectionTargets(
-        rois=rois,
-        class_ids=ops.pad(class_ids, ((0, 0), (0, rest))),
-        deltas=ops.pad(deltas, ((0, 0), (0, rest), (0, 0))),
-        masks=masks,
-        valid=valid,
-        mask_class_ids=ops.where(has_mask, class_ids, 0),
-    )
+    return _Drawn(rois, row, is_positive, valid)
 
 
 def _draw(mask: Tensor, noise: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -237,6 +241,38 @@ def _draw(mask: Tensor, noise: Tensor, count: int) -> tuple[Tensor, Tensor]:
     missing = ((0, 0), (0, count - limit))
     index, found = ops.pad(ops.cast(index, "int32"), missing), ops.pad(keys >= 0, missing)
     return index, found
+
+
+def _assign_objects(objects: Tensor, row: Tensor) -> Tensor:
+    """The object that each drawn proposal overlaps most: from its `row` [B, P] to int32 [B, P]."""
+    return ops.cast(ops.argmax(gather_rows(objects, row), axis=-1), "int32")
+
+
+def _crop_masks(
+    gt_masks: Tensor,
+    boxes: Tensor,
+    assigned: Tensor,
+    mask_shape: tuple[int, int],
+    use_tf_kernels: bool,
+) -> Tensor:
+    """Crop each RoI's box [B, P, 4] from the mask of its object: {0, 1} [B, P, *mask_shape]."""
+    batch, instances = gt_masks.shape[:2]
+    first = ops.arange(batch, dtype="int32")[:, None] * instances
+    masks = crop_and_resize(
+        ops.reshape(gt_masks, (batch * instances, *gt_masks.shape[2:], 1)),
+        ops.reshape(boxes, (-1, 4)),
+        ops.reshape(first + assigned, (-1,)),
+        mask_shape,
+        use_tf_kernels=use_tf_kernels,
+    )
+    return ops.reshape(ops.round(masks), (batch, assigned.shape[1], *mask_shape))
+
+
+def _is_box_only(gt_masks: Tensor, assigned: Tensor) -> Tensor:
+    """Whether each RoI's object has a box and no mask: bool [B, P]."""
+    # Callers may send masks as bool, uint8 or float.
+    box_only = ops.any(ops.cast(gt_masks, "float32") >= BOX_ONLY_MASK, axis=(2, 3))
+    return ops.take_along_axis(box_only, assigned, axis=1)
 
 
 def _relative(rois: Tensor, boxes: Tensor) -> Tensor:
@@ -249,3 +285,7 @@ def _relative(rois: Tensor, boxes: Tensor) -> Tensor:
     origin = ops.stack([boxes[..., 0], boxes[..., 1]] * 2, axis=-1)
     size = ops.stack([height, width] * 2, axis=-1)
     return (rois - origin) / size
+
+
+def _constant(values: Sequence[float]) -> Tensor:
+    return ops.convert_to_tensor(np.array(values, np.float32))

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from mrcnn.config import OPTIMIZERS, Config
-from mrcnn.ops import native_kernels
+from mrcnn.tensorflow_backend.compilation import default_jit_compile
 from mrcnn.training import optimizers
 from mrcnn.training.model import TrainingModel
 from mrcnn.training.stages import matching_layers
@@ -62,7 +62,7 @@ def compile_model(
         ValueError: the stage is shorter than its warm-up, or a schedule gets no steps.
     """
     rate = _schedule(config, learning_rate, steps)
-    jit_compile = native_kernels.default_jit_compile(config.JIT_COMPILE)
+    jit_compile = default_jit_compile(config.JIT_COMPILE)
     # What the traced step depends on, beside the graph.
     learned = tuple(id(variable) for variable in model.trainable_variables)
     traced = (learned, config.OPTIMIZER, momentum, config.GRADIENT_CLIP_NORM or None, jit_compile)

@@ -23,7 +23,7 @@ from mrcnn.checkpoints.writer import StateWriter
 from mrcnn.config import Config
 from mrcnn.data.loader import Batch, Loader
 from mrcnn.logger import logger
-from mrcnn.ops import native_kernels
+from mrcnn.tensorflow_backend.compilation import default_jit_compile
 from mrcnn.training.loss_guard import NonFiniteLossError, text_of
 from mrcnn.training.model import TrainingModel
 
@@ -63,7 +63,7 @@ def measure(
     optimizer = GradientNorms()
     optimizer.build(model.trainable_variables)
     model.compile(
-        optimizer=optimizer, jit_compile=native_kernels.default_jit_compile(config.JIT_COMPILE)
+        optimizer=optimizer, jit_compile=default_jit_compile(config.JIT_COMPILE)
     )
     model.traced_with = None  # the next stage needs an optimizer of its own
     losses = model.train_on_batch(batch, return_dict=True)

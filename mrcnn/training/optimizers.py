@@ -12,8 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from mrcnn.ops import native_kernels
 from mrcnn.ops.tensor import Tensor
+from mrcnn.tensorflow_backend import optimizer as tf_kernels
 from mrcnn.training.weight_decay import is_decayed, weight_decay_gradient
 
 
@@ -59,7 +59,7 @@ class SGD(keras.optimizers.SGD):
         if not self._fused():
             super().update_step(gradient, variable, learning_rate)
             return
-        native_kernels.momentum_step(
+        tf_kernels.momentum_step(
             variable,
             self.momentums[self._get_variable_index(variable)],
             gradient,
@@ -74,14 +74,14 @@ class SGD(keras.optimizers.SGD):
         self, grads: Sequence[Tensor], trainable_variables: Sequence[Any], learning_rate: Tensor
     ) -> None:
         if self._clips_by_step():
-            norm = native_kernels.global_norm(grads)
+            norm = tf_kernels.global_norm(grads)
             clipped = self.global_clipnorm * ops.minimum(1.0 / norm, 1.0 / self.global_clipnorm)
             # As in Keras, a norm that is not finite makes the weights so, and is not hidden.
             learning_rate = learning_rate * (clipped + (norm - norm))
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
     def _fused(self) -> bool:
-        return bool(self.momentum) and not self.nesterov and native_kernels.updates_in_place()
+        return bool(self.momentum) and not self.nesterov and tf_kernels.updates_in_place()
 
     def _clips_by_step(self) -> bool:
         return self._fused() and bool(self.global_clipnorm)

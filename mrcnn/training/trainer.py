@@ -24,7 +24,7 @@ from mrcnn.data.dataset_checks import describe_image
 from mrcnn.data.loader import Batch, Loader
 from mrcnn.data.stream import SampleStream
 from mrcnn.files import atomic
-from mrcnn.ops import native_kernels
+from mrcnn.tensorflow_backend.batches import batches_of_shapes
 from mrcnn.training.callbacks import AfterEpochs, BeforeSteps, RunCallbacks, SaveEpoch, TensorBoard
 from mrcnn.training.interrupts import StopRequest
 from mrcnn.training.loss_guard import LossGuard, NonFiniteLossError
@@ -298,7 +298,7 @@ def _validation_options(model: TrainingModel, data: TrainingData, config: Config
 def _as_inputs(model: TrainingModel, batches: Callable[[], Iterator[Batch]]) -> Any:
     """Batches as Keras's `fit` takes them."""
     if model.several_shapes:
-        return native_kernels.batches_of_shapes(batches, model.inputs)
+        return batches_of_shapes(batches, model.inputs)
     return ((batch,) for batch in batches())
 
 

@@ -224,7 +224,7 @@ def compile_model(model: Any, loss: Callable[[Any, Any], Any], learning_rate: fl
     """Compile with Adam; by XLA where that is faster."""
     import keras
 
-    from mrcnn.ops.native_kernels import default_jit_compile
+    from mrcnn.tensorflow_backend.compilation import default_jit_compile
 
     model.compile(keras.optimizers.Adam(learning_rate), loss, jit_compile=default_jit_compile(None))
 

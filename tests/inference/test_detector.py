@@ -17,7 +17,7 @@ from mrcnn.evaluation.pipeline import ImageError
 from mrcnn.inference.detector import Detector
 from mrcnn.inference.frozen_graph import FrozenGraph
 from mrcnn.model import MaskRCNN
-from mrcnn.ops import native_kernels
+from mrcnn.tensorflow_backend import constants
 from tests.tiny import tiny_config
 
 GROUPS = {"IMAGE_MIN_DIM": 64, "IMAGE_MAX_DIM": 128, "IMAGE_SHAPE_GROUPS": "auto"}
@@ -185,9 +185,9 @@ def test_a_frozen_graph_is_made_once_while_weights_stay(tmp_path, monkeypatch):
     config = tiny_config(IMAGES_PER_GPU=1, FREEZE_GRAPH=True)
     model = MaskRCNN("inference", config, tmp_path)
     made = []
-    freeze = native_kernels.with_constants
+    freeze = constants.with_constants
     monkeypatch.setattr(
-        native_kernels, "with_constants", lambda *given: made.append(given) or freeze(*given)
+        constants, "with_constants", lambda *given: made.append(given) or freeze(*given)
     )
     for _ in range(3):
         model.detect([picture(90, 128)])

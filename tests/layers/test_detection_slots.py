@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from mrcnn.layers import detection_slots
-from mrcnn.layers.detection_slots import SLOTS_AT_ONCE, AllSlots, FoundBoxes
+from mrcnn.layers.detection_slots import SLOTS_AT_ONCE, CompactDetections, PadDetections
 from mrcnn.model import MaskRCNN
 from tests.tiny import tiny_config
 
@@ -30,13 +30,13 @@ def detections(counts: list[int]) -> np.ndarray:
 @given(st.lists(st.integers(0, SLOTS), min_size=1, max_size=3))
 def test_all_that_was_found_and_little_more(counts: list[int]):
     rows = detections(counts)
-    boxes = ops.convert_to_numpy(FoundBoxes()(rows))
+    boxes = ops.convert_to_numpy(CompactDetections()(rows))
     number, most = boxes.shape[1], max(counts)
     assert most <= number <= SLOTS and number >= 1
     assert number == SLOTS or number % SLOTS_AT_ONCE == 0
     assert number - most < SLOTS_AT_ONCE or most == 0
     np.testing.assert_array_equal(boxes, rows[:, :number, :4])
-    filled = ops.convert_to_numpy(AllSlots(SLOTS)(boxes))
+    filled = ops.convert_to_numpy(PadDetections(SLOTS)(boxes))
     assert filled.shape == (len(counts), SLOTS, 4)
     np.testing.assert_array_equal(filled[:, :number], boxes)
     assert not filled[:, number:].any()
@@ -67,6 +67,6 @@ def test_the_masks_are_those_of_all_slots(confidence, tmp_path, monkeypatch):
 
 def test_xla_takes_every_slot(tmp_path):
     model = MaskRCNN("inference", tiny_config(JIT_COMPILE=True), tmp_path)
-    assert not any(isinstance(layer, FoundBoxes) for layer in model.keras_model.layers)
+    assert not any(isinstance(layer, CompactDetections) for layer in model.keras_model.layers)
     slots = model.config.DETECTION_MAX_INSTANCES
     assert model.keras_model.get_layer("mrcnn_mask").output.shape[1] == slots

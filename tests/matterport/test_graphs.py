@@ -12,6 +12,8 @@ import pytest
 from keras import ops
 
 from mrcnn.config import Config
+from mrcnn.layers.detections import DetectionSettings
+from mrcnn.layers.proposals import ProposalSettings
 from mrcnn.matterport import graphs as graph
 from mrcnn.matterport import layers
 from tests.tiny import tiny_config
@@ -344,8 +346,10 @@ def test_layers_survive_saving(layer):
 
 def test_settings_reach_the_layers():
     layer = layers.ProposalLayer(9, 0.6, VectorConfig())
-    assert (layer.proposal_count, layer.nms_threshold, layer.pre_nms_limit) == (9, 0.6, 200)
+    assert (layer.proposal_count, layer.nms_threshold) == (9, 0.6)
+    assert layer.settings == ProposalSettings(9, 0.6, pre_nms_limit=200)
     layer = layers.DetectionLayer(configured(DETECTION_NMS_THRESHOLD=0.4))
-    assert (layer.max_instances, layer.min_confidence, layer.nms_threshold) == (15, 0.5, 0.4)
-    layer = layers.DetectionTargetLayer(configured(ROI_POSITIVE_RATIO=0.5))
-    assert (layer.count, layer.positive_ratio, layer.mask_shape) == (60, 0.5, (28, 28))
+    assert layer.settings == DetectionSettings(15, 0.5, 0.4)
+    layer = layers.DetectionTargetLayer(configured(ROI_POSITIVE_RATIO=0.5, ROI_POSITIVE_IOU=0.6))
+    assert (layer.settings.count, layer.settings.positive_ratio) == (60, 0.5)
+    assert (layer.settings.positive_iou, layer.settings.mask_shape) == (0.6, (28, 28))

@@ -12,6 +12,7 @@ from mrcnn.config import Config
 from mrcnn.data.boxes import apply_box_deltas, compute_overlaps, norm_boxes
 from mrcnn.matterport.anchors import generate_pyramid_anchors
 from mrcnn.matterport.targets import build_detection_targets, build_rpn_targets
+from mrcnn.ops.target_settings import RoiTargetSettings, RpnTargetSettings
 from tests.ops import naive
 
 few = settings(max_examples=40, deadline=None)
@@ -72,8 +73,7 @@ class TestRpnTargets:
                 ops.convert_to_tensor(class_ids[None]),
                 ops.convert_to_tensor(boxes[None].astype(np.float32)),
                 ops.convert_to_tensor(rng.random((1, len(ANCHORS)), np.float32)),
-                count,
-                ops.convert_to_tensor(STD_DEV.astype(np.float32)),
+                RpnTargetSettings(count, STD_DEV),
             )
             wanted, wanted_deltas = (ops.convert_to_numpy(array[0]) for array in expected)
             match, deltas = build_rpn_targets(
@@ -227,11 +227,13 @@ class TestDetectionTargets:
                 tensor(boxes),
                 tensor(masks.transpose(2, 0, 1)),
                 tensor(np.linspace(0, 0.9, len(rois))),
-                count=config.TRAIN_ROIS_PER_IMAGE,
-                positive_ratio=config.ROI_POSITIVE_RATIO,
-                std_dev=ops.convert_to_tensor(STD_DEV.astype(np.float32)),
-                mask_shape=config.MASK_SHAPE,
-                mini_masks=True,
+                RoiTargetSettings(
+                    config.TRAIN_ROIS_PER_IMAGE,
+                    config.ROI_POSITIVE_RATIO,
+                    STD_DEV,
+                    config.MASK_SHAPE,
+                    mini_masks=True,
+                ),
             )
             wanted = {key: ops.convert_to_numpy(v)[0] for key, v in expected._asdict().items()}
             positive = np.sum(got.class_ids > 0)

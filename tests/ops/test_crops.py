@@ -15,9 +15,9 @@ from tests.ops.variants import quick, whole
 from tests.support import compiled, gradient
 
 on_tensorflow = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="the native kernels are TensorFlow's"
+    keras.backend.backend() != "tensorflow", reason="the kernels are TensorFlow's"
 )
-either = pytest.mark.parametrize("native", [False, pytest.param(True, marks=on_tensorflow)])
+either = pytest.mark.parametrize("use_tf_kernels", [False, pytest.param(True, marks=on_tensorflow)])
 SIZE = (3, 4)
 IMAGE_AREA = 256.0**2
 
@@ -115,13 +115,15 @@ class TestCropAndResize:
         np.testing.assert_array_equal(got, expected)
 
     @either
-    def test_no_boxes(self, native):
+    def test_no_boxes(self, use_tf_kernels):
         none = np.zeros((0, 4), np.float32)
-        got = crops.crop_and_resize(self.MAPS, none, np.zeros(0, np.int32), SIZE, native=native)
+        got = crops.crop_and_resize(
+            self.MAPS, none, np.zeros(0, np.int32), SIZE, use_tf_kernels=use_tf_kernels
+        )
         assert tuple(got.shape) == (0, *SIZE, 2)
 
     @either
-    def test_maps_of_any_number_type(self, native):
+    def test_maps_of_any_number_type(self, use_tf_kernels):
         masks = self.MAPS > 1.5
         expected = crops.crop_and_resize(masks.astype(np.float32), self.BOXES, self.INDEX, SIZE)
         for kind in (bool, np.uint8):
@@ -130,22 +132,26 @@ class TestCropAndResize:
                 ops.convert_to_tensor(self.BOXES),
                 ops.convert_to_tensor(self.INDEX),
                 SIZE,
-                native=native,
+                use_tf_kernels=use_tf_kernels,
             )
             np.testing.assert_allclose(got, expected, atol=1e-6)
 
     @either
-    def test_gradient_like_finite_differences(self, native):
+    def test_gradient_like_finite_differences(self, use_tf_kernels):
         maps, boxes, index = self.MAPS[:2, :3, :4, :1], self.BOXES[:18], self.INDEX[:18] % 2
         factors = np.random.default_rng(5).normal(size=(18, *SIZE, 1)).astype(np.float32)
 
         def total(m):
             crop = crops.crop_and_resize(
-                m, ops.convert_to_tensor(boxes), ops.convert_to_tensor(index), SIZE, native=native
+                m,
+                ops.convert_to_tensor(boxes),
+                ops.convert_to_tensor(index),
+                SIZE,
+                use_tf_kernels=use_tf_kernels,
             )
             return ops.sum(factors * crop)
 
-        slope = gradient(total, maps, jit=not native)
+        slope = gradient(total, maps, jit=not use_tf_kernels)
         for place in np.ndindex(maps.shape):  # linear: one step of 1 is exact
             unit = np.zeros(maps.shape)
             unit[place] = 1
@@ -153,14 +159,16 @@ class TestCropAndResize:
             assert slope[place] == pytest.approx((factors * rise).sum(), abs=2e-5)
 
     @either
-    def test_no_gradient_to_the_boxes(self, native):
+    def test_no_gradient_to_the_boxes(self, use_tf_kernels):
         boxes = random_boxes(6, 5)
         index = ops.zeros(5, "int32")
         maps = ops.convert_to_tensor(self.MAPS)
         slope = gradient(
-            lambda b: ops.sum(crops.crop_and_resize(maps, b, index, SIZE, native=native)),
+            lambda b: ops.sum(
+                crops.crop_and_resize(maps, b, index, SIZE, use_tf_kernels=use_tf_kernels)
+            ),
             boxes,
-            jit=not native,
+            jit=not use_tf_kernels,
         )
         assert not slope.any()
 
@@ -173,9 +181,9 @@ class TestCropAndResize:
         index = np.random.default_rng(9).integers(0, 2, len(boxes)).astype(np.int32)
         tensors = [ops.convert_to_tensor(array) for array in (maps, boxes, index)]
         pure = ops.convert_to_numpy(crops.crop_and_resize(*tensors, size))
-        native = ops.convert_to_numpy(crops.crop_and_resize(*tensors, size, native=True))
-        np.testing.assert_array_equal(pure == 0, native == 0)  # the same samples are outside
-        np.testing.assert_allclose(pure, native, atol=1e-6)
+        by_kernel = ops.convert_to_numpy(crops.crop_and_resize(*tensors, size, use_tf_kernels=True))
+        np.testing.assert_array_equal(pure == 0, by_kernel == 0)  # the same samples are outside
+        np.testing.assert_allclose(pure, by_kernel, atol=1e-6)
 
 
 class TestPyramidLevel:
@@ -243,13 +251,13 @@ class TestPyramidRoiAlign:
     def test_the_twins_agree(self):
         import tensorflow as tf
 
-        def native(rois, *maps):
-            return crops.pyramid_roi_align(maps, rois, IMAGE_AREA, (7, 7), native=True)
+        def by_kernel(rois, *maps):
+            return crops.pyramid_roi_align(maps, rois, IMAGE_AREA, (7, 7), use_tf_kernels=True)
 
         maps = [tf.constant(features) for features in self.MAPS]
         rois = np.concatenate([self.ROIS, self.rois(13, 200)], axis=1)
         pure = crops.pyramid_roi_align(maps, rois, IMAGE_AREA, (7, 7)).numpy()
-        for run in (native, tf.function(native, jit_compile=False)):
+        for run in (by_kernel, tf.function(by_kernel, jit_compile=False)):
             got = run(tf.constant(rois), *maps).numpy()
             np.testing.assert_array_equal(pure == 0, got == 0)
             np.testing.assert_allclose(pure, got, atol=1e-6)
@@ -260,14 +268,16 @@ class TestPyramidRoiAlign:
         rest = [ops.convert_to_tensor(features) for features in self.MAPS[1:]]
         slopes = [
             gradient(
-                lambda m, n=native: ops.sum(
+                lambda m, kernel=use_tf_kernels: ops.sum(
                     ops.square(
-                        crops.pyramid_roi_align([m, *rest], rois, IMAGE_AREA, SIZE, native=n)
+                        crops.pyramid_roi_align(
+                            [m, *rest], rois, IMAGE_AREA, SIZE, use_tf_kernels=kernel
+                        )
                     )
                 ),
                 self.MAPS[0],
             )
-            for native in (False, True)
+            for use_tf_kernels in (False, True)
         ]
         assert slopes[0].any()
         np.testing.assert_allclose(*slopes, atol=1e-5)
@@ -300,8 +310,8 @@ class TestPyramidRoiAlign:
 @either
 class TestParity:
     @pytest.mark.parametrize("size", [(1, 1), (3, 5), (7, 7), (28, 28)])
-    def test_crop_and_resize(self, vectors, size, native):
-        run = quick(lambda *args: crops.crop_and_resize(*args, size, native=native))
+    def test_crop_and_resize(self, vectors, size, use_tf_kernels):
+        run = quick(lambda *args: crops.crop_and_resize(*args, size, use_tf_kernels=use_tf_kernels))
         boxes = vectors["car_boxes"]
         got = run(vectors["car_img"], boxes, np.zeros(len(boxes), np.int32))
         np.testing.assert_allclose(got, vectors[f"car_{size[0]}x{size[1]}"], atol=1e-5)
@@ -309,10 +319,12 @@ class TestParity:
     @pytest.mark.parametrize(
         "key, side, area", [("out7", 7, 128), ("out14", 14, 128), ("out7_1024", 7, 1024)]
     )
-    def test_roi_align(self, vectors, key, side, area, native):
+    def test_roi_align(self, vectors, key, side, area, use_tf_kernels):
         def align(rois, *maps):
             size = (side, side)
-            return crops.pyramid_roi_align(maps, rois, float(area**2), size, native=native)
+            return crops.pyramid_roi_align(
+                maps, rois, float(area**2), size, use_tf_kernels=use_tf_kernels
+            )
 
         maps = [vectors[f"roi_P{level}"] for level in range(2, 6)]
         got = quick(align)(vectors["roi_boxes"], *maps)

@@ -19,9 +19,14 @@ META = np.array(
 
 def test_parts_and_window_on_every_variant():
     def everything(meta):
-        return image_meta.parse_image_meta(meta) | {"normal": image_meta.normalized_window(meta)}
+        derived = {
+            "normal": image_meta.normalized_window(meta),
+            "area": image_meta.image_area(meta),
+        }
+        return image_meta.parse_image_meta(meta) | derived
 
     expected = {
+        "area": 128 * 192,
         "image_id": [7, 8],
         "original_image_shape": [[100, 150, 3], [128, 192, 3]],
         "image_shape": [[128, 192, 3]] * 2,

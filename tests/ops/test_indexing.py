@@ -123,10 +123,10 @@ class TestSubsets:
 
         def everything(mask, noise, limit):
             return {
-                "kept": indexing.keep_random(mask, noise, limit, 4),
-                "beyond all": indexing.keep_random(mask, noise, limit * 2, 8),
-                "some": indexing.true_first(mask, 2),
-                "more than rows": indexing.true_first(mask, 8),
+                "kept": indexing.sample_at_most(mask, noise, limit, 4),
+                "beyond all": indexing.sample_at_most(mask, noise, limit * 2, 8),
+                "some": indexing.first_true_indices(mask, 2),
+                "more than rows": indexing.first_true_indices(mask, 8),
             }
 
         expected = {
@@ -150,21 +150,21 @@ class TestSubsets:
         mask = rng.uniform(size=(4, 9)) < density
         noise = np.stack([rng.permutation(9) for _ in range(4)]).astype(np.float32) / 9
         limit = rng.integers(0, 8, 4).astype(np.int32)
-        kept = ops.convert_to_numpy(indexing.keep_random(mask, noise, limit, 7))
+        kept = ops.convert_to_numpy(indexing.sample_at_most(mask, noise, limit, 7))
         assert not (kept & ~mask).any()
         np.testing.assert_array_equal(kept.sum(1), np.minimum(limit, mask.sum(1)))
-        np.testing.assert_array_equal(kept, indexing.keep_random(mask, noise, limit, 7))
+        np.testing.assert_array_equal(kept, indexing.sample_at_most(mask, noise, limit, 7))
 
     def test_a_largest_limit_of_zero(self):
         noise = np.full((1, 6), 0.5, np.float32)
-        kept = indexing.keep_random(self.MASK[:1], noise, np.zeros(1, np.int32), 0)
+        kept = indexing.sample_at_most(self.MASK[:1], noise, np.zeros(1, np.int32), 0)
         assert not ops.convert_to_numpy(kept).any()
 
     def test_every_entry_is_as_likely(self):
         rng = np.random.default_rng(2)
         mask = np.tile(np.array([1, 1, 0, 1, 1, 1], bool), (20_000, 1))
         noise = rng.uniform(size=mask.shape).astype(np.float32)
-        kept = indexing.keep_random(mask, noise, np.full(20_000, 2, np.int32), 2)
+        kept = indexing.sample_at_most(mask, noise, np.full(20_000, 2, np.int32), 2)
         share = ops.convert_to_numpy(kept).mean(axis=0)
         # 2 of 5; the standard deviation is 0.0035.
         np.testing.assert_allclose(share, [0.4, 0.4, 0, 0.4, 0.4, 0.4], atol=0.015)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from mrcnn.layers.detections import refine_detections
-from mrcnn.layers.proposals import propose
+from mrcnn.layers.detections import DetectionSettings, refine_detections
+from mrcnn.layers.proposals import ProposalSettings, propose
 from mrcnn.ops.nms import nms_sorted
 from tests.ops import naive
 from tests.ops.variants import quick
@@ -18,7 +18,7 @@ from tests.support import compiled, gradient
 
 few = settings(max_examples=8, deadline=None)
 on_tensorflow = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="the native kernels are TensorFlow's"
+    keras.backend.backend() != "tensorflow", reason="the kernels are TensorFlow's"
 )
 STD_DEV = np.array([0.1, 0.1, 0.2, 0.2], np.float32)
 IMAGES, ROWS = 7, 12
@@ -124,7 +124,7 @@ class TestNative:
             groups = groups if grouped else None
             tensors = map(ops.convert_to_tensor, (boxes, valid))
             kinds = ops.convert_to_tensor(groups) if grouped else None
-            got = nms_sorted(*tensors, threshold, count, groups=kinds, native=True)
+            got = nms_sorted(*tensors, threshold, count, groups=kinds, use_tf_kernels=True)
             index, found = naive_nms(boxes, valid, threshold, count, groups)
             np.testing.assert_array_equal(got[1], found)
             np.testing.assert_array_equal(got[0], index)
@@ -134,12 +134,12 @@ class TestNative:
         for seed in range(100, 160):
             boxes, valid, groups = map(ops.convert_to_tensor, images(seed))
             pure = run(boxes, valid, groups)
-            native = {
-                "few": nms_sorted(boxes, valid, 0.5, 3, native=True),
-                "more than rows": nms_sorted(boxes, valid, 0.5, ROWS + 2, native=True),
-                "groups": nms_sorted(boxes, valid, 0.5, 6, groups=groups, native=True),
+            by_kernel = {
+                "few": nms_sorted(boxes, valid, 0.5, 3, use_tf_kernels=True),
+                "more than rows": nms_sorted(boxes, valid, 0.5, ROWS + 2, use_tf_kernels=True),
+                "groups": nms_sorted(boxes, valid, 0.5, 6, groups=groups, use_tf_kernels=True),
             }
-            for key, (index, found) in native.items():
+            for key, (index, found) in by_kernel.items():
                 np.testing.assert_array_equal(pure[key][0], index, err_msg=key)
                 np.testing.assert_array_equal(pure[key][1], found, err_msg=key)
 
@@ -149,8 +149,8 @@ class TestNative:
         boxes, valid, groups = images(5)
         run = tf.function(
             lambda: (
-                nms_sorted(boxes, valid, 0.5, 4, native=True),
-                nms_sorted(boxes, valid, 0.5, 4, groups=groups, native=True),
+                nms_sorted(boxes, valid, 0.5, 4, use_tf_kernels=True),
+                nms_sorted(boxes, valid, 0.5, 4, groups=groups, use_tf_kernels=True),
             ),
             jit_compile=False,
         )
@@ -159,19 +159,21 @@ class TestNative:
                 np.testing.assert_array_equal(part, expected)
 
 
-@pytest.mark.parametrize("native", [False, pytest.param(True, marks=on_tensorflow)])
+@pytest.mark.parametrize("use_tf_kernels", [False, pytest.param(True, marks=on_tensorflow)])
 class TestParity:
     @pytest.mark.parametrize("tenths", [3, 5, 7])
-    def test_kernel(self, vectors, tenths, native):
+    def test_kernel(self, vectors, tenths, use_tf_kernels):
         order = np.argsort(-vectors["nms_scores"], kind="stable")
         boxes, valid = vectors["nms_boxes"][order][None], np.ones((1, len(order)), bool)
         boxes, valid = ops.convert_to_tensor(boxes), ops.convert_to_tensor(valid)
-        index, found = nms_sorted(boxes, valid, tenths / 10, len(order), native=native)
+        index, found = nms_sorted(
+            boxes, valid, tenths / 10, len(order), use_tf_kernels=use_tf_kernels
+        )
         kept = order[ops.convert_to_numpy(index)[ops.convert_to_numpy(found)]]
         np.testing.assert_array_equal(kept, vectors[f"nms_keep_{tenths}"])
 
     @pytest.mark.parametrize("key, threshold", [("prop_out", 0.7), ("prop_out_big", 0.3)])
-    def test_proposals(self, vectors, key, threshold, native):
+    def test_proposals(self, vectors, key, threshold, use_tf_kernels):
         expected = vectors[key]
 
         def run(scores, deltas, anchors):
@@ -179,15 +181,12 @@ class TestParity:
                 scores,
                 deltas,
                 anchors,
-                pre_nms_limit=200,
-                proposal_count=expected.shape[1],
-                nms_threshold=threshold,
-                std_dev=ops.convert_to_tensor(STD_DEV),
-                native=native,
+                ProposalSettings(expected.shape[1], threshold, pre_nms_limit=200, std_dev=STD_DEV),
+                use_tf_kernels=use_tf_kernels,
             )
 
         # Eager or compiled by XLA, whichever is the quicker of the two.
-        run = dict(compiled(run))["eager" if native else "xla"]
+        run = dict(compiled(run))["eager" if use_tf_kernels else "xla"]
         scores = vectors["prop_scores"][..., 1]
         got, chosen, moved = run(scores, vectors["prop_deltas"], vectors["prop_anchors"])
         np.testing.assert_allclose(got, expected, atol=1e-5)
@@ -197,7 +196,7 @@ class TestParity:
         "key, confidence, background",
         [("ref_out", 0.5, 0), ("ref_out_noconf", 0.0, 0), ("ref_out_allbg", 0.5, 1)],
     )
-    def test_detections(self, vectors, key, confidence, background, native):
+    def test_detections(self, vectors, key, confidence, background, use_tf_kernels):
         probabilities = vectors["ref_probs"].copy()
         if background:
             probabilities[:] = [1, 0, 0, 0]
@@ -208,11 +207,8 @@ class TestParity:
                 probabilities,
                 deltas,
                 window,
-                std_dev=ops.convert_to_tensor(STD_DEV),
-                min_confidence=confidence,
-                nms_threshold=0.3,
-                max_instances=len(vectors[key]),
-                native=native,
+                DetectionSettings(len(vectors[key]), confidence, 0.3, STD_DEV),
+                use_tf_kernels=use_tf_kernels,
             )
 
         rest = [vectors[f"ref_{name}"][None] for name in ("rois", "deltas", "window")]

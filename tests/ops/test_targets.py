@@ -18,14 +18,15 @@ from keras import ops
 from mrcnn.data.boxes import compute_overlaps
 from mrcnn.ops import anchors as anchor_ops
 from mrcnn.ops import targets as ops_targets
+from mrcnn.ops.target_settings import RoiTargetSettings, RpnTargetSettings
 from tests.ops import naive
 from tests.ops.variants import quick, whole
 
 few = settings(max_examples=8, deadline=None)
 on_tensorflow = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="the native kernels are TensorFlow's"
+    keras.backend.backend() != "tensorflow", reason="the kernels are TensorFlow's"
 )
-either = pytest.mark.parametrize("native", [False, pytest.param(True, marks=on_tensorflow)])
+either = pytest.mark.parametrize("use_tf_kernels", [False, pytest.param(True, marks=on_tensorflow)])
 STD_DEV = np.array([0.1, 0.1, 0.2, 0.2], np.float32)
 
 
@@ -64,7 +65,9 @@ def rpn_images(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return class_ids.astype(np.int32), boxes.astype(np.float32), noise.astype(np.float32)
 
 
-def naive_rpn(class_ids, boxes, noise, count) -> tuple[np.ndarray, np.ndarray]:
+def naive_rpn(
+    class_ids, boxes, noise, count, positive_iou=0.7, negative_iou=0.3, crowd_iou=0.001
+) -> tuple[np.ndarray, np.ndarray]:
     match = np.zeros(noise.shape, int)
     deltas = np.zeros((len(noise), count, 4))
     for b in range(len(noise)):
@@ -74,9 +77,9 @@ def naive_rpn(class_ids, boxes, noise, count) -> tuple[np.ndarray, np.ndarray]:
         for a in range(len(ANCHORS)):
             best = max((overlaps[a, g] for g in real), default=0)
             is_best = any(overlaps[a, g] >= 0.99999 * overlaps[:, g].max() > 0 for g in real)
-            if best >= 0.7 or is_best:
+            if best >= positive_iou or is_best:
                 positive.append(a)
-            elif best < 0.3 and all(overlaps[a, g] < 0.001 for g in crowd):
+            elif best < negative_iou and all(overlaps[a, g] < crowd_iou for g in crowd):
                 negative.append(a)
         kept = sorted(best_noise(positive, noise[b])[: count // 2])
         match[b, kept] = 1
@@ -90,7 +93,11 @@ def naive_rpn(class_ids, boxes, noise, count) -> tuple[np.ndarray, np.ndarray]:
 def rpn(class_ids, boxes, noise):
     return {
         count: ops_targets.rpn_targets(
-            ops.convert_to_tensor(ANCHORS), class_ids, boxes, noise, count, STD_DEV
+            ops.convert_to_tensor(ANCHORS),
+            class_ids,
+            boxes,
+            noise,
+            RpnTargetSettings(count, STD_DEV),
         )
         for count in (COUNT, 2 * len(ANCHORS))
     }
@@ -101,7 +108,9 @@ RPN = whole(rpn)
 
 @functools.cache
 def rpn_run(count):
-    return quick(lambda *tensors: ops_targets.rpn_targets(*tensors, count, STD_DEV))
+    return quick(
+        lambda *tensors: ops_targets.rpn_targets(*tensors, RpnTargetSettings(count, STD_DEV))
+    )
 
 
 class TestRpnTargets:
@@ -116,6 +125,20 @@ class TestRpnTargets:
                 np.testing.assert_array_equal(match, expected[count][0], err_msg=name)
                 np.testing.assert_allclose(deltas, expected[count][1], atol=1e-4, err_msg=name)
                 assert match.dtype == np.int32 and deltas.shape == (IMAGES, count, 4)
+
+    @pytest.mark.parametrize(
+        "thresholds",
+        [(0.5, 0.4, 0.001), (0.9, 0.1, 0.2), (0.6, 0.6, 0.05), (0.7, 0.3, 0.3)],
+    )
+    def test_other_thresholds(self, thresholds):
+        case, count = rpn_images(0), 2 * len(ANCHORS)
+        expected, expected_deltas = naive_rpn(*case, count, *thresholds)
+        assert (expected != naive_rpn(*case, count)[0]).any()
+        settings = RpnTargetSettings(count, STD_DEV, *thresholds)
+        run = quick(lambda *tensors: ops_targets.rpn_targets(*tensors, settings))
+        match, deltas = run(ANCHORS, *case)
+        np.testing.assert_array_equal(match, expected)
+        np.testing.assert_allclose(deltas, expected_deltas, atol=1e-4)
 
     def test_awkward_images(self):
         for name, run in RPN:
@@ -247,7 +270,9 @@ def relative(roi, box) -> list[float]:
     ]
 
 
-def naive_rois(proposals, class_ids, boxes, masks, noise, count, mini_masks):
+def naive_rois(
+    proposals, class_ids, boxes, masks, noise, count, mini_masks, positive_iou=0.5, crowd_iou=0.001
+):
     slots = int(count * RATIO)
     images = len(proposals)
     got = {
@@ -265,9 +290,9 @@ def naive_rois(proposals, class_ids, boxes, masks, noise, count, mini_masks):
             best = max((overlaps[n, g] for g in real), default=0)
             if not proposals[b, n].any():
                 continue
-            if best >= 0.5:
+            if best >= positive_iou:
                 positive.append(n)
-            elif all(overlaps[n, g] < 0.001 for g in crowd):
+            elif all(overlaps[n, g] < crowd_iou for g in crowd):
                 negative.append(n)
         positive = best_noise(positive, noise[b])[:slots]
         wanted = int(np.float32(len(positive)) * np.float32(1 / RATIO)) - len(positive)
@@ -285,16 +310,12 @@ def naive_rois(proposals, class_ids, boxes, masks, noise, count, mini_masks):
     return got
 
 
-def roi_targets(*tensors, count=ROIS, mini_masks=True, native=False, ratio=RATIO, shape=MASK):
-    return ops_targets.detection_targets(
-        *tensors,
-        count=count,
-        positive_ratio=ratio,
-        std_dev=ops.convert_to_tensor(STD_DEV),
-        mask_shape=shape,
-        mini_masks=mini_masks,
-        native=native,
-    )
+def roi_targets(*tensors, count=ROIS, mini_masks=True, ratio=RATIO, shape=MASK, **options):
+    settings = {
+        name: options.pop(name) for name in ("positive_iou", "crowd_iou") if name in options
+    }
+    settings = RoiTargetSettings(count, ratio, STD_DEV, shape, mini_masks, **settings)
+    return ops_targets.detection_targets(*tensors, settings, **options)
 
 
 def rois(*arrays):
@@ -335,10 +356,18 @@ class TestDetectionTargets:
 
     @on_tensorflow
     @pytest.mark.parametrize("mini_masks", [False, True])
-    def test_native(self, mini_masks):
+    def test_by_tensorflows_kernels(self, mini_masks):
         case = roi_images(2)
-        got = once(*case, mini_masks=mini_masks, native=True)
+        got = once(*case, mini_masks=mini_masks, use_tf_kernels=True)
         assert_targets(got, naive_rois(*case, ROIS, mini_masks))
+
+    @pytest.mark.parametrize("positive_iou, crowd_iou", [(0.3, 0.001), (0.8, 0.001), (0.5, 0.2)])
+    def test_other_thresholds(self, positive_iou, crowd_iou):
+        case = roi_images(1)
+        expected = naive_rois(*case, 40, True, positive_iou, crowd_iou)
+        assert (expected["rois"] != naive_rois(*case, 40, True)["rois"]).any()
+        got = once(*case, count=40, positive_iou=positive_iou, crowd_iou=crowd_iou)
+        assert_targets(got, expected)
 
     def test_awkward_images(self):
         for name, run in ROI:
@@ -428,7 +457,7 @@ class TestDetectionTargets:
 
 @either
 @pytest.mark.parametrize("kind", ["mini", "full"])
-def test_parity_of_detection_targets(fixtures, kind, native):
+def test_parity_of_detection_targets(fixtures, kind, use_tf_kernels):
     vectors = np.load(fixtures / "loss_vectors.npz")
     wanted = {key: vectors[f"tgt_{kind}_{key}"] for key in ("rois", "class_ids", "deltas", "masks")}
     proposals = vectors[f"tgt_{kind}_proposals"]
@@ -438,7 +467,12 @@ def test_parity_of_detection_targets(fixtures, kind, native):
         vectors[f"tgt_{kind}_gt_boxes"][None],
         np.moveaxis(vectors[f"tgt_{kind}_gt_masks"], -1, 0)[None].astype(np.float32),
     )
-    options = {"count": 60, "mini_masks": kind == "mini", "native": native, "shape": (28, 28)}
+    options = {
+        "count": 60,
+        "mini_masks": kind == "mini",
+        "use_tf_kernels": use_tf_kernels,
+        "shape": (28, 28),
+    }
     rows = int((wanted["rois"] != 0).any(axis=1).sum())
     positives = int((wanted["class_ids"] > 0).sum())
 

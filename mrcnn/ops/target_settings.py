@@ -1,0 +1,66 @@
+"""How targets are computed, as one value for each stage. Plain Python, without Keras."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from mrcnn.ops.assignment import CROWD_IOU, ROI_POSITIVE_IOU, RPN_NEGATIVE_IOU, RPN_POSITIVE_IOU
+
+# Divides the deltas: what the heads predict is then of about the size of 1.
+STD_DEV = (0.1, 0.1, 0.2, 0.2)
+
+
+@dataclasses.dataclass(frozen=True)
+class RpnTargetSettings:
+    """Settings of `mrcnn.ops.targets.rpn_targets`.
+
+    Args:
+        count: anchors of an image that take part in the loss, at most half of them positive.
+        std_dev: four numbers that divide the deltas.
+        positive_iou: an anchor is positive from this IoU with an object on.
+        negative_iou: and negative below this one; neutral between the two.
+        crowd_iou: an anchor with this IoU with a crowd is not negative.
+    """
+
+    count: int = 256
+    std_dev: Sequence[float] = STD_DEV
+    positive_iou: float = RPN_POSITIVE_IOU
+    negative_iou: float = RPN_NEGATIVE_IOU
+    crowd_iou: float = CROWD_IOU
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "std_dev", tuple(float(value) for value in self.std_dev))
+
+
+@dataclasses.dataclass(frozen=True)
+class RoiTargetSettings:
+    """Settings of `mrcnn.ops.targets.detection_targets`.
+
+    Args:
+        count: R, training RoIs of an image.
+        positive_ratio: share of positives.
+        std_dev: four numbers that divide the deltas.
+        mask_shape: (height, width) of the mask targets.
+        mini_masks: whether masks are crops of their boxes.
+        positive_iou: a proposal is positive from this IoU with an object on, negative below.
+        crowd_iou: a proposal with this IoU with a crowd is not negative.
+    """
+
+    count: int = 200
+    positive_ratio: float = 0.33
+    std_dev: Sequence[float] = STD_DEV
+    mask_shape: tuple[int, int] = (28, 28)
+    mini_masks: bool = True
+    positive_iou: float = ROI_POSITIVE_IOU
+    crowd_iou: float = CROWD_IOU
+
+    def __post_init__(self) -> None:
+        height, width = self.mask_shape
+        object.__setattr__(self, "std_dev", tuple(float(value) for value in self.std_dev))
+        object.__setattr__(self, "mask_shape", (int(height), int(width)))
+
+    @property
+    def positive_slots(self) -> int:
+        """P: the first slots of an image, which can hold positives."""
+        return int(self.count * self.positive_ratio)

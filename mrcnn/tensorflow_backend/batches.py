@@ -1,0 +1,34 @@
+"""Batches of several shapes as a `tf.data.Dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def batches_of_shapes(
+    batches: Callable[[], Iterable[dict[str, Any]]], inputs: Sequence[keras.KerasTensor]
+) -> tf.data.Dataset:
+    """Batches whose shapes differ where a model's inputs leave them open, for Keras's `fit`.
+
+    TensorFlow alone needs it: Keras takes the shapes of a generator's first two batches for
+    those of all.
+
+    Args:
+        batches: makes an iterator of batches, each a dict of arrays by the inputs' names.
+        inputs: the model's.
+
+    Returns:
+        A `tf.data.Dataset` of (batch,).
+    """
+    import tensorflow as tf
+
+    signature = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs}
+    return tf.data.Dataset.from_generator(
+        lambda: ((batch,) for batch in batches()), output_signature=(signature,)
+    ).prefetch(1)

@@ -1,0 +1,31 @@
+"""Which graphs XLA compiles, and which may use TensorFlow's own kernels instead."""
+
+from __future__ import annotations
+
+import keras
+
+
+def tf_kernels_available(jit_compile: bool | None) -> bool:
+    """Whether a graph that is compiled as told may use TensorFlow's kernels.
+
+    Args:
+        jit_compile: True, False, or None for the device's default (see
+            `default_jit_compile`).
+    """
+    if keras.backend.backend() != "tensorflow":
+        return False
+    return not default_jit_compile(jit_compile)
+
+
+def default_jit_compile(jit_compile: bool | None) -> bool:
+    """Resolve None: XLA on an accelerator and on JAX; not for TensorFlow on a CPU.
+
+    TensorFlow's oneDNN convolutions beat XLA's on a CPU.
+    """
+    if jit_compile is not None:
+        return jit_compile
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_logical_devices("GPU"))
+    return keras.backend.backend() == "jax"

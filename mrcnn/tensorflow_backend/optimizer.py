@@ -1,0 +1,54 @@
+"""Steps of an optimizer by TensorFlow's kernels; XLA has these too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def updates_in_place() -> bool:
+    """Whether `momentum_step` can be used: TensorFlow, on one device."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.distribute.has_strategy()
+
+
+def momentum_step(
+    variable: Any,
+    momentum_of: Any,
+    gradient: tf.Tensor,
+    learning_rate: tf.Tensor,
+    momentum: float,
+) -> None:
+    """Twin of `keras.optimizers.SGD.update_step` with momentum.
+
+    The first two are variables of Keras or of TensorFlow; Keras's optimizers pass either.
+    """
+    import tensorflow as tf
+
+    def handle(variable: Any) -> tf.Tensor:
+        return (variable.value if isinstance(variable, keras.Variable) else variable).handle
+
+    tf.raw_ops.ResourceApplyKerasMomentum(
+        var=handle(variable),
+        accum=handle(momentum_of),
+        lr=tf.cast(learning_rate, variable.dtype),
+        grad=tf.cast(gradient, variable.dtype),
+        momentum=tf.cast(momentum, variable.dtype),
+        use_locking=False,
+        use_nesterov=False,
+    )
+
+
+def global_norm(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Twin of Keras's global norm: the root of the sum of all squares."""
+    import tensorflow as tf
+
+    return tf.sqrt(2.0 * tf.add_n([tf.nn.l2_loss(tf.cast(t, tf.float32)) for t in tensors]))
