@@ -33,7 +33,7 @@ class DetectionSettings:
     max_instances: int = 100
     min_confidence: float = 0.7
     nms_threshold: float = 0.3
-    std_dev: Sequence[float] = STD_DEV
+    std_dev: Sequence[float] | np.ndarray = STD_DEV
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "std_dev", tuple(float(value) for value in self.std_dev))
@@ -102,7 +102,7 @@ class Detections(KernelChoiceLayer):
         max_instances: int = 100,
         min_confidence: float = 0.7,
         nms_threshold: float = 0.3,
-        std_dev: Sequence[float] = STD_DEV,
+        std_dev: Sequence[float] | np.ndarray = STD_DEV,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

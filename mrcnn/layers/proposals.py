@@ -44,7 +44,7 @@ class ProposalSettings:
     proposal_count: int
     nms_threshold: float
     pre_nms_limit: int = 6000
-    std_dev: Sequence[float] = STD_DEV
+    std_dev: Sequence[float] | np.ndarray = STD_DEV
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "std_dev", tuple(float(value) for value in self.std_dev))
@@ -114,7 +114,7 @@ class Proposals(KernelChoiceLayer):
         proposal_count: int,
         nms_threshold: float,
         pre_nms_limit: int = 6000,
-        std_dev: Sequence[float] = STD_DEV,
+        std_dev: Sequence[float] | np.ndarray = STD_DEV,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -1,9 +1,11 @@
-"""How targets are computed, as one value for each stage. Plain Python, without Keras."""
+"""How targets are computed, as one value for each stage. Free of Keras."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+
+import numpy as np
 
 from mrcnn.ops.assignment import CROWD_IOU, ROI_POSITIVE_IOU, RPN_NEGATIVE_IOU, RPN_POSITIVE_IOU
 
@@ -24,7 +26,7 @@ class RpnTargetSettings:
     """
 
     count: int = 256
-    std_dev: Sequence[float] = STD_DEV
+    std_dev: Sequence[float] | np.ndarray = STD_DEV
     positive_iou: float = RPN_POSITIVE_IOU
     negative_iou: float = RPN_NEGATIVE_IOU
     crowd_iou: float = CROWD_IOU
@@ -49,7 +51,7 @@ class RoiTargetSettings:
 
     count: int = 200
     positive_ratio: float = 0.33
-    std_dev: Sequence[float] = STD_DEV
+    std_dev: Sequence[float] | np.ndarray = STD_DEV
     mask_shape: tuple[int, int] = (28, 28)
     mini_masks: bool = True
     positive_iou: float = ROI_POSITIVE_IOU

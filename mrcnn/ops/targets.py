@@ -287,5 +287,5 @@ def _relative(rois: Tensor, boxes: Tensor) -> Tensor:
     return (rois - origin) / size
 
 
-def _constant(values: Sequence[float]) -> Tensor:
+def _constant(values: Sequence[float] | np.ndarray) -> Tensor:
     return ops.convert_to_tensor(np.array(values, np.float32))
