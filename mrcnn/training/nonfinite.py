@@ -62,9 +62,7 @@ def measure(
     """
     optimizer = GradientNorms()
     optimizer.build(model.trainable_variables)
-    model.compile(
-        optimizer=optimizer, jit_compile=default_jit_compile(config.JIT_COMPILE)
-    )
+    model.compile(optimizer=optimizer, jit_compile=default_jit_compile(config.JIT_COMPILE))
     model.traced_with = None  # the next stage needs an optimizer of its own
     losses = model.train_on_batch(batch, return_dict=True)
     norms = [float(ops.convert_to_numpy(norm)) for norm in optimizer.norms]
