@@ -65,9 +65,9 @@ from mrcnn.matterport.targets import build_detection_targets, build_rpn_targets
 from mrcnn.process import keep_freed_memory
 from mrcnn.training import compile as training_compile
 from mrcnn.training import model as training_model
+from mrcnn.training.batches import TrainingData
 from mrcnn.training.session import Session
 from mrcnn.training.stages import Stage
-from mrcnn.training.trainer import TrainingData
 from mrcnn.weights import pretrained
 from mrcnn.weights.matterport import load_weights, save_weights
 from mrcnn.weights.report import WeightsReport

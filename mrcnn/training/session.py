@@ -19,8 +19,8 @@ from mrcnn.checkpoints.state_file import State
 from mrcnn.config import Config
 from mrcnn.logger import logger
 from mrcnn.training import trainer
+from mrcnn.training.batches import TrainingData
 from mrcnn.training.stages import Stage, epochs
-from mrcnn.training.trainer import TrainingData
 
 
 class Trainable(Protocol):

@@ -1,4 +1,4 @@
-"""Training with Keras's `fit`: on which batches, with which callbacks, and what is logged.
+"""Training with Keras's `fit`: from which step on, with which callbacks, and what is logged.
 
 `fit` trains a model of `mrcnn.training.model` for some epochs; `mrcnn.training.session` calls it
 stage by stage.
@@ -7,8 +7,7 @@ stage by stage.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,8 @@ from mrcnn.checkpoints.identity import RunIdentity
 from mrcnn.checkpoints.state_file import State
 from mrcnn.checkpoints.writer import StateWriter
 from mrcnn.config import Config
-from mrcnn.data.dataset import Dataset
-from mrcnn.data.dataset_checks import describe_image
-from mrcnn.data.loader import Batch, Loader
-from mrcnn.data.stream import SampleStream
 from mrcnn.files import atomic
-from mrcnn.tensorflow_backend.batches import batches_of_shapes
+from mrcnn.training.batches import Batches, TrainingData
 from mrcnn.training.callbacks import AfterEpochs, BeforeSteps, RunCallbacks, SaveEpoch, TensorBoard
 from mrcnn.training.interrupts import StopRequest
 from mrcnn.training.loss_guard import LossGuard, NonFiniteLossError
@@ -32,27 +27,6 @@ from mrcnn.training.model import TrainingModel
 from mrcnn.training.nonfinite import diagnose
 
 LOSSES_FILE = "losses.csv"
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a network trains on, and what it is validated with.
-
-    Attributes:
-        train_dataset: prepared.
-        val_dataset: prepared, or None.
-        augmentation: of the training images; see `mrcnn.data.augment`.
-        no_augmentation_sources: sources whose images are not augmented.
-    """
-
-    train_dataset: Dataset
-    val_dataset: Dataset | None = None
-    augmentation: Any = None
-    no_augmentation_sources: Sequence[str] | None = None
-
-    def describe_images(self, image_ids: Sequence[int]) -> str:
-        """Training images, for a message."""
-        return "; ".join(describe_image(self.train_dataset, image_id) for image_id in image_ids)
 
 
 @dataclass(frozen=True)
@@ -120,13 +94,8 @@ def fit(
     writer = StateWriter(model, config, identity, log_dir)
     writer.begin(span.first_step, state)
     drop_losses(losses_file, span.first_epoch)
-    with ExitStack() as closing:
-        loader = closing.enter_context(_training_loader(data, config))
-
-        def images_of(step: int) -> str:
-            return data.describe_images(loader.image_ids(step))
-
-        stop = closing.enter_context(StopRequest())
+    with Batches(model, data, config) as batches, StopRequest() as stop:
+        images_of = batches.describe_images
         guard = LossGuard(span.steps_per_epoch, config.LOSS_SPIKE_FACTOR, images_of)
         run = RunCallbacks(
             [
@@ -146,9 +115,9 @@ def fit(
             model=model,
         )
         try:
-            _fit_span(model, run, span, loader, _validation_options(model, data, config))
+            _fit_span(model, run, span, batches)
         except NonFiniteLossError as error:
-            raise diagnose(error, model, writer, loader, images_of) from None
+            raise diagnose(error, model, writer, batches.loader, images_of) from None
     return model.history
 
 
@@ -182,13 +151,7 @@ def _span_of(identity: RunIdentity, state: State | None, config: Config) -> _Spa
 # --- Keras's `fit`, from any step on -----------------------------------------------------------
 
 
-def _fit_span(
-    model: TrainingModel,
-    run: RunCallbacks,
-    span: _Span,
-    loader: Loader,
-    validation: dict[str, Any],
-) -> None:
+def _fit_span(model: TrainingModel, run: RunCallbacks, span: _Span, batches: Batches) -> None:
     """Train the steps of a span.
 
     The rest of an epoch that has begun is a `fit` of its own, because `fit` counts its steps
@@ -198,7 +161,7 @@ def _fit_span(
     epoch, steps = span.first_epoch, span.steps_per_epoch
     if span.step_in_epoch:
         run.is_last = epoch + 1 == span.last_epoch
-        _finish_epoch(model, run, span, loader, validation)
+        _finish_epoch(model, run, span, batches)
         if run.is_last:
             return
         run.is_last = True
@@ -208,37 +171,31 @@ def _fit_span(
         run.undo_final_average()
         epoch += 1
     model.fit(
-        _as_inputs(model, lambda: loader.batches(epoch * steps, span.last_epoch * steps)),
+        batches.between(epoch * steps, span.last_epoch * steps),
         initial_epoch=epoch,
         epochs=span.last_epoch,
         steps_per_epoch=steps,
         callbacks=run,
         shuffle=False,  # the loader's work
-        **validation,
+        **batches.validation,
     )
 
 
-def _finish_epoch(
-    model: TrainingModel,
-    run: RunCallbacks,
-    span: _Span,
-    loader: Loader,
-    validation: dict[str, Any],
-) -> None:
+def _finish_epoch(model: TrainingModel, run: RunCallbacks, span: _Span, batches: Batches) -> None:
     """Train the rest of the first epoch of a span, of which some steps are done."""
     epoch, steps = span.first_epoch, span.steps_per_epoch
     if span.step_in_epoch == steps:
-        _end_epoch(model, run, epoch, validation)
+        _end_epoch(model, run, epoch, batches.validation)
         return
     run.first_batch = span.step_in_epoch
     model.fit(
-        _as_inputs(model, lambda: loader.batches(span.first_step, (epoch + 1) * steps)),
+        batches.between(span.first_step, (epoch + 1) * steps),
         initial_epoch=epoch,
         epochs=epoch + 1,
         steps_per_epoch=steps - span.step_in_epoch,
         callbacks=run,
         shuffle=False,
-        **validation,
+        **batches.validation,
     )
     run.first_batch = 0
 
@@ -262,62 +219,3 @@ def _end_epoch(
         logs |= {f"val_{name}": value for name, value in found.items()}
     run.on_epoch_end(epoch, logs)
     run.on_train_end(logs)
-
-
-# --- Batches -----------------------------------------------------------------------------------
-
-
-def _training_loader(data: TrainingData, config: Config) -> Loader:
-    stream = SampleStream.of(
-        data.train_dataset,
-        config,
-        seed=config.SEED,
-        augmentation=data.augmentation,
-        no_augmentation_sources=data.no_augmentation_sources,
-    )
-    return Loader(stream)
-
-
-def _validation_options(model: TrainingModel, data: TrainingData, config: Config) -> dict[str, Any]:
-    """Keywords of Keras's `fit`: the same batches every epoch; {} without a validation set."""
-    steps = config.VALIDATION_STEPS
-    if data.val_dataset is None or steps <= 0:
-        return {}
-    # In the caller's thread: validation batches are few, and training wants the cores.
-    stream = SampleStream.of(data.val_dataset, config, seed=config.SEED, shuffle=False)
-    loader = Loader(stream, workers=0)
-
-    def repeated() -> Iterator[Batch]:
-        while True:
-            yield from loader.batches(0, steps)
-
-    batches = _as_inputs(model, repeated) if model.several_shapes else _Validation(loader, steps)
-    return {"validation_data": batches, "validation_steps": steps}
-
-
-def _as_inputs(model: TrainingModel, batches: Callable[[], Iterator[Batch]]) -> Any:
-    """Batches as Keras's `fit` takes them."""
-    if model.several_shapes:
-        return batches_of_shapes(batches, model.inputs)
-    return ((batch,) for batch in batches())
-
-
-class _Validation(keras.utils.PyDataset):
-    """The same validation batches every epoch.
-
-    Not a generator: Keras reads ahead in it, and would begin the next epoch somewhere else.
-    """
-
-    def __init__(self, loader: Loader, steps: int) -> None:
-        super().__init__()
-        self.loader = loader
-        self.steps = steps
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __getitem__(self, index: int) -> tuple[Batch]:
-        return (self.loader.batch(index),)
-
-    def on_epoch_end(self) -> None:
-        self.loader.report()

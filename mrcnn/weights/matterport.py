@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import h5py
 import keras
@@ -143,30 +144,51 @@ def _stored_weights(group: h5py.Group) -> list[tuple[str, h5py.Dataset]]:
 # --- Matching --------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Layers:
+    """The layers of a model that have weights.
+
+    Attributes:
+        by_name: each of them, also those inside inner models.
+        inner: the layers of each inner model, such as `rpn_model`.
+    """
+
+    by_name: dict[str, keras.Layer]
+    inner: dict[str, list[keras.Layer]]
+
+    @classmethod
+    def of(cls, model: keras.Model) -> _Layers:
+        by_name: dict[str, keras.Layer] = {}
+        inner: dict[str, list[keras.Layer]] = {}
+        for layer, owners in weighted_layers(model):
+            if layer.name in by_name:
+                raise WeightsError(f"The model has two layers named {layer.name!r}; rename one.")
+            by_name[layer.name] = layer
+            for owner in owners:
+                inner.setdefault(owner, []).append(layer)
+        return cls(by_name, inner)
+
+    def meant_by(self, names: Iterable[str]) -> set[str]:
+        """The names of the layers that are listed, by themselves or as an inner model."""
+        own = {name for name in names if name in self.by_name}
+        return own | {layer.name for name in names for layer in self.inner.get(name, ())}
+
+
 def _match(
     model: keras.Model, stored: StoredWeights, exclude: list[str], path: str
 ) -> tuple[list[tuple[keras.Variable, h5py.Dataset]], WeightsReport]:
     """Pair the variables of the model with the arrays of the file, and report."""
-    layers: dict[str, keras.Layer] = {}
-    inner_models: dict[str, list[keras.Layer]] = {}
-    for layer, owners in weighted_layers(model):
-        if layer.name in layers:
-            raise WeightsError(f"The model has two layers named {layer.name!r}; rename one.")
-        layers[layer.name] = layer
-        for owner in owners:
-            inner_models.setdefault(owner, []).append(layer)
-    excluded = {name for name in exclude if name in layers}
-    excluded |= {leaf.name for name in exclude for leaf in inner_models.get(name, ())}
-
+    layers = _Layers.of(model)
+    excluded = layers.meant_by(exclude)
     values: list[tuple[keras.Variable, h5py.Dataset]] = []
     loaded: list[str] = []
     skipped: list[str] = []
     mismatched: list[tuple[str, Shapes, Shapes]] = []
     # A group that names a layer wins over the same layer inside another group.
-    for group, weights in sorted(stored.items(), key=lambda item: item[0] not in layers):
+    for group, weights in sorted(stored.items(), key=lambda item: item[0] not in layers.by_name):
         if not weights or group in exclude:
             continue
-        for name, variables, arrays in _units(group, weights, layers, inner_models):
+        for name, variables, arrays in _units(group, weights, layers):
             if name in excluded or name in exclude:
                 continue
             if not variables or name in loaded:
@@ -178,45 +200,42 @@ def _match(
                 values += zip(variables, arrays, strict=True)
             else:
                 mismatched.append((name, expected, found))
-    known = {layer.name for layer in model.layers} | {*layers, *inner_models, *stored}
+    known = {layer.name for layer in model.layers} | {*layers.by_name, *layers.inner, *stored}
     known |= {name for group, weights in stored.items() for name in _by_layer(group, weights)}
     seen = {*loaded, *excluded, *(name for name, _, _ in mismatched)}
     report = WeightsReport(
         path,
         loaded=tuple(loaded),
         skipped=tuple(skipped),
-        missing=tuple(name for name in layers if name not in seen),
+        missing=tuple(name for name in layers.by_name if name not in seen),
         mismatched=tuple(mismatched),
-        excluded=tuple(name for name in layers if name in excluded),
+        excluded=tuple(name for name in layers.by_name if name in excluded),
         unknown_excluded=tuple(name for name in exclude if name not in known),
     )
     return values, report
 
 
 def _units(
-    group: str,
-    weights: list[tuple[str, h5py.Dataset]],
-    layers: dict[str, keras.Layer],
-    inner_models: dict[str, list[keras.Layer]],
+    group: str, weights: list[tuple[str, h5py.Dataset]], layers: _Layers
 ) -> Iterator[tuple[str, list[keras.Variable], list[h5py.Dataset]]]:
     """Split a group of the file into layers: (name, variables of the model or [], arrays)."""
     arrays = [array for _, array in weights]
-    if group in layers:
-        yield group, layers[group].weights, arrays
+    if group in layers.by_name:
+        yield group, layers.by_name[group].weights, arrays
         return
     by_layer = _by_layer(group, weights)
-    if group in inner_models and not by_layer.keys() <= layers.keys():
+    if group in layers.inner and not by_layer.keys() <= layers.by_name.keys():
         # Keras made the names unique ("rpn_class_raw_1"): go by order, as Keras does.
-        targets = _in_file_order(inner_models[group])
+        targets = _in_file_order(layers.inner[group])
         if len(targets) != len(arrays):
             yield group, [variable for _, variable in targets], arrays
             return
-        for layer in inner_models[group]:
+        for layer in layers.inner[group]:
             own = [index for index, (owner, _) in enumerate(targets) if owner is layer]
             yield layer.name, [targets[i][1] for i in own], [arrays[i] for i in own]
         return
     for name, own_arrays in by_layer.items():
-        yield name, layers[name].weights if name in layers else [], own_arrays
+        yield name, layers.by_name[name].weights if name in layers.by_name else [], own_arrays
 
 
 def _by_layer(group: str, weights: list[tuple[str, h5py.Dataset]]) -> dict[str, list[h5py.Dataset]]:

@@ -13,6 +13,7 @@ from mrcnn.data.stream import SampleStream
 from mrcnn.matterport.inspection import Inspector
 from mrcnn.training import compile, trainer
 from mrcnn.training import model as training_model
+from mrcnn.training.batches import TrainingData, as_inputs
 from tests.tiny import tiny_batch, tiny_config
 
 GROUPED = {"IMAGE_MIN_DIM": 64, "IMAGE_MAX_DIM": 128, "IMAGE_SHAPE_GROUPS": [(64, 128), (128, 64)]}
@@ -75,7 +76,7 @@ def test_fit_takes_batches_of_all_shapes_and_traces_each_once(model, tmp_path, m
     monkeypatch.setattr(model, "train_step", recorded)
     compile.compile_model(model, config, 0.01, 0.9)
     before = [np.array(weight) for weight in model.trainable_variables]
-    data = trainer.TrainingData(Pictures(6), Pictures(4))
+    data = TrainingData(Pictures(6), Pictures(4))
     stage = StageRun("all", 0.01, 0.9, first_epoch=0, last_epoch=2)
     identity = RunIdentity.of(config, data.train_dataset, data.val_dataset, stage)
     history = trainer.fit(model, config, data, identity, tmp_path)
@@ -95,7 +96,7 @@ def test_validation_takes_batches_of_all_shapes(model):
     try:
         with Loader(SampleStream.of(Pictures(4), config, seed=0, shuffle=False)) as loader:
             batches = list(loader.batches(0, 4))
-            inputs = trainer._as_inputs(model, lambda: iter(batches))
+            inputs = as_inputs(model, lambda: iter(batches))
             losses = model.evaluate(inputs, steps=4, return_dict=True, verbose=0)
             each = [
                 model.test_on_batch(batch, return_dict=True)["rpn_class_loss"] for batch in batches
