@@ -149,7 +149,7 @@ class Config:
 
     # --- Optimisation --------------------------------------------------------------------------
     # "sgd", "adam", or a function of the learning rate that returns a Keras optimizer.
-    OPTIMIZER: Any = "sgd"
+    OPTIMIZER: str | Callable[..., Any] = "sgd"
     LEARNING_RATE: float = 0.001
     LEARNING_MOMENTUM: float = 0.9  # "sgd" only
     WEIGHT_DECAY: float = 0.0001

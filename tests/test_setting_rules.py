@@ -156,8 +156,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "not finite": st.sampled_from([float("nan"), float("inf"), -float("inf"), np.float32("nan")]),
 }
 # Annotated as Any, for the sake of type checkers.
-ANY = {"MASK_SHAPE": {"sequence"}, "OPTIMIZER": {"text", "callable"}}
-# Single values where a setting can be one for all.
+ANY = {"MASK_SHAPE": {"sequence"}}
+# Of plain types.
 KINDS = {
     type(None): {"none"},
     bool: {"flag"},
