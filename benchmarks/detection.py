@@ -1,4 +1,4 @@
-"""What detection costs beside the network, and what groups of image shapes save.
+"""What detection costs apart from the network, and what groups of image shapes save.
 
     python -m benchmarks.detection paste             # masks pasted into an image
     python -m benchmarks.detection rle               # masks encoded to COCO's run lengths
@@ -125,7 +125,7 @@ def _encode_pasted(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) 
 
 
 def groups(args: argparse.Namespace) -> None:
-    """One network on photographs of one size, padded to the square and to their group."""
+    """One network on photographs of one size, padded to a square and to their group."""
     from mrcnn.inference.detector import Detector
 
     settings = _settings(
@@ -149,7 +149,7 @@ def groups(args: argparse.Namespace) -> None:
 
 
 def evaluation(args: argparse.Namespace) -> None:
-    """`evaluate_model` of a detector: with threads, one step at a time, and of a function."""
+    """`evaluate_model` of a detector: with threads, one step at a time, and with a function."""
     from mrcnn.datasets.coco import CocoDataset
     from mrcnn.evaluation.coco import evaluate_model
     from mrcnn.evaluation.detection import FunctionDetector

@@ -1,16 +1,16 @@
-"""What the Edge Agreement Head costs: a training step with it over one without.
+"""What the Edge Agreement Head costs: a training step with it compared with one without.
 
     python -m benchmarks.edge_head --image-size 256 --backbone resnet50 --filters sobel laplace
 
 Both networks live in one process, start from the same seed and take turns, step by step, so
-that a busy machine slows both alike. One JSON line: the median seconds of each, by the clock and of
-the CPU, the median of the ratios of neighboring steps with the quartiles, and the trainable
+that a busy machine slows both alike. One JSON line: the median seconds of each, wall-clock and
+CPU, the median of the ratios of neighboring steps with the quartiles, and the trainable
 variables that the head adds (there should be none).
 
-Where the clock is noisy, the ratio of CPU times says more. `head_alone` is an upper bound that
-needs no difference of large numbers: a training step of a network that is the head on masks of the
-same shape and one small layer before it, over a step of the plain network. On an accelerator the
-CPU times mean nothing.
+Where wall-clock times are noisy, the ratio of CPU times says more. `head_alone` is an upper bound
+that needs no difference of large numbers: a training step of a network that is the head on masks of
+the same shape and one small layer before it, over a step of the plain network. On an accelerator
+the CPU times mean nothing.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def head_model(config: Config) -> training_model.TrainingModel:
-    """One layer that learns, and the Edge Agreement Head on masks of the size of training."""
+    """One layer that learns, and the Edge Agreement Head on masks of the size used in training."""
     shape = (config.BATCH_SIZE, config.POSITIVE_ROIS_PER_IMAGE, *config.MASK_SHAPE)
     inputs = {
         "predicted": keras.Input(batch_shape=shape, name="predicted"),

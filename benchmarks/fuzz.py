@@ -1,12 +1,12 @@
-"""Fuzz the readers of foreign files for as long as asked.
+"""Fuzz the readers of untrusted files for a given time.
 
     python -m benchmarks.fuzz --seconds 300
     python -m benchmarks.fuzz --seconds 60 --reader coco --reader weights
 
-Each reader runs in a process of its own, of bounded memory, for its part of the time. One JSON
-line a reader: executions, how many files were read and how many refused, the growth of the peak
-memory in MiB, and the failures found, with the seed that finds each again (`--seed`). The exit
-status is 1 when there was any.
+Each reader runs in a process of its own, with bounded memory, for its share of the time. One JSON
+line for each reader: executions, how many files were read and how many refused, the growth of the
+peak memory in MiB, and the failures found, with the seed that finds each again (`--seed`). The exit
+status is 1 if there were any.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HANG_SECONDS = 120  # beyond its time, after which a reader counts as hanging
 
 
 def fuzz(name: str, seconds: float, seed: int, memory_mib: int, folder: Path) -> dict:
-    """Fuzz a reader in this process; the content of its JSON line."""
+    """Fuzz a reader in this process, and return the content of its JSON line."""
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import seed as seeded
 

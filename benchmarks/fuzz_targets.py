@@ -1,9 +1,9 @@
-"""Fuzz targets: for each reader of foreign files, how to make odd ones and what must hold.
+"""Fuzz targets: for each reader of untrusted files, how to make odd ones and what must hold.
 
-A case is a valid file with some things changed: values of a json, chunks of a PNG, links of an
-HDF5 file, entries of a zip archive, or any bytes. A reader may read it or refuse it by a
-`ValueError` or `OSError` that names the file; anything else is a failure. Keras is loaded by
-`settings` and by the targets of weights (`benchmarks.fuzz_weights`) alone.
+A case is a valid file with some things changed: values of a json file, chunks of a PNG, links of an
+HDF5 file, entries of a zip archive, or any bytes. A reader may read it or refuse it with a
+`ValueError` or `OSError` that names the file; anything else is a failure. Only `settings` and the
+targets of weights (`benchmarks.fuzz_weights`) load Keras.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Target:
 
 
 def execute(target: Target, case: Any, folder: Path) -> str:
-    """Read a case in an empty folder: "read" or "refused"; raises what is a failure."""
+    """Read a case in an empty folder: "read" or "refused"; a failure is raised."""
     target.write(case, folder)
     try:
         target.read(folder)

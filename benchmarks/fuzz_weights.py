@@ -1,4 +1,4 @@
-"""The fuzz targets of weights files: HDF5 files with links, kinds and sizes that weights lack."""
+"""The fuzz targets of weights files: HDF5 files with links, kinds and sizes foreign to weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HUGE = 2**40
 
 @cache
 def network() -> tuple[keras.Model, list[np.ndarray]]:
-    """A small network, and the values that its weights begin with."""
+    """A small network, and the initial values of its weights."""
     image = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3, name="conv1")(image)
     x = keras.layers.BatchNormalization(name="bn_conv1")(x)

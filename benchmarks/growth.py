@@ -2,9 +2,10 @@
 
     python -m benchmarks.growth --output growth.png
 
-One process a point (peak memory is that of a process): image size, RoIs an image, objects an
-image, classes and batch, each around a small network's step. Prints a JSON line a point and
-draws step time and memory over each, with the line of proportional growth.
+One process for each point (peak memory is that of a process): image size, RoIs per image, objects
+per image, classes and batch size are varied one at a time around a small network's step. Prints a
+JSON line for each point and draws step time and memory over each, with the line of proportional
+growth.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def measure(settings: dict[str, int], backbone: str, steps: int) -> dict[str, An
 
 
 def plot(points: list[dict[str, Any]], path: str) -> None:
-    """Save a PNG: time above, memory below, a column an axis."""
+    """Save a PNG: time above, memory below, one column for each quantity."""
     figure = Figure(figsize=(3.2 * len(AXES), 6), dpi=100, layout="constrained")
     axes = figure.subplots(2, len(AXES), squeeze=False)
     for column, axis in enumerate(AXES):

@@ -1,4 +1,4 @@
-"""Seconds of detecting in one image, beside what the machine could do at best.
+"""Seconds of a detection in one image, compared with the best that the machine could do.
 
     python -m benchmarks.inference --image-size 1024
     python -m benchmarks.inference --image-size 1024 --dtype bfloat16
@@ -6,8 +6,8 @@
     python -m benchmarks.inference --image-size 1024 --found 10
 
 Random weights and a confidence threshold of 0, so that every image has
-DETECTION_MAX_INSTANCES detections to draw masks of; with --found the threshold is the score of
-that one, as in a photograph with a few objects. One JSON line: median and best seconds of
+DETECTION_MAX_INSTANCES detections to draw masks for; --found N sets the threshold to the score of
+the Nth detection, as in a photograph with a few objects. One JSON line: median and best seconds of
 the graph and of the whole `detect` (resizing and pasting too), the limit (`benchmarks.limits`)
 and the ratio of the graph to it, the seconds of the first call, and the peak memory.
 """

@@ -1,13 +1,13 @@
-"""Two of TensorFlow's kernels beside the ways not taken, on a CPU.
+"""Two of TensorFlow's kernels compared with the alternatives that were rejected, on a CPU.
 
     python -m benchmarks.kernels suppression
     python -m benchmarks.kernels constants
 
 `suppression`: one non-maximum suppression for a batch (`mrcnn.tensorflow_backend.nms.nms_sorted`)
-beside TensorFlow's kernel for one image, an image after the other. `constants`: a 3 x 3
-convolution with bias and ReLU whose kernel is a variable beside one whose kernel is a constant,
-for one image and for two of half the height, by process (`variable` and `constant` are one each).
-JSON lines, medians.
+compared with TensorFlow's kernel for one image, applied to each image in turn. `constants`: a 3 x 3
+convolution with bias and ReLU whose kernel is a variable compared with one whose kernel is a
+constant, for one image and for two of half the height, in separate processes (`variable` and
+`constant` run one each). JSON lines, medians.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def medians(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, f
 
 
 def suppression(rounds: int) -> None:
-    """Random boxes sorted by score, of which most stay, as in an untrained network."""
+    """Random boxes sorted by score, most of which are kept, as in an untrained network."""
     random = np.random.default_rng(0)
     centers = random.uniform(0, 1, (IMAGES, CANDIDATES, 2))
     halves = random.uniform(0.01, 0.16, (IMAGES, CANDIDATES, 2))

@@ -1,12 +1,13 @@
-"""Kill a training run again and again, and compare what it ends with.
+"""Kill a training run again and again, and compare its result with an uninterrupted run's.
 
     python -m benchmarks.kills --kills 10
 
 A small network is trained once without interruption, and once more by processes that are killed
-with SIGKILL: every other time at a random moment, else while a file is being written (the state
-of training or the weights of an epoch). Each next process goes on with `train(resume=True)`.
-One JSON line says whether weights, optimizer, random states and `losses.csv` are the same, bit
-for bit, and what the kills met. The exit status is 0 only if they are.
+with SIGKILL: half of the time at a random moment, otherwise while a file is being written (the
+state of training or the weights of an epoch). Each next process continues with
+`train(resume=True)`. One JSON line says whether weights, optimizer, random states and `losses.csv`
+are the same, bit for bit, and what was going on at each kill. The exit status is 0 only if they
+are.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def compare(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def start(folder: Path, args: argparse.Namespace) -> subprocess.Popen:
-    """A process that trains, or goes on with training, in a folder."""
+    """A process that trains, or continues training, in a folder."""
     command = [sys.executable, "-m", "benchmarks.kills", "--work", str(folder)]
     command += ["--epochs", str(args.epochs), "--optimizer", args.optimizer]
     command += ["--width", str(args.width), "--network", args.network]
@@ -125,8 +126,8 @@ def newest_step(folder: Path) -> int:
 def end(folder: Path) -> dict[str, Any]:
     """What a run ended with: every variable of its newest state, and its losses.
 
-    The running means of the losses are no part of the comparison bit by bit: they depend on
-    nothing, and TensorFlow adds up a scalar in the order of its threads.
+    The running means of the losses are left out of the bitwise comparison: nothing depends on
+    them, and TensorFlow adds up a scalar in the order of its threads.
     """
     from mrcnn.checkpoints import state_file
 
@@ -145,7 +146,7 @@ def end(folder: Path) -> dict[str, Any]:
 
 
 def work(folder: Path, args: argparse.Namespace) -> None:
-    """Train two stages in a folder, or go on."""
+    """Train two stages in a folder, or continue training them."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 

@@ -3,7 +3,7 @@
 The limit of a step is its useful floating-point work over the throughput of a large
 convolution, measured in the same process: a step at 1.0 would spend all its time in
 convolutions as fast as the best. Everything else (normalization, box mathematics,
-non-maximum suppression, crops, the optimizer) counts as zero work and so as loss.
+non-maximum suppression, crops, the optimizer) counts as no work, and so as loss.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def forward_operations(model: keras.Model, rois: int | None = None) -> int:
 
     Args:
         model: with static shapes.
-        rois: of a batch, that the mask head works on, where the graph leaves their number open
+        rois: how many RoIs of a batch the mask head works on, where the graph leaves this open
             (`mrcnn.layers.detection_slots`).
     """
     return sum(count for count, _ in _operations(model, rois))
@@ -95,7 +95,7 @@ def _counted(
     count: Callable[[keras.Layer, Any, Any], int],
     found: list[tuple[int, Any]],
 ) -> Iterator[None]:
-    """Let a method of the layers of a kind tell what it computes while a model is traced."""
+    """Let a method of one kind of layer report what it computes while a model is traced."""
     own = method in vars(kind)
     original = getattr(kind, method)
 

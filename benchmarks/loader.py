@@ -9,13 +9,13 @@ engine makes the batches of `mrcnn.data.loader.Loader` of the same stream, so th
 way of running ahead differs. Rounds take turns between the engines, so that a busy machine
 slows all of them alike; compare the engines of one run.
 
-The first JSON line is the floor: CPU milliseconds to decode an image, and to decode and resize
-it. Then one line for each engine says the images per second of each round after the first batch,
-their median and best, the same per second of CPU time (all threads of this process; on a busy
-machine the number to compare, and null where other processes work), the median of the seconds
-until that first batch, and whether the images came in the loader's order. With `--step-seconds`
-the consumer sleeps for so long after each batch, as it does while a device computes a step;
-then `waited_ms` is how long it waited for a batch after the first, mean and worst.
+The first JSON line is the lower bound: CPU milliseconds to decode an image, and to decode and
+resize it. Then one line for each engine says the images per second of each round after the first
+batch, their median and best, the same per second of CPU time (all threads of this process; on a
+busy machine this is the number to compare; null where other processes do the work), the median of
+the seconds until that first batch, and whether the images came in the loader's order. With
+`--step-seconds` the consumer sleeps for so long after each batch, as it does while a device
+computes a step; then `waited_ms` is how long it waited for a batch after the first, mean and worst.
 """
 
 from __future__ import annotations

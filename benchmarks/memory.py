@@ -1,12 +1,12 @@
-"""Memory over many training steps and detections: it must stay flat.
+"""Memory over many training steps and detections: it must stay constant.
 
     python -m benchmarks.memory --steps 5000 --detections 2000
 
-A tiny network trains on synthetic shapes through the loader, with checkpoints, validation and
-logs as in any run, and then detects in images of three sizes. A JSON line now and then says the
-resident memory in MiB and the number of Python's objects; the last line of each part says how
-much the memory grew after the warm-up (the first fifth), by a straight line through the samples.
-The exit status is 1 when that is more than --limit.
+A tiny network trains on synthetic shapes through the loader, with checkpoints, validation and logs
+as in any run, and then detects in images of three sizes. From time to time a JSON line gives the
+resident memory in MiB and the number of Python's objects; the last line of each part says how much
+the memory grew after the warm-up (the first fifth), by a straight line through the samples. The
+exit status is 1 if that is more than --limit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ IMAGE_SIZE = 128
 
 
 class MemoryConfig(Config):
-    """A network that is quick to train; nothing is learned that would be worth having."""
+    """A network that is quick to train; it learns nothing worth having."""
 
     NAME = "memory"
     BACKBONE = "resnet10"
@@ -107,7 +107,7 @@ class _TakeSamples(keras.callbacks.Callback):
 
 
 def resident_mib() -> float:
-    """Memory of this process that is in RAM now; of Linux only."""
+    """Memory of this process that is in RAM now; on Linux only."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 

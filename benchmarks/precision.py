@@ -1,10 +1,10 @@
-"""How far detections in mixed precision are from those in float32, with trained weights.
+"""How much detections in mixed precision differ from those in float32, with trained weights.
 
     python -m benchmarks.precision WEIGHTS DATASET --dtype bfloat16
 
 Each float32 detection of a photograph is paired with the nearest one of its class (by the IoU of
-boxes) in the other precision. One JSON line: how many have a partner, how far scores, boxes and
-masks of partners are apart, and mask AP and AP50 of both.
+boxes) in the other precision. One JSON line: how many have a partner, how much the scores, boxes
+and masks of partners differ, and mask AP and AP50 of both.
 """
 
 from __future__ import annotations

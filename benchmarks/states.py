@@ -3,7 +3,7 @@
     python -m benchmarks.states --gigabytes 0.5
 
 Half a gigabyte is Mask R-CNN with ResNet-101 and SGD: 64 million weights and their momentum. One
-JSON line: medians of wall and CPU seconds.
+JSON line: medians of wall-clock and CPU seconds.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Seconds and memory of a training step, beside what the machine could do at best.
+"""Seconds and memory of a training step, compared with the best that the machine could do.
 
     python -m benchmarks.training_step --row shapes
     python -m benchmarks.training_step --row coco-256 --dtype bfloat16
 
-The rows are the two steps with which the project compares itself; every option overrides
+The rows are the two steps that the project tracks; every option overrides
 one of their settings. One JSON line: the median and best seconds of a step, the limit
 (`benchmarks.limits`: useful operations over the throughput of a large convolution, probed
 between the steps), their ratio, the seconds of the first step, and the peak memory.

@@ -3,12 +3,12 @@
     python -m benchmarks.variants --dataset path/to/nuclei --steps 20
     KERAS_BACKEND=jax python -m benchmarks.variants --dataset path/to/nuclei --steps 20
 
-The variants are the arms of `mrcnn ablate`, those of the paper's experiments among them, and a
-few combinations beyond. All see the same batches, windows of the images, and start from the same
-seed. The network is tiny. The second stage gets regions around the true objects, so that the mask
+The variants are the arms of `mrcnn ablate`, those of the paper's experiments among them, and a few
+combinations beyond. All see the same batches, windows of the images, and start from the same seed.
+The network is tiny. The second stage gets regions around the ground-truth objects, so that the mask
 branch is busy from the first step on. The Markdown table shows each variant's losses in the first
-and in the last step; a step whose loss, or a network whose weights, are not finite stops with
-an error after the table.
+and in the last step; a step whose loss, or a network whose weights, are not finite stops with an
+error after the table.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def load_batches(dataset: CocoDataset, config: Config, steps: int) -> list[Batch
 
 
 def train_variant(config: Config, batches: Sequence[Batch], learning_rate: float = 1e-3) -> Row:
-    """Train a network from scratch, one step a batch."""
+    """Train a network from scratch, one step for each batch."""
     started = time.perf_counter()
     keras.utils.set_random_seed(0)
     model = training_model.build(config)
