@@ -64,7 +64,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let messages appear as in a program: pytest's own handlers of the root logger do not count."""
+    """Let messages appear as in a program, in spite of pytest's own handlers of the root logger."""
     monkeypatch.setattr(PlainLines, "program_shows_messages", staticmethod(lambda: False))
 
 
