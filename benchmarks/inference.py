@@ -56,9 +56,10 @@ def graph_of(
     model: MaskRCNN, images: list[np.ndarray]
 ) -> tuple[keras.Model | FrozenGraph, list[np.ndarray]]:
     """The graph that `detect` runs for a batch of images of one size, and its inputs."""
-    resized, metas = zip(*(molding.resize_to_input(i, model.config) for i in images), strict=True)
-    wrapped = model.detector.graph(resized[0].shape, molded=False)
-    return wrapped, [np.stack(resized), np.stack(metas).astype(np.float32)]
+    inputs = [molding.resize_to_input(image, model.config) for image in images]
+    wrapped = model.detector.graph(inputs[0].image.shape, molded=False)
+    metas = np.stack([resized.meta for resized in inputs]).astype(np.float32)
+    return wrapped, [np.stack([resized.image for resized in inputs]), metas]
 
 
 def add_inference_options(parser: argparse.ArgumentParser) -> None:

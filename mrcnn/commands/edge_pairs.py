@@ -27,7 +27,7 @@ from mrcnn.commands import options
 from mrcnn.config import Config
 from mrcnn.data.boxes import compute_overlaps_masks, denorm_boxes, extract_bboxes, norm_boxes
 from mrcnn.data.images import read_image
-from mrcnn.data.molding import parse_image_meta, resize_to_input, unmold_detections
+from mrcnn.data.molding import resize_to_input, unmold_detections
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.segmentation import annotation_to_rle
 from mrcnn.evaluation.average_precision import UNMATCHED, compute_matches
@@ -217,10 +217,9 @@ def network_pairs(
 
     for image_id in tqdm(dataset.image_ids[: limit or None], desc="Detect", unit="image"):
         image = dataset.load_image(image_id)
-        resized, meta = resize_to_input(image, config)
+        resized, meta, window = resize_to_input(image, config)
         inputs = [resized[None], meta[None].astype(np.float32)]
         detections, _, _, class_masks, *_ = of_shape(resized.shape).predict_on_batch(inputs)
-        window = parse_image_meta(meta[None])["window"][0]
         found = _unmold(detections[0], class_masks[0], image.shape, resized.shape, window)
         if found is None:
             continue

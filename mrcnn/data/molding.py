@@ -110,7 +110,7 @@ def mold_inputs(
     molded: list[np.ndarray] = []
     metas, windows = [], []
     for index, image in enumerate(images):
-        resized, meta = resize_to_input(image, config)
+        resized, meta, window = resize_to_input(image, config)
         if molded and resized.shape != molded[0].shape:
             raise ValueError(
                 f"images[{index}] becomes {resized.shape} after resizing, images[0] became "
@@ -119,16 +119,20 @@ def mold_inputs(
             )
         molded.append(mold_image(resized, config))
         metas.append(meta)
-        windows.append(parse_image_meta(meta[None])["window"][0].astype(np.int64))
+        windows.append(np.array(window, np.int64))
     return np.stack(molded), np.stack(metas), np.stack(windows)
 
 
-def resize_to_input(image: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Resize an image to detect in, as the configuration asks.
+class ResizedInput(NamedTuple):
+    """An image at the size at which the network takes it."""
 
-    Returns:
-        (resized [H, W, C] of the image's dtype, its meta row float64 [IMAGE_META_SIZE]).
-    """
+    image: np.ndarray  # [H, W, C], of the original's dtype
+    meta: np.ndarray  # its row of image_meta, float64 [IMAGE_META_SIZE]
+    window: Box  # in pixels, what is not padding
+
+
+def resize_to_input(image: np.ndarray, config: Config) -> ResizedInput:
+    """Resize an image to detect in, as the configuration asks."""
     resized = Resize.of(config)(image)
     meta = compose_image_meta(
         image_id=0,
@@ -138,7 +142,7 @@ def resize_to_input(image: np.ndarray, config: Config) -> tuple[np.ndarray, np.n
         scale=resized.scale,
         active_class_ids=np.zeros(config.NUM_CLASSES),
     )
-    return resized.image, meta
+    return ResizedInput(resized.image, meta, resized.window)
 
 
 def check_images(images: Sequence[np.ndarray], channels: int) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from mrcnn.config import Config
 from mrcnn.data import molding
+from mrcnn.data.images import Box
 from mrcnn.data.masks import paste_masks
 from mrcnn.inference import model as inference_model
 from mrcnn.inference.frozen_graph import FrozenGraph
@@ -35,6 +36,7 @@ class Prepared(NamedTuple):
     image_shape: tuple[int, ...]  # (H, W, C) of the original image
     resized: np.ndarray  # [h, w, C]
     meta: np.ndarray  # [IMAGE_META_SIZE]
+    window: Box  # y1, x1, y2, x2: the part of `resized` that is not padding
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -97,6 +99,8 @@ class Detector:
         Raises:
             TypeError, ValueError: the image has the wrong type or shape.
         """
+        # `MaskRCNN.detect` has checked its list already, so that a wrong image is an error before
+        # the first one is detected; here come the images of iterators and of other callers too.
         molding.check_image(image, self.config.IMAGE_CHANNEL_COUNT, index)
         return Prepared(image.shape, *molding.resize_to_input(image, self.config))
 
@@ -108,10 +112,13 @@ class Detector:
             inputs = molding.mold_image(inputs, self.config)
         outputs = self._run(inputs, np.stack([prepared.meta for prepared in batch]), molded)
         results = []
-        for k, (image_shape, resized, meta) in enumerate(batch):
-            window = molding.parse_image_meta(meta[None])["window"][0]
+        for k, prepared in enumerate(batch):
             boxes, class_ids, scores, box_masks = molding.locate_detections(
-                outputs[0][k], outputs[3][k], image_shape, resized.shape, window
+                outputs[0][k],
+                outputs[3][k],
+                prepared.image_shape,
+                prepared.resized.shape,
+                prepared.window,
             )
             results.append(
                 {
@@ -119,7 +126,7 @@ class Detector:
                     "class_ids": class_ids,
                     "scores": scores,
                     "box_masks": box_masks,
-                    "image_shape": image_shape,
+                    "image_shape": prepared.image_shape,
                 }
             )
         return results

@@ -18,6 +18,7 @@ from keras import ops
 from mrcnn.ops.edge_filters import FILTERS, GAUSSIAN, gradient_pairs, resolve_filters
 from mrcnn.ops.edge_settings import DEFAULT_EDGE_SETTINGS, EdgeSettings
 from mrcnn.ops.indexing import masked_mean
+from mrcnn.ops.losses import binary_cross_entropy
 from mrcnn.ops.tensor import Tensor
 
 # exp(20) = 4.9e8 leaves room for the squared gradients that clipping by the global norm sums
@@ -29,8 +30,6 @@ LARGEST_SAFE_NORM = 10.0
 LARGEST_POWER = 1e15
 # Under the root of the magnitude: the slope of sqrt is infinite at 0, where most pixels are.
 MAGNITUDE_EPSILON = 1e-6
-# Inside the logarithms of the cross entropy, as in Keras 2.
-ENTROPY_EPSILON = 1e-7
 
 
 def edge_kernel(names: str | Sequence[str]) -> np.ndarray:
@@ -95,17 +94,6 @@ def lp_distance(a: Tensor, b: Tensor, p: float) -> Tensor:
     return ops.power(distance, float(p))
 
 
-def pixel_cross_entropy(predicted: Tensor, target: Tensor) -> Tensor:
-    """Binary cross entropy of each pixel, with the clipping and the epsilon of Keras 2.
-
-    Targets may be smoothed, so anything from 0 to 1. The result is at most about 16.
-    """
-    predicted = ops.clip(predicted, ENTROPY_EPSILON, 1.0 - ENTROPY_EPSILON)
-    inside = target * ops.log(predicted + ENTROPY_EPSILON)
-    outside = (1.0 - target) * ops.log(1.0 - predicted + ENTROPY_EPSILON)
-    return -(inside + outside)
-
-
 def roi_edge_agreement(
     predicted: Tensor,
     target: Tensor,
@@ -148,10 +136,10 @@ def roi_edge_agreement(
     if roi_factors is not None:
         error = ops.reshape(roi_factors, (-1, 1, 1)) * error
     if settings.entropy_weighting == "product":
-        error = pixel_cross_entropy(predicted, target) * error
+        error = binary_cross_entropy(target, predicted) * error
     elif settings.entropy_weighting == "exp":
         exponent = ops.minimum(error / settings.entropy_divisor, exponent_limit)
-        error = pixel_cross_entropy(predicted, target) * ops.exp(exponent)
+        error = binary_cross_entropy(target, predicted) * ops.exp(exponent)
     return ops.mean(error, axis=(1, 2))
 
 
