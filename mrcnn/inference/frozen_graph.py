@@ -29,7 +29,7 @@ class FrozenGraph:
     anew, which takes seconds.
 
     Args:
-        model: an inference model of `mrcnn.inference.model.with_static_shape` for one image at a time.
+        model: of `mrcnn.inference.model.with_static_shape`, for one image at a time.
     """
 
     def __init__(self, model: keras.Model) -> None:
