@@ -33,6 +33,7 @@ BACKBONES = ("resnet50", "resnet101", "resnet10", "resnet18")
 OPTIMIZERS = ("sgd", "adam")
 MIXED_PRECISIONS = ("bfloat16", "float16")
 RESIZE_MODES = ("none", "square", "pad64", "crop")
+MASK_SIZES = (28, 56)  # sides of MASK_SHAPE with Matterport's MASK_POOL_SIZE of 14
 LOSS_NAMES = (
     "rpn_class_loss",
     "rpn_bbox_loss",

@@ -26,13 +26,13 @@ from mrcnn.ops.edge_filters import (
     parse_norm,
     resolve_filters,
 )
+from mrcnn.setting_rules import MASK_SIZES
 
 if TYPE_CHECKING:
     from mrcnn.commands.edge_pairs import Pair
     from mrcnn.datasets.coco import CocoDataset
 
 SMOOTHINGS = ("none", "groundtruth", "predictions", "both")
-MASK_SIZES = (28, 56)
 LOSSES_FILE = "losses.csv"
 # Pairs compared in one go; bounds the memory.
 CHUNK = 512

@@ -14,6 +14,7 @@ from mrcnn.config import BACKBONES, MIXED_PRECISIONS
 from mrcnn.ops import edge_filters
 from mrcnn.ops.edge_filters import FILTERS, SHORTHANDS
 from mrcnn.runs.settings import parse_setting
+from mrcnn.setting_rules import MASK_SIZES
 from mrcnn.training import stages
 
 # --- Options ---------------------------------------------------------------------------
@@ -30,7 +31,7 @@ def add_settings_options(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="side of the network's square input, a multiple of 64",
     )
-    group.add_argument("--mask-size", type=int, choices=(28, 56), help="side of the masks")
+    group.add_argument("--mask-size", type=int, choices=MASK_SIZES, help="side of the masks")
     group.add_argument("--batch-size", type=int, metavar="IMAGES")
     group.add_argument("--rois", type=int, metavar="N", help="training RoIs an image")
     group.add_argument("--seed", type=int, help="of weights, batches and target sampling")

@@ -1,9 +1,9 @@
 """Pictures of edge agreement: edges of a predicted mask, of the true one, and where they differ.
 
-In the kind of figures 1, 3 and 7 of Zimmermann & Siems (arXiv 1809.07069). Every number comes
-from `mrcnn.ops.edges`, so the mean of a drawn error map is the loss that training would see.
+In the kind of figures 1, 3 and 7 of Zimmermann & Siems (arXiv 1809.07069); the numbers are those
+of `mrcnn.drawing.edge_comparison`.
 
-Shape letters: N pairs of masks, H, W height and width of a mask, D edge channels.
+Shape letters: N pairs of masks, H, W height and width of a mask.
 """
 
 from __future__ import annotations
@@ -11,32 +11,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from keras import ops
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from mrcnn.drawing import layout
+from mrcnn.drawing.edge_comparison import EdgeComparison, check_masks, compare_edges
 from mrcnn.drawing.instances import mask_outlines, to_rgb
-from mrcnn.drawing.pages import DPI
+from mrcnn.drawing.pages import save_figure
 from mrcnn.ops import edges
 from mrcnn.ops.edge_filters import FILTERS, parse_norm, resolve_filters
-from mrcnn.ops.edge_settings import EdgeSettings
 
 # The filter sets of the paper's comparison.
 FILTER_SETS = ("sobel", "prewitt", "roberts", "kayyali", "laplace", "sobel+laplace")
-# What is smoothed with the Gaussian before the filters: (ground truth, prediction).
-SMOOTHING = {
-    "none": (False, False),
-    "groundtruth": (True, False),
-    "predictions": (False, True),
-    "both": (True, True),
-}
 SIGNED, STRENGTH, ERROR = "RdBu_r", "viridis", "magma"  # color maps
 PREDICTION_COLOR, TRUTH_COLOR = "red", "lime"  # outlines on an image
 
@@ -44,85 +35,16 @@ PREDICTION_COLOR, TRUTH_COLOR = "red", "lime"  # outlines on an image
 CELL = 1.5
 GAP = 0.12
 LABEL = 1.35
-BAR = 0.1
 BAR_NUMBERS = 0.42  # room beside an upright bar
 BAR_TICKS = 0.2  # room below a lying one
 TITLE = 0.24
-FONT = 8  # points
-SMALL_FONT = 7
-
-
-class EdgeComparison(NamedTuple):
-    """The edges of N pairs of masks, and their disagreement."""
-
-    predicted: np.ndarray  # [N, H, W, D] responses of the filters
-    target: np.ndarray  # [N, H, W, D]
-    error: np.ndarray  # [N, H, W], the mean over the channels of |predicted - target|**p
-    loss: np.ndarray  # [N], as `mrcnn.ops.edges.roi_edge_agreement` computes it
-
-
-# --- Numbers -----------------------------------------------------------------------------
-
-
-def compare_edges(
-    predicted: np.ndarray,
-    target: np.ndarray,
-    filters: str | Sequence[str] = "sobel",
-    norm: str | float = "l2",
-    smoothing: str = "none",
-    magnitude: bool = False,
-) -> EdgeComparison:
-    """Compute the edges of predicted and true masks and the error of each pixel.
-
-    Args:
-        predicted: [N, H, W], probabilities.
-        target: [N, H, W], {0, 1} or probabilities.
-        filters: see `mrcnn.ops.edge_filters.resolve_filters`.
-        norm: the exponent p, see `mrcnn.ops.edge_filters.parse_norm`.
-        smoothing: a key of SMOOTHING.
-        magnitude: compare the gradient magnitude of each x/y pair too.
-
-    Raises:
-        ValueError: the shapes differ, or an argument is not valid.
-    """
-    predicted, target = _check_masks(predicted, target)
-    smoothing_gt, smoothing_predictions = SMOOTHING[_check_smoothing(smoothing)]
-    settings = EdgeSettings(
-        filters,
-        norm,
-        smoothing_gt=smoothing_gt,
-        smoothing_predictions=smoothing_predictions,
-        magnitude=magnitude,
-    )
-    loss = edges.roi_edge_agreement(predicted, target, settings)
-    predicted = edges.smooth(predicted) if smoothing_predictions else predicted
-    target = edges.smooth(target) if smoothing_gt else target
-    predicted_edges = edges.edge_maps(predicted, filters, magnitude)
-    target_edges = edges.edge_maps(target, filters, magnitude)
-    distance = edges.lp_distance(predicted_edges, target_edges, settings.exponent)
-    error = ops.mean(distance, axis=-1)
-    return EdgeComparison(*map(ops.convert_to_numpy, (predicted_edges, target_edges, error, loss)))
-
-
-def _check_masks(
-    predicted: np.ndarray, target: np.ndarray, dimensions: int = 3
-) -> tuple[np.ndarray, np.ndarray]:
-    predicted, target = np.asarray(predicted, np.float32), np.asarray(target, np.float32)
-    if predicted.shape != target.shape or predicted.ndim != dimensions or not predicted.size:
-        expected = "[N, height, width]" if dimensions == 3 else "[height, width]"
-        raise ValueError(
-            f"Predicted and true masks: expected two arrays {expected} of one shape, with at least "
-            f"one pixel; received {predicted.shape} and {target.shape}."
-        )
-    return predicted, target
-
-
-def _check_smoothing(smoothing: str) -> str:
-    if smoothing not in SMOOTHING:
-        raise ValueError(
-            f"smoothing: expected one of {', '.join(SMOOTHING)}; received {smoothing!r}."
-        )
-    return smoothing
+PAIR_ROW = CELL + TITLE + GAP
+# Where the masks and edges of prediction and truth begin, and the differences.
+COLUMNS = (
+    GAP + CELL + GAP,
+    GAP + CELL + GAP + (CELL + GAP),
+    GAP + CELL + GAP + (2 * (CELL + GAP) + layout.BAR + BAR_NUMBERS),
+)
 
 
 # --- One pair of masks -------------------------------------------------------------------
@@ -157,61 +79,76 @@ def pair_figure(
         image: what the masks lie on, stretched to their square; see `to_rgb`.
         title: of the page.
     """
-    predicted, target = _check_masks(predicted, target, dimensions=2)
-    left = GAP + CELL + GAP + np.array([0, CELL + GAP, 2 * (CELL + GAP) + BAR + BAR_NUMBERS])
-    width = left[2] + CELL + GAP + BAR + BAR_NUMBERS
-    row_height = CELL + TITLE + GAP
+    predicted, target = check_masks(predicted, target, dimensions=2)
+    width = COLUMNS[2] + CELL + GAP + layout.BAR + BAR_NUMBERS
     head = TITLE + GAP if title else GAP
     rows = 1 + len(filters) * len(smoothing)
-    figure = _new_figure(width, head + rows * row_height)
+    figure = layout.new_figure(width, head + rows * PAIR_ROW)
     if title:
-        _text(figure, width / 2, head / 2 + GAP / 4, title, size=FONT + 1, ha="center")
-
+        size = layout.FONT + 1
+        layout.text(figure, width / 2, head / 2 + GAP / 4, title, size=size, ha="center")
     top = head + TITLE
-    first = _axes(figure, GAP, top, CELL, CELL)
-    if image is None:
-        first.set_axis_off()
-        first.text(0.5, 0.5, f"masks\n{_size(predicted)}", ha="center", va="center", fontsize=FONT)
-    else:
-        _photograph(first, image, predicted, target, f"image, masks {_size(predicted)}")
-    _mask(_axes(figure, left[0], top, CELL, CELL), predicted, "prediction")
-    _mask(_axes(figure, left[1], top, CELL, CELL), target, "ground truth")
-    ax = _axes(figure, left[2], top, CELL, CELL)
-    difference = _picture(ax, predicted - target, "prediction − truth", SIGNED, (-1, 1))
-    _bar(figure, difference, left[2] + CELL + GAP / 2, top, CELL)
-
-    formula = _formula(norm)
+    _masks_row(figure, top, predicted, target, image)
     for name in filters:
-        signed = len(resolve_filters(name)) == 1
         compared = {
             kind: compare_edges(predicted[None], target[None], name, norm, kind, magnitude)
             for kind in smoothing
         }
-        maps = {
-            kind: (_response(both.predicted[0], name), _response(both.target[0], name))
-            for kind, both in compared.items()
-        }
-        strongest = _largest(maps.values())
+        # The rows of a filter share their color scales.
+        strongest = _largest(
+            _response(edge_map[0], name)
+            for both in compared.values()
+            for edge_map in (both.predicted, both.target)
+        )
         worst = _largest(both.error for both in compared.values())
-        limits = (-strongest if signed else 0, strongest)
         for kind, both in compared.items():
-            top += row_height
+            top += PAIR_ROW
             label = f"{name}\n\n{_smoothing_text(kind)}"
             if magnitude:
                 label += "\nwith magnitude"
-            _text(figure, GAP, top + CELL / 2, label)
-            for at, edge_map, title in zip(
-                left, maps[kind], ("edges of prediction", "edges of truth"), strict=False
-            ):
-                ax = _axes(figure, at, top, CELL, CELL)
-                drawn = _picture(ax, edge_map, title, SIGNED if signed else STRENGTH, limits)
-            _bar(figure, drawn, left[1] + CELL + GAP / 2, top, CELL)
-            ax = _axes(figure, left[2], top, CELL, CELL)
-            title = f"{formula}, loss {both.loss[0]:.4g}"
-            drawn = _error(ax, both.error[0], title, worst, norm)
+            layout.text(figure, GAP, top + CELL / 2, label)
+            _edges_of_both(figure, top, both, name, strongest)
+            ax = layout.axes(figure, COLUMNS[2], top, CELL, CELL)
+            loss_title = f"{_formula(norm)}, loss {both.loss[0]:.4g}"
+            drawn = _error(ax, both.error[0], loss_title, worst, norm)
             ax.set_gid(f"error {name} {kind}")
-            _bar(figure, drawn, left[2] + CELL + GAP / 2, top, CELL)
+            layout.bar(figure, drawn, COLUMNS[2] + CELL + GAP / 2, top, CELL)
     return figure
+
+
+def _masks_row(
+    figure: Figure,
+    top: float,
+    predicted: np.ndarray,
+    target: np.ndarray,
+    image: np.ndarray | None,
+) -> None:
+    """The image with both outlines, both masks, and their difference."""
+    first = layout.axes(figure, GAP, top, CELL, CELL)
+    if image is None:
+        text = f"masks\n{_size(predicted)}"
+        first.set_axis_off()
+        first.text(0.5, 0.5, text, ha="center", va="center", fontsize=layout.FONT)
+    else:
+        _photograph(first, image, predicted, target, f"image, masks {_size(predicted)}")
+    _mask(layout.axes(figure, COLUMNS[0], top, CELL, CELL), predicted, "prediction")
+    _mask(layout.axes(figure, COLUMNS[1], top, CELL, CELL), target, "ground truth")
+    ax = layout.axes(figure, COLUMNS[2], top, CELL, CELL)
+    difference = layout.picture(ax, predicted - target, "prediction − truth", SIGNED, (-1, 1))
+    layout.bar(figure, difference, COLUMNS[2] + CELL + GAP / 2, top, CELL)
+
+
+def _edges_of_both(
+    figure: Figure, top: float, both: EdgeComparison, name: str, strongest: float
+) -> None:
+    """The edges of prediction and truth; those of a single filter have a sign."""
+    signed = len(resolve_filters(name)) == 1
+    colors, limits = (SIGNED, (-strongest, strongest)) if signed else (STRENGTH, (0, strongest))
+    ax = layout.axes(figure, COLUMNS[0], top, CELL, CELL)
+    layout.picture(ax, _response(both.predicted[0], name), "edges of prediction", colors, limits)
+    ax = layout.axes(figure, COLUMNS[1], top, CELL, CELL)
+    drawn = layout.picture(ax, _response(both.target[0], name), "edges of truth", colors, limits)
+    layout.bar(figure, drawn, COLUMNS[1] + CELL + GAP / 2, top, CELL)
 
 
 def _response(edge_map: np.ndarray, name: str) -> np.ndarray:
@@ -269,7 +206,7 @@ def instances_figure(
         images: N images under the masks, of any size.
         titles: N texts.
     """
-    predicted, target = _check_masks(predicted, target)
+    predicted, target = check_masks(predicted, target)
     for name, given in (("images", images), ("titles", titles)):
         if given is not None and len(given) != len(predicted):
             raise ValueError(
@@ -284,31 +221,33 @@ def instances_figure(
     width = left_of_first + columns * (CELL + GAP)
     row_height = CELL + TITLE
     head = 2 * TITLE + GAP
-    height = head + len(predicted) * row_height + BAR + BAR_TICKS + GAP
-    figure = _new_figure(width, height)
+    height = head + len(predicted) * row_height + layout.BAR + BAR_TICKS + GAP
+    figure = layout.new_figure(width, height)
     heading = f"error {_formula(norm)} of each pixel, {_smoothing_text(smoothing)}"
     if magnitude:
         heading += ", with magnitude"
-    _text(figure, width / 2, TITLE / 2 + GAP / 2, heading, size=FONT + 1, ha="center")
+    layout.text(figure, width / 2, TITLE / 2 + GAP / 2, heading, size=layout.FONT + 1, ha="center")
 
     for i in range(len(predicted)):
         top, left = head + i * row_height, left_of_first
         if titles is not None:
-            _text(figure, GAP, top + CELL / 2, titles[i])
+            layout.text(figure, GAP, top + CELL / 2, titles[i])
         if images is not None:
-            ax = _axes(figure, left, top, CELL, CELL)
+            ax = layout.axes(figure, left, top, CELL, CELL)
             _photograph(ax, images[i], predicted[i], target[i], "image" if i == 0 else "")
             left += CELL + GAP
         for masks, title in ((predicted, "prediction"), (target, "ground truth")):
-            _mask(_axes(figure, left, top, CELL, CELL), masks[i], title if i == 0 else "")
+            _mask(layout.axes(figure, left, top, CELL, CELL), masks[i], title if i == 0 else "")
             left += CELL + GAP
         for name, both in compared.items():
-            ax = _axes(figure, left, top, CELL, CELL)
+            ax = layout.axes(figure, left, top, CELL, CELL)
             title = f"{both.loss[i]:.4g}" if i else f"{name}: {both.loss[i]:.4g}"
             drawn = _error(ax, both.error[i], title, _largest([both.error]), norm)
             ax.set_gid(f"error {name} {i}")
             if i == len(predicted) - 1:
-                _bar(figure, drawn, left + GAP / 2, top + CELL + GAP, CELL - GAP, horizontal=True)
+                layout.bar(
+                    figure, drawn, left + GAP / 2, top + CELL + GAP, CELL - GAP, horizontal=True
+                )
             left += CELL + GAP
     return figure
 
@@ -324,80 +263,36 @@ def kernels_figure(names: Sequence[str] = tuple(FILTERS), columns: int = 5) -> F
     columns = min(columns, len(kernels))
     rows = -(-len(kernels) // columns)
     pitch = CELL + 2 * GAP
-    figure = _new_figure(GAP + columns * pitch, rows * (pitch + TITLE))
+    figure = layout.new_figure(GAP + columns * pitch, rows * (pitch + TITLE))
     for i, (name, kernel) in enumerate(kernels.items()):
         row, column = divmod(i, columns)
         left, top = GAP + column * pitch, TITLE + GAP + row * (pitch + TITLE)
-        ax = _axes(figure, left, top, CELL, CELL)
+        ax = layout.axes(figure, left, top, CELL, CELL)
         # Twice the largest weight keeps the cells pale enough for black numbers.
         limit = 2 * float(np.abs(kernel).max())
-        _picture(ax, kernel, name, SIGNED, (-limit, limit))
+        layout.picture(ax, kernel, name, SIGNED, (-limit, limit))
         for (y, x), weight in np.ndenumerate(kernel):
             text = f"{weight:g}" if weight == int(weight) else f"{weight:.4f}"
-            size = FONT + 4 if weight == int(weight) else FONT
+            size = layout.FONT + 4 if weight == int(weight) else layout.FONT
             ax.text(x, y, text, ha="center", va="center", fontsize=size)
     return figure
 
 
 def save(figure: Figure, path: str | PathLike[str]) -> Path:
     """Write a figure as a PNG; missing folders are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Unlike savefig, print_png ignores the user's savefig settings, which may crop.
-    FigureCanvasAgg(figure).print_png(path)
-    return path
+    return save_figure(figure, path)
 
 
 # --- Parts -------------------------------------------------------------------------------
 
 
-def _new_figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a place in inches from the page's upper left corner."""
-    page = figure.get_size_inches()
-    bottom = page[1] - top - height
-    return figure.add_axes((left / page[0], bottom / page[1], width / page[0], height / page[1]))
-
-
-def _text(
-    figure: Figure, x: float, y: float, text: str, size: float = FONT, ha: str = "left"
-) -> None:
-    """Text at a place in inches from the upper left corner, centered on its height."""
-    page = figure.get_size_inches()
-    figure.text(x / page[0], 1 - y / page[1], text, fontsize=size, ha=ha, va="center")
-
-
-def _picture(
-    ax: Axes,
-    values: np.ndarray,
-    title: str = "",
-    colors: str | None = None,
-    limits: tuple[float, float] = (0, 1),
-    gamma: float = 1,
-) -> AxesImage:
-    """Draw values [H, W] in a color map, or an image [H, W, 3], as a square of sharp pixels.
-
-    Colors run with the power `gamma` of the values.
-    """
-    ax.set_title(title, fontsize=FONT, pad=3)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    scale = Normalize(*limits) if gamma == 1 else PowerNorm(gamma, *limits)
-    return ax.imshow(values, cmap=colors, norm=scale, interpolation="nearest", aspect="auto")
-
-
 def _mask(ax: Axes, mask: np.ndarray, title: str) -> None:
-    _picture(ax, mask, title, "gray")
+    layout.picture(ax, mask, title, "gray")
 
 
 def _error(ax: Axes, error: np.ndarray, title: str, worst: float, norm: str | float) -> AxesImage:
     """An error map; its colors run with the distance itself, so that small errors show too."""
-    return _picture(ax, error, title, ERROR, (0, worst), gamma=1 / parse_norm(norm))
+    return layout.picture(ax, error, title, ERROR, (0, worst), gamma=1 / parse_norm(norm))
 
 
 def _photograph(
@@ -405,7 +300,7 @@ def _photograph(
 ) -> None:
     """An image, stretched to the masks' square, with the outlines of both masks."""
     picture = to_rgb(image)
-    _picture(ax, picture, title)
+    layout.picture(ax, picture, title)
     scale = np.array(picture.shape[1::-1]) / target.shape[::-1]
     for mask, color in ((target, TRUTH_COLOR), (predicted, PREDICTION_COLOR)):
         # matplotlib puts the center of pixel 0 at 0.
@@ -414,23 +309,6 @@ def _photograph(
             PolyCollection(curves, facecolors="none", edgecolors=color, linewidths=0.8),
             autolim=False,
         )
-
-
-def _bar(
-    figure: Figure,
-    drawn: AxesImage,
-    left: float,
-    top: float,
-    length: float,
-    horizontal: bool = False,
-) -> None:
-    """A color bar: upright, or lying with its numbers below."""
-    size = (length, BAR) if horizontal else (BAR, length)
-    ax = _axes(figure, left, top, *size)
-    bar = figure.colorbar(drawn, cax=ax, orientation="horizontal" if horizontal else "vertical")
-    bar.ax.tick_params(labelsize=SMALL_FONT, length=2, pad=1)
-    bar.ax.locator_params(nbins=4)
-    bar.outline.set_linewidth(0.5)
 
 
 def _size(mask: np.ndarray) -> str:

@@ -19,7 +19,7 @@ from mrcnn.commands import edges as commands_edges
 from mrcnn.data.masks import paste_masks
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.shapes import write_shapes
-from mrcnn.drawing import edges as drawing_edges
+from mrcnn.drawing.edge_comparison import SMOOTHING
 from mrcnn.ops import edges
 from mrcnn.ops.edge_settings import EdgeSettings
 from mrcnn.runs import settings as commands_options
@@ -249,7 +249,7 @@ def test_the_command_joins_others(tmp_path):
     args = parser.parse_args([*command, "--output", str(output)])
     args.run(args)
     assert read_losses(output)[0]["roberts"] == "0.0"
-    assert list(drawing_edges.SMOOTHING) == list(commands_edges.SMOOTHINGS)
+    assert list(SMOOTHING) == list(commands_edges.SMOOTHINGS)
 
 
 def test_a_crop_keeps_probabilities_and_binary_masks():

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mrcnn.drawing import edges as drawing_edges
+from mrcnn.drawing.edge_comparison import SMOOTHING
 from mrcnn.ops import edges
 from mrcnn.ops.edge_filters import FILTERS
 from mrcnn.ops.edge_settings import EdgeSettings
@@ -62,7 +63,7 @@ def test_the_drawn_errors_have_the_loss_as_their_mean(masks, kind, smoothing, op
 
 def test_the_rows_of_a_filter_share_their_scale(masks):
     pair = drawing_edges.pair_figure(
-        masks[0][0], masks[1][0], ["sobel"], smoothing=tuple(drawing_edges.SMOOTHING)
+        masks[0][0], masks[1][0], ["sobel"], smoothing=tuple(SMOOTHING)
     )
     limits = [ax.images[0].get_clim() for ax in pair.axes if ax.get_gid()]
     assert len(limits) == 4 and len(set(limits)) == 1
