@@ -78,8 +78,8 @@ def test_masks_in_their_boxes_are_the_masks(height, width, count, scale, cropped
     mini_shape = (int(rng.integers(1, 12)), int(rng.integers(1, 12)))
     mini = minimize([placed[i] for i in seen], mini_shape)
     assert mini.shape == (len(seen), *mini_shape)
-    ancestors = minimize_mask(boxes[seen], expected[..., seen], mini_shape)
-    np.testing.assert_array_equal(mini, ancestors.transpose(2, 0, 1))
+    matterports = minimize_mask(boxes[seen], expected[..., seen], mini_shape)
+    np.testing.assert_array_equal(mini, matterports.transpose(2, 0, 1))
 
 
 # --- Real annotations -----------------------------------------------------------------------

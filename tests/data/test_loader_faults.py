@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
-from mrcnn.data.bad_images import BadImages, BadImagesError, Outcome
+from mrcnn.data.bad_images import BadImagesError
 from mrcnn.data.dataset_checks import SampleError
 from mrcnn.data.loader import Loader, LoaderTimeoutError
 from mrcnn.data.sample import Sample
@@ -132,22 +132,6 @@ def test_what_is_wrong_with_every_image_is_told_at_once():
         with pytest.raises(BadImagesError, match="^11 images in a row.*\n  image"):
             loader.batch(0)
     assert len(set(loaded)) == 11 * 2  # one position after the other: a batch of two
-
-
-@pytest.mark.parametrize(
-    "images, share, limit",
-    [(1, 0.01, 0), (2, 0.01, 1), (5, 0.01, 2), (100, 0.01, 3), (1000, 0.01, 10), (1000, 0, 0)],
-)
-def test_limit(images, share, limit):
-    assert BadImages(images, share).limit == limit
-
-
-def test_many_bad_images_are_not_all_written_out():
-    bad = BadImages(1000, 0.05)
-    for i in range(50):
-        bad.accept(Outcome("a sample", {i: SampleError(f"image {i}: bad")}))
-    with pytest.raises(BadImagesError, match="image 9: bad\n  and 41 more$"):
-        bad.accept(Outcome("a sample", {50: SampleError("image 50: bad")}))
 
 
 @pytest.mark.parametrize(

@@ -190,8 +190,8 @@ def test_place_masks_lies_closer_to_the_image_than_resize_mask():
     def wrong(placed):
         return np.sum(placed[..., 0] != shown)
 
-    ours, ancestors = place_masks(masks, scale, padding), resize_mask(masks, scale, padding)
-    assert wrong(ours) < 0.05 * shown.sum() < wrong(ancestors)
+    ours, matterports = place_masks(masks, scale, padding), resize_mask(masks, scale, padding)
+    assert wrong(ours) < 0.05 * shown.sum() < wrong(matterports)
 
 
 def test_place_masks_follows_a_crop():
