@@ -43,7 +43,7 @@ def build(args: argparse.Namespace, min_confidence: float = 0.0) -> MaskRCNN:
         "NUM_CLASSES": args.classes,
         "DETECTION_MIN_CONFIDENCE": min_confidence,
         "DETECTION_NMS_THRESHOLD": 0.9,
-        **dict(options.parse_setting(text) for text in args.set),
+        **options.parse_settings(args.set),
     }
     if args.dtype != "float32":
         settings["MIXED_PRECISION"] = args.dtype

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +20,8 @@ from mrcnn.config import Config
 from mrcnn.data.boxes import compute_overlaps
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.evaluation.coco import evaluate_model
-from mrcnn.model import MaskRCNN
-from mrcnn.runs import settings as runs_settings
+from mrcnn.runs.settings import derive_config
+from mrcnn.runs.trained import inference_config, load_detector
 
 # A partner's box overlaps by at least this.
 PARTNER_IOU = 0.5
@@ -71,16 +69,13 @@ def main() -> None:
 
     dataset = CocoDataset.of(args.dataset, args.subset, args.year)
     truth = dataset.ground_truth
-    settings = {"NUM_CLASSES": dataset.num_classes, **runs_settings.load_settings(args.weights)}
-    settings |= runs_settings.inference_settings(runs_settings.configure(Config, settings))
+    base = derive_config(Config, {"NUM_CLASSES": dataset.num_classes})
     metrics, results = {}, {}
     image_ids = dataset.image_ids[: args.limit or None]
     for dtype in ("float32", args.dtype):
         precision = {"MIXED_PRECISION": None if dtype == "float32" else dtype}
-        config = runs_settings.configure(Config, settings | precision)
-        with tempfile.TemporaryDirectory() as folder:
-            model = MaskRCNN("inference", config, folder)
-        model.load_weights(Path(args.weights), by_name=True)
+        config = inference_config(args.weights, base, precision, every_detection=True)
+        model = load_detector(config, args.weights)
         metrics[dtype] = evaluate_model(
             model.detector, dataset, truth, limit=args.limit, progress=False
         )[0]

@@ -107,7 +107,7 @@ def step_config(args: argparse.Namespace) -> Config:
     given = {
         "NAME": "benchmark",
         **ROWS[args.row],
-        **dict(options.parse_setting(text) for text in args.set),
+        **options.parse_settings(args.set),
     }
     if args.dtype != "float32":
         given["MIXED_PRECISION"] = args.dtype

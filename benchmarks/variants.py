@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from mrcnn.ablation.arms import ARMS, Settings, choose
+from mrcnn.ablation.arms import ARMS, Settings, choose_arms
 from mrcnn.config import Config
 from mrcnn.data.loader import Batch, Loader
 from mrcnn.data.stream import SampleStream
@@ -150,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=64, help="side of the windows (64)")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), metavar="NAME")
     args = parser.parse_args(argv)
-    variants = choose(args.variants, MORE)
+    variants = choose_arms(args.variants, MORE)
     dataset = CocoDataset.of(args.dataset, args.subset, args.year)
     classes = dataset.num_classes
     batches = load_batches(dataset, make_config({}, args.image_size, classes), args.steps)

@@ -35,6 +35,7 @@ from mrcnn.setting_rules import (
 
 __all__ = [
     "BACKBONES",
+    "DERIVED_SETTINGS",
     "IMAGE_SIDE_MULTIPLE",
     "LOSS_NAMES",
     "MIXED_PRECISIONS",
@@ -46,6 +47,11 @@ __all__ = [
 
 # Shorter over longer side of most photographs: IMAGE_SHAPE_GROUPS = "auto" has a shape for each.
 PHOTOGRAPH_RATIOS = (2 / 3, 3 / 4)
+# What a configuration works out from its settings: it cannot be given, and no file holds it.
+DERIVED_SETTINGS = (
+    *("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE", "INPUT_SHAPES"),
+    "POSITIVE_ROIS_PER_IMAGE",
+)
 # Those whose attributes have been compared with the settings.
 _classes_looked_at: WeakSet[type] = WeakSet()
 

@@ -518,6 +518,9 @@ def test_stages_that_are_done_are_passed_over(run: Run, monkeypatch: pytest.Monk
     calls = []
     monkeypatch.setattr(run.model, "train", lambda *args, **kwargs: calls.append((args, kwargs)))
     stages = [Stage("heads", 0.01, 4), Stage("all", 0.001, 3)]
+    run.model.train_stages(run.train_dataset, None, stages, start=5)
+    assert [args[2:] for args, _ in calls] == [(0.01, 7, "heads"), (0.001, 9, "all")]
+    calls.clear()
     run.model.train_stages(run.train_dataset, None, stages, augmentation="some")
     assert [args[2:] for args, _ in calls] == [(0.01, 2, "heads"), (0.001, 4, "all")]
     assert all(kwargs == {"augmentation": "some"} for _, kwargs in calls)

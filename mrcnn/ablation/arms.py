@@ -91,7 +91,9 @@ GRIDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def choose(names: Sequence[str], own: Mapping[str, Settings] | None = None) -> dict[str, Settings]:
+def choose_arms(
+    names: Sequence[str], own: Mapping[str, Settings] | None = None
+) -> dict[str, Settings]:
     """The settings of some arms, in the order given.
 
     Args:

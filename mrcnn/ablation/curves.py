@@ -23,7 +23,7 @@ COMMON_LOSSES = (
 TOTAL, MASK = "total", "mrcnn_mask_loss"
 TITLES = {TOTAL: "sum of the five losses of plain Mask R-CNN", MASK: "mask loss"}
 PANEL_INCHES = (6.0, 5.5)
-# A column whose losses spread more than so many times gets logarithmic axes: a network from a
+# A column whose losses spread by more than this factor gets logarithmic axes: a network from a
 # random start can be far off on validation images for a while, which would flatten the rest.
 LARGEST_LINEAR_SPREAD = 8.0
 # Below it the axis of the relative improvement stays linear then.
@@ -34,7 +34,7 @@ DPI = 110
 Curves = Mapping[str, Mapping[int, Mapping[str, np.ndarray]]]
 
 
-def read(path: str | Path) -> dict[str, np.ndarray]:
+def read_losses(path: str | Path) -> dict[str, np.ndarray]:
     """The losses of a run's CSV by epoch, with `total` and `val_total`; NaN for an empty cell."""
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -52,7 +52,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     return table
 
 
-def plot(
+def plot_curves(
     curves: Curves,
     baseline: str,
     path: str | Path,
@@ -63,7 +63,7 @@ def plot(
     """Save a PNG with a column of two panels for each loss.
 
     Args:
-        curves: of finished runs, see `read`.
+        curves: of finished runs, see `read_losses`.
         baseline: the arm that the others are compared with.
         path: the PNG.
         steps_per_epoch: turns epochs into steps.

@@ -1,7 +1,7 @@
 """A grid of runs, arms × seeds: started, followed, resumed and summed up.
 
-The folder of a grid holds `grid.json` (what it compares), a folder a run, and, once runs are
-finished, `report.md`, `tables.csv`, `runs.csv`, `summary.csv` and the figures.
+The folder of a grid holds `grid.json` (what it compares), a folder for each run, and, once
+runs are finished, `report.md`, `tables.csv`, `runs.csv`, `summary.csv` and the figures.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,9 @@ import numpy as np
 from tqdm import tqdm
 
 from mrcnn.ablation import curves, statistics
-from mrcnn.ablation.run import (
-    LOSSES_FILE,
-    METRICS_FILE,
-    PROGRESS_FILE,
-    RUN_FILE,
-    WITH_PARENT,
-    write_json,
-)
+from mrcnn.ablation.run import LOSSES_FILE, METRICS_FILE, PROGRESS_FILE, WITH_PARENT, RunSpec
 from mrcnn.evaluation.coco import METRIC_NAMES
+from mrcnn.files.atomic import write_json
 from mrcnn.training.stages import Stage, epochs
 
 GRID_FILE, LOG_FILE = "grid.json", "run.log"
@@ -40,23 +34,21 @@ POLL_SECONDS = 0.5
 LOG_SECONDS = 30.0
 LOG_LINES_SHOWN = 5
 
+_Metrics = dict[str, dict[int, dict[str, float]]]  # by arm, seed and name
+_Losses = dict[str, dict[int, dict[str, np.ndarray]]]  # likewise, by epoch
 
-@dataclass
+
+@dataclass(frozen=True)
 class Grid:
     """What is compared, on what, and how long.
 
     Attributes:
-        dataset: folder in COCO's layout; `year`, `train_subset`, `val_subset` name its files.
         arms: settings by name; the first arm is what the others are compared with.
         seeds: each arm is run once with each. Runs of one seed share initial weights and
             batches.
         settings: of all arms, STEPS_PER_EPOCH among them; an arm's own come on top.
-        stages: see `mrcnn.training.stages`.
-        model: start weights: "none", or what `mrcnn train --model` takes.
-        exclude: layers that start at random all the same, see `recipe.load_start_weights`.
-        limit: validation images to evaluate; 0: all.
-        dilation_ratio: of Boundary AP, in parts of the image's diagonal.
-        box_only: training annotations may lack a segmentation, see `CocoDataset.load_coco`.
+
+    The others are as in `mrcnn.ablation.run.RunSpec`.
     """
 
     dataset: str
@@ -95,8 +87,21 @@ class Grid:
         content = {**vars(self), "stages": [astuple(stage) for stage in self.stages]}
         return json.loads(json.dumps(content))  # tuples become lists, as when read back
 
+    def run_spec(self, arm: str, seed: int, initial_weights: Path) -> RunSpec:
+        """What the run of an arm and a seed does, from weights that the seed's arms share."""
+        shared = {name: value for name, value in vars(self).items() if name in _RUN_FIELDS}
+        own = {
+            "settings": {**self.settings, **self.arms[arm]},
+            "seed": seed,
+            "initial_weights": str(initial_weights.resolve()),
+        }
+        return RunSpec(**{**shared, **own})
 
-def load(output: str | Path) -> Grid:
+
+_RUN_FIELDS = frozenset(field.name for field in fields(RunSpec))
+
+
+def load_grid(output: str | Path) -> Grid:
     """The grid of a folder."""
     path = Path(output, GRID_FILE)
     if not path.is_file():
@@ -105,7 +110,7 @@ def load(output: str | Path) -> Grid:
     return Grid(**{**content, "stages": [Stage(*stage) for stage in content["stages"]]})
 
 
-def run(grid: Grid, output: str | Path, jobs: int = 1) -> list[str]:
+def run_grid(grid: Grid, output: str | Path, jobs: int = 1) -> list[str]:
     """Carry out the runs that are not finished, each in a process of its own.
 
     Args:
@@ -123,14 +128,17 @@ def run(grid: Grid, output: str | Path, jobs: int = 1) -> list[str]:
     output.mkdir(parents=True, exist_ok=True)
     _check_same(grid, output)
     write_json(output / GRID_FILE, grid.as_json())
-    steps = grid.steps
     waiting = [run for run in grid.runs if not is_finished(output, *run)]
-    running: dict[tuple[str, int], subprocess.Popen] = {}
+    running: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
     failures = []
-    # Beside a terminal the bar goes to a log file, a line each time.
+    # Where there is no terminal the bar goes to a log file, a line each time.
     seconds = 0.1 if sys.stderr.isatty() else LOG_SECONDS
     with tqdm(
-        total=steps * len(grid.runs), unit="step", desc="Grid", smoothing=0, mininterval=seconds
+        total=grid.steps * len(grid.runs),
+        unit="step",
+        desc="Grid",
+        smoothing=0,
+        mininterval=seconds,
     ) as bar:
         try:
             while waiting or running:
@@ -144,12 +152,7 @@ def run(grid: Grid, output: str | Path, jobs: int = 1) -> list[str]:
                     if not is_finished(output, *key):
                         failures.append(_failure(output, *key, process.returncode))
                         tqdm.write(failures[-1])
-                finished = [key for key in grid.runs if is_finished(output, *key)]
-                done = steps * len(finished)
-                going = running.keys() - finished  # a finished one may take a while to exit
-                done += sum(min(_steps_done(output, *key), steps) for key in going)
-                bar.set_postfix_str(f"{len(finished)} of {len(grid.runs)} runs", refresh=False)
-                bar.update(done - bar.n)
+                _show_progress(bar, grid, output, running)
                 if running:
                     time.sleep(POLL_SECONDS)
         finally:
@@ -160,7 +163,16 @@ def run(grid: Grid, output: str | Path, jobs: int = 1) -> list[str]:
     return failures
 
 
-def report(
+def _show_progress(bar: tqdm, grid: Grid, output: Path, running: Iterable[tuple[str, int]]) -> None:
+    finished = [key for key in grid.runs if is_finished(output, *key)]
+    going = set(running).difference(finished)  # a finished one may take a while to exit
+    steps = grid.steps * len(finished)
+    steps += sum(min(_steps_done(output, *key), grid.steps) for key in going)
+    bar.set_postfix_str(f"{len(finished)} of {len(grid.runs)} runs", refresh=False)
+    bar.update(steps - bar.n)
+
+
+def write_report(
     grid: Grid, output: str | Path, command: str = "", folder: str | Path | None = None
 ) -> Path | None:
     """Write the tables and figures of the finished runs.
@@ -176,14 +188,7 @@ def report(
     """
     output = Path(output)
     folder = output if folder is None else Path(folder)
-    results: dict[str, dict[int, dict[str, float]]] = {}
-    losses: dict[str, dict[int, dict[str, np.ndarray]]] = {}
-    for arm, seed in sorted(grid.runs, key=lambda key: list(grid.arms).index(key[0])):
-        if is_finished(output, arm, seed):
-            finished_run = run_folder(output, arm, seed)
-            metrics = json.loads((finished_run / METRICS_FILE).read_text(encoding="utf-8"))
-            results.setdefault(arm, {})[seed] = metrics
-            losses.setdefault(arm, {})[seed] = curves.read(finished_run / LOSSES_FILE)
+    results, losses = _read_runs(grid, output)
     if not results:
         return None
     folder.mkdir(parents=True, exist_ok=True)
@@ -191,7 +196,7 @@ def report(
     statistics.write_summary(folder / "summary.csv", results, grid.baseline)
     figures = {"losses.png": False, "losses_validation.png": True}
     for name, validation in figures.items():
-        curves.plot(
+        curves.plot_curves(
             losses, grid.baseline, folder / name, grid.steps_per_epoch, validation=validation
         )
     present = {metric for runs in results.values() for run in runs.values() for metric in run}
@@ -199,8 +204,34 @@ def report(
         title: [f"{kind}/{name}" for name in COLUMNS if f"{kind}/{name}" in present]
         for title, kind in KINDS.items()
     }
-    tables = statistics.tables(results, grid.baseline, kinds)
+    tables = statistics.make_tables(results, grid.baseline, kinds)
     statistics.write_tables(folder / "tables.csv", tables, results)
+    path = folder / "report.md"
+    path.write_text(_report_text(grid, command, results, tables, list(figures)), encoding="utf-8")
+    return path
+
+
+def _read_runs(grid: Grid, output: Path) -> tuple[_Metrics, _Losses]:
+    """The metrics and losses of the finished runs, arm by arm."""
+    results: _Metrics = {}
+    losses: _Losses = {}
+    for arm, seed in sorted(grid.runs, key=lambda key: list(grid.arms).index(key[0])):
+        if is_finished(output, arm, seed):
+            folder = run_folder(output, arm, seed)
+            metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+            results.setdefault(arm, {})[seed] = metrics
+            losses.setdefault(arm, {})[seed] = curves.read_losses(folder / LOSSES_FILE)
+    return results, losses
+
+
+def _report_text(
+    grid: Grid,
+    command: str,
+    results: _Metrics,
+    tables: Sequence[statistics.Table],
+    figures: Sequence[str],
+) -> str:
+    """The report as Markdown."""
     conclusions = [
         statistics.conclude(results, grid.baseline, f"{kind}/AP", title)
         for title, kind in KINDS.items()
@@ -222,9 +253,7 @@ def report(
         statistics.format_tables(tables, results, grid.baseline),
         *(f"![{name}]({name})" for name in figures),
     ]
-    path = folder / "report.md"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
+    return "\n".join(lines) + "\n"
 
 
 def run_folder(output: Path, arm: str, seed: int) -> Path:
@@ -233,10 +262,6 @@ def run_folder(output: Path, arm: str, seed: int) -> Path:
 
 def is_finished(output: Path, arm: str, seed: int) -> bool:
     return (run_folder(output, arm, seed) / METRICS_FILE).is_file()
-
-
-def _settings(grid: Grid, arm: str) -> dict[str, Any]:
-    return {**grid.settings, **grid.arms[arm]}
 
 
 def _initial_weights(output: Path, seed: int) -> Path:
@@ -251,18 +276,11 @@ def _next(
     return next((key for key in waiting if key[1] not in making), None)
 
 
-def _start(grid: Grid, output: Path, arm: str, seed: int) -> subprocess.Popen:
+def _start(grid: Grid, output: Path, arm: str, seed: int) -> subprocess.Popen[bytes]:
     folder = run_folder(output, arm, seed)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
-    content = grid.as_json()
-    spec = {name: content[name] for name in content if name not in ("arms", "seeds")}
-    spec |= {
-        "settings": _settings(grid, arm),
-        "seed": seed,
-        "initial_weights": str(_initial_weights(output, seed).resolve()),
-    }
-    write_json(folder / RUN_FILE, spec)
+    grid.run_spec(arm, seed, _initial_weights(output, seed)).write(folder)
     with (folder / LOG_FILE).open("w", encoding="utf-8") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "mrcnn.ablation.run", str(folder), WITH_PARENT],
@@ -288,7 +306,7 @@ def _failure(output: Path, arm: str, seed: int, status: int) -> str:
 def _check_same(grid: Grid, output: Path) -> None:
     if not (output / GRID_FILE).is_file():
         return
-    old, new = load(output).as_json(), grid.as_json()
+    old, new = load_grid(output).as_json(), grid.as_json()
     changed = [name for name in new if name not in ("arms", "seeds") and new[name] != old[name]]
     changed += [
         f"arms.{arm}"
@@ -306,7 +324,7 @@ def expect_arms(arms: Mapping[str, Any], seeds: Sequence[int]) -> None:
     """Check that there is something to compare.
 
     Raises:
-        ValueError: fewer than one arm or seed, or a seed that stands twice.
+        ValueError: fewer than one arm or seed, or a seed that is given twice.
     """
     if not arms or not seeds:
         raise ValueError("a grid needs at least one arm and one seed.")

@@ -17,129 +17,161 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
+
+from mrcnn.files.atomic import write_json
+from mrcnn.training.stages import Stage
+
+if TYPE_CHECKING:
+    import keras
+
+    from mrcnn.datasets.coco import CocoDataset
+    from mrcnn.model import MaskRCNN
+    from mrcnn.runs.results import Split
 
 RUN_FILE, PROGRESS_FILE, METRICS_FILE = "run.json", "progress.json", "metrics.json"
-LOSSES_FILE = "losses.csv"
+LOSSES_FILE, WEIGHTS_FILE, PAGE_FILE = "losses.csv", "weights.h5", "detections.png"
+PAGE_IMAGES = 4
 WITH_PARENT = "--with-parent"
 ORPHAN_STATUS = 3  # exit status of a run whose parent was killed
 SECONDS_BETWEEN_REPORTS = 1.0
 
 
-def write_json(path: str | Path, content: Any) -> None:
-    """Write to a temporary name, then rename: a reader sees all of it or nothing."""
-    path = Path(path)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
+@dataclass(frozen=True)
+class RunSpec:
+    """What a run does: the content of `run.json`.
+
+    Attributes:
+        dataset: folder in COCO's layout; `year`, `train_subset`, `val_subset` name its files.
+        settings: of the configuration, by name.
+        stages: see `mrcnn.training.stages`.
+        seed: of weights, batches and target sampling.
+        model: start weights: "none", or what `mrcnn train --model` takes.
+        exclude: layers that start at random all the same.
+        initial_weights: a file that all arms of the seed share; the first run writes it.
+        limit: validation images to evaluate; 0: all.
+        dilation_ratio: of Boundary AP, in parts of the image's diagonal.
+        box_only: training annotations may lack a segmentation.
+    """
+
+    dataset: str
+    year: str
+    train_subset: str
+    val_subset: str
+    settings: dict[str, Any]
+    stages: list[Stage]
+    seed: int
+    model: str
+    exclude: list[str]
+    initial_weights: str
+    limit: int
+    dilation_ratio: float
+    box_only: bool
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The spec of a run's folder."""
+        content = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        return cls(**{**content, "stages": [Stage(*stage) for stage in content["stages"]]})
+
+    def write(self, folder: Path) -> None:
+        """Write `run.json`."""
+        stages = [astuple(stage) for stage in self.stages]
+        write_json(folder / RUN_FILE, {**asdict(self), "stages": stages})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out the run of a folder. Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder with run.json")
     parser.add_argument(WITH_PARENT, action="store_true", help="end when standard input ends")
     args = parser.parse_args(argv)
     if args.with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    run(args.folder)
+    train_and_evaluate(args.folder)
     return 0
 
 
-def run(folder: Path) -> dict[str, float]:
+def train_and_evaluate(folder: Path) -> dict[str, float]:
     """Train and evaluate as `run.json` says.
-
-    `run.json` holds: `dataset`, `year`, `train_subset`, `val_subset`, `settings`, `stages`
-    (lists of layers, learning rate, steps), `seed`, `model` (start weights, "none" or a file),
-    `exclude` (layers that start at random), `initial_weights` (a file that all arms of the
-    seed share), `limit`, `dilation_ratio`, `box_only`.
 
     Returns:
         The metrics by name, such as `segm/AP` and `boundary/AP`.
     """
-    from mrcnn.config import Config
-    from mrcnn.data.augment import HorizontalFlip
     from mrcnn.datasets.coco import CocoDataset
-    from mrcnn.model import MaskRCNN
-    from mrcnn.process import set_random_seed
-    from mrcnn.runs import results as runs_results
-    from mrcnn.runs import settings as runs_settings
-    from mrcnn.runs import start_weights
-    from mrcnn.training import stages
+    from mrcnn.runs.results import Split
+    from mrcnn.runs.trained import open_run
 
-    spec = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    spec = RunSpec.read(folder)
     started = time.perf_counter()
-    dataset, year = spec["dataset"], spec["year"]
-    train_set = CocoDataset.of(dataset, spec["train_subset"], year, box_only=spec["box_only"])
-    val_set = CocoDataset.of(dataset, spec["val_subset"], year)
-    truth = val_set.ground_truth
-    base = type("Config", (Config,), {"NAME": "run"})
-    settings = {"NUM_CLASSES": train_set.num_classes, **spec["settings"], "SEED": spec["seed"]}
-    config = runs_settings.configure(base, settings)
-    chosen = [stages.Stage(*stage) for stage in spec["stages"]]
-    print(runs_results.describe(config, chosen))
-
-    set_random_seed(spec["seed"])
-    shutil.rmtree(folder / "logs", ignore_errors=True)  # of an attempt that was cut short
-    model = MaskRCNN("training", config, folder / "logs")
-    start_weights.load_start_weights(model, spec["model"], spec["exclude"])
-    _share_initial_weights(model, Path(spec["initial_weights"]))
-    runs_settings.save_settings(config, model.log_dir)
-    model.train_stages(
-        train_set,
-        val_set,
-        chosen,
-        augmentation=HorizontalFlip(),
-        custom_callbacks=[_progress(folder, config.STEPS_PER_EPOCH)],
+    train_set = CocoDataset.of(
+        spec.dataset, spec.train_subset, spec.year, box_only=spec.box_only, ground_truth=False
     )
+    val_set = CocoDataset.of(spec.dataset, spec.val_subset, spec.year)
+    weights = _train(spec, folder, train_set, val_set)
     trained = time.perf_counter()
-    weights = Path(model.find_last())
-
-    detecting = runs_settings.configure(
-        base, {**settings, **runs_settings.inference_settings(config)}
-    )
-    detector = MaskRCNN("inference", detecting, folder / "logs")
-    detector.load_weights(weights, by_name=True)
-    metrics = evaluate(
-        detector, val_set, truth, folder, int(spec["limit"]), float(spec["dilation_ratio"])
-    )
+    detector = open_run(weights, every_detection=True)
+    split = Split(val_set, val_set.ground_truth, spec.val_subset, spec.limit)
+    metrics = _evaluate(detector, split, folder, spec.dilation_ratio)
     metrics["seconds/train"] = trained - started
     metrics["seconds/all"] = time.perf_counter() - started
     metrics["seconds/cpu"] = time.process_time()
-    shutil.copy(weights.parent / "losses.csv", folder / LOSSES_FILE)
-    shutil.copy(weights, folder / "weights.h5")
-    runs_settings.save_settings(
-        config, folder
-    )  # beside them, for `mrcnn evaluate` and `mrcnn edges`
-    shutil.rmtree(folder / "logs")
+    _keep(weights, folder)
     write_json(folder / METRICS_FILE, metrics)
     return metrics
 
 
-def evaluate(
-    detector: Any,
-    dataset: Any,
-    truth: Any,
-    folder: Path,
-    limit: int,
-    dilation_ratio: float,
+def _train(spec: RunSpec, folder: Path, train_set: CocoDataset, val_set: CocoDataset) -> Path:
+    """Train as a spec says. Returns the last weights file, in the folder's `logs`."""
+    from mrcnn.config import Config
+    from mrcnn.data.augment import HorizontalFlip
+    from mrcnn.logger import logger
+    from mrcnn.model import MaskRCNN
+    from mrcnn.process import set_random_seed
+    from mrcnn.runs.results import describe_run
+    from mrcnn.runs.settings import configure, save_settings
+    from mrcnn.runs.start_weights import load_start_weights
+
+    settings = {"NUM_CLASSES": train_set.num_classes, **spec.settings, "SEED": spec.seed}
+    config = configure(Config, {"NAME": "run", **settings})
+    logger.info(describe_run(config, spec.stages))
+    set_random_seed(spec.seed)
+    shutil.rmtree(folder / "logs", ignore_errors=True)  # of an attempt that was cut short
+    model = MaskRCNN("training", config, folder / "logs")
+    load_start_weights(model, spec.model, spec.exclude)
+    _share_initial_weights(model, Path(spec.initial_weights))
+    save_settings(config, model.log_dir)
+    model.train_stages(
+        train_set,
+        val_set,
+        spec.stages,
+        augmentation=HorizontalFlip(),
+        custom_callbacks=[_progress(folder, config.STEPS_PER_EPOCH)],
+    )
+    return Path(model.find_last())
+
+
+def _evaluate(
+    detector: MaskRCNN, split: Split, folder: Path, dilation_ratio: float
 ) -> dict[str, float]:
     """COCO metrics of masks and boxes, and Boundary AP; undefined ones are left out."""
     from mrcnn.evaluation import coco
     from mrcnn.evaluation.boundary import boundary_metrics
-    from mrcnn.runs import results as runs_results
+    from mrcnn.logger import logger
+    from mrcnn.runs.results import Page, draw_page
 
     metrics, results, _ = coco.evaluate_model(
-        detector.detector, dataset, truth, limit=limit, progress=False
+        detector.detector, split.dataset, split.ground_truth, limit=split.limit, progress=False
     )
-    image_ids = [dataset.image_info[k]["id"] for k in dataset.image_ids[: limit or None]]
-    boundary = boundary_metrics(truth, results, image_ids, dilation_ratio=dilation_ratio)
+    source_ids = [split.dataset.image_info[image_id]["id"] for image_id in split.image_ids]
+    boundary = boundary_metrics(
+        split.ground_truth, results, source_ids, dilation_ratio=dilation_ratio
+    )
     metrics = {**metrics, "boundary": boundary}
-    print(coco.format_table(metrics))
-    shown = dataset.image_ids[: limit or None]
-    shown = shown[:: max(1, len(shown) // 4)][:4]
-    runs_results.draw_page(detector, dataset, shown, folder / "detections.png", 0.5)
+    logger.info(coco.format_table(metrics))
+    draw_page(detector, split, folder / PAGE_FILE, Page(images=PAGE_IMAGES))
     return {
         f"{kind}/{name}": value
         for kind, values in metrics.items()
@@ -148,7 +180,20 @@ def evaluate(
     }
 
 
-def _share_initial_weights(model: Any, path: Path) -> None:
+def _keep(weights: Path, folder: Path) -> None:
+    """Move what a run is known by out of its `logs`, and remove these.
+
+    The settings lie beside the weights, for `mrcnn evaluate` and `mrcnn edges`.
+    """
+    from mrcnn.runs.settings import SETTINGS_FILE
+
+    shutil.copy(weights.parent / LOSSES_FILE, folder / LOSSES_FILE)
+    shutil.copy(weights, folder / WEIGHTS_FILE)
+    shutil.copy(weights.parent / SETTINGS_FILE, folder / SETTINGS_FILE)
+    shutil.rmtree(folder / "logs")
+
+
+def _share_initial_weights(model: MaskRCNN, path: Path) -> None:
     """Start from the weights of the seed's first run; the first writes them down.
 
     Layers that only some arms have keep what their own seed gave them.
@@ -159,10 +204,7 @@ def _share_initial_weights(model: Any, path: Path) -> None:
         return
     from mrcnn.weights.matterport import save_weights
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.h5")
-    save_weights(model.keras_model, temporary)
-    os.replace(temporary, path)
+    save_weights(model.keras_model, path)
 
 
 def _end_with_parent() -> None:
@@ -172,7 +214,7 @@ def _end_with_parent() -> None:
     os._exit(ORPHAN_STATUS)
 
 
-def _progress(folder: Path, steps_per_epoch: int) -> Any:
+def _progress(folder: Path, steps_per_epoch: int) -> keras.callbacks.Callback:
     import keras
 
     class Progress(keras.callbacks.Callback):
@@ -180,16 +222,16 @@ def _progress(folder: Path, steps_per_epoch: int) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.done = 0
+            self.steps = 0
             self.written = 0.0
 
         def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-            self.done = epoch * steps_per_epoch
+            self.steps = epoch * steps_per_epoch
 
         def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-            self.done += 1
+            self.steps += 1
             if time.monotonic() - self.written > SECONDS_BETWEEN_REPORTS:
-                write_json(folder / PROGRESS_FILE, {"steps": self.done})
+                write_json(folder / PROGRESS_FILE, {"steps": self.steps})
                 self.written = time.monotonic()
 
     return Progress()

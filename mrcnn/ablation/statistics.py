@@ -24,7 +24,7 @@ class Summary(NamedTuple):
 
     mean: float
     deviation: float
-    count: int
+    seeds: int
 
 
 class Difference(NamedTuple):
@@ -34,11 +34,11 @@ class Difference(NamedTuple):
     low: float
     high: float
     relative: float  # of the mean, in parts of the baseline's mean over the same seeds
-    count: int
+    seeds: int
 
 
 class Table(NamedTuple):
-    """One table in the form of the paper's: a row an arm, a column a metric."""
+    """One table in the form of the paper's: a row for each arm, a column for each metric."""
 
     kind: str
     content: str  # "mean" or "difference"
@@ -86,7 +86,7 @@ def of_metric(results: Results, arm: str, metric: str) -> dict[int, float]:
     return {seed: metrics.get(metric, np.nan) for seed, metrics in results[arm].items()}
 
 
-def tables(
+def make_tables(
     results: Results, baseline: str, kinds: Mapping[str, Sequence[str]], scale: float = 100.0
 ) -> list[Table]:
     """For each kind of metric, the arms' means, and their differences from the baseline's.
@@ -121,7 +121,7 @@ def tables(
 
 
 def format_tables(found: Sequence[Table], results: Results, baseline: str) -> str:
-    """`tables` as Markdown, a heading for each kind."""
+    """`make_tables` as Markdown, a heading for each kind."""
     parts = []
     for table in found:
         if table.content == "mean":
@@ -137,7 +137,7 @@ def format_tables(found: Sequence[Table], results: Results, baseline: str) -> st
 
 
 def conclude(results: Results, baseline: str, metric: str, title: str, scale: float = 100.0) -> str:
-    """A sentence on a metric: which arms differ from the baseline, and which can't be told from it.
+    """A sentence on a metric: which arms differ from the baseline, and which may not.
 
     An arm differs when the confidence interval of its difference leaves out 0.
     """
@@ -148,8 +148,8 @@ def conclude(results: Results, baseline: str, metric: str, title: str, scale: fl
         difference = paired_difference(
             of_metric(results, arm, metric), of_metric(results, baseline, metric)
         )
-        if difference.count < 2:
-            verdict = "one seed tells nothing" if difference.count else "no seed in common"
+        if difference.seeds < 2:
+            verdict = "one seed tells nothing" if difference.seeds else "no seed in common"
         elif difference.low > 0:
             verdict = "better"
         elif difference.high < 0:
@@ -161,7 +161,7 @@ def conclude(results: Results, baseline: str, metric: str, title: str, scale: fl
 
 
 def write_tables(path: str | Path, found: Sequence[Table], results: Results) -> Path:
-    """CSV of `tables`: the cells as the Markdown shows them, a row an arm."""
+    """CSV of `make_tables`: the cells as the Markdown shows them, a row for each arm."""
     path = Path(path)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -176,7 +176,7 @@ def write_tables(path: str | Path, found: Sequence[Table], results: Results) -> 
 
 
 def write_runs(path: str | Path, results: Results) -> Path:
-    """CSV: a row a run, a column a metric."""
+    """CSV: a row for each run, a column for each metric."""
     path = Path(path)
     metrics = _metrics(results)
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -189,7 +189,7 @@ def write_runs(path: str | Path, results: Results) -> Path:
 
 
 def write_summary(path: str | Path, results: Results, baseline: str) -> Path:
-    """CSV: a row an arm and metric, with its mean, spread and difference from the baseline."""
+    """CSV: a row for each arm and metric, with its mean, spread and difference from the baseline."""
     path = Path(path)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -201,7 +201,7 @@ def write_summary(path: str | Path, results: Results, baseline: str) -> Path:
             for metric in _metrics(results):
                 values = of_metric(results, arm, metric)
                 summary = summarize(list(values.values()))
-                row = [arm, metric, summary.count, summary.mean, summary.deviation]
+                row = [arm, metric, summary.seeds, summary.mean, summary.deviation]
                 if baseline in results:
                     row += paired_difference(values, of_metric(results, baseline, metric))[:4]
                 writer.writerow(row)
@@ -214,14 +214,14 @@ def _metrics(results: Results) -> list[str]:
 
 
 def _mean(summary: Summary, scale: float) -> str:
-    if not summary.count:
+    if not summary.seeds:
         return "-"
     text = f"{scale * summary.mean:.1f}"
     return text if np.isnan(summary.deviation) else f"{text} ± {scale * summary.deviation:.1f}"
 
 
 def _change(difference: Difference, scale: float) -> str:
-    if not difference.count:
+    if not difference.seeds:
         return "-"
     text = f"{scale * difference.mean:+.1f}"
     if not np.isnan(difference.low):

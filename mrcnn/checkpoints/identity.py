@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from mrcnn.checkpoints.state_file import State
-from mrcnn.config import Config
+from mrcnn.config import DERIVED_SETTINGS, Config
 from mrcnn.data.dataset import Dataset
 
-_DERIVED = ("BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE")
 _FREE_PREFIXES = ("LOADER_", "CHECKPOINT", "DETECTION_", "LOSS_SPIKE_")
 # BATCH_SIZE is compared in place of its factors, the rate of the stage in place of the setting's.
 _FREE = frozenset(
@@ -132,7 +131,7 @@ def settings_as_json(config: Config) -> dict[str, Any]:
 
     Attributes that a subclass adds are left out: only their own scripts read them.
     """
-    return _as_json({name: getattr(config, name) for name in (*_names(), *_DERIVED)})
+    return _as_json({name: getattr(config, name) for name in (*_names(), *DERIVED_SETTINGS)})
 
 
 def fingerprint(dataset: Dataset | None) -> dict[str, Any] | None:

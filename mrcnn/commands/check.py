@@ -8,19 +8,20 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from mrcnn.commands.options import parse_settings
 from mrcnn.config import Config
-from mrcnn.runs.settings import parse_setting
+from mrcnn.logger import logger
+from mrcnn.runs.settings import configure
+
+HELP = "look for faults in a data set in COCO's layout"
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add `check` to the commands of `mrcnn`."""
-    parser = subparsers.add_parser(
-        "check",
-        help="look for faults in a data set in COCO's layout",
-        description="Look for faults in a data set, and say what training does about each. "
-        "Exit status 0: nothing that stops training; 1: something that does; 2: wrong options.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mrcnn check`."""
+    parser.description = (
+        "Look for faults in a data set, and say what training does about each. "
+        "Exit status 0: nothing that stops training; 1: something that does; 2: wrong options."
     )
-    parser.set_defaults(run=run)
     parser.add_argument("dataset", help="folder with annotations/instances_SUBSET[YEAR].json")
     parser.add_argument("--year", default="", help="in the data set's file names")
     parser.add_argument("--train-subset", default="train", metavar="SUBSET")
@@ -32,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="as for training")
     parser.add_argument(
-        *("--set",),
+        "--set",
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
@@ -61,18 +62,18 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--jobs: expected a number of at least 1; received {args.jobs}.")
     files = DatasetFiles(args.dataset, args.train_subset, args.val_subset or None, args.year)
     examination = examine(files, _config(args), args.box_only, args.quick, args.jobs)
-    print(report.text(examination))
+    logger.info(report.text(examination))
     if args.json:
         report.write_json(examination, args.json)
-        print(f"All findings: {args.json}")
+        logger.info(f"All findings: {args.json}")
     if args.fix:
         done = fixes.fix(examination, args.fix, args.box_only)
-        print(f"\nMended in {args.fix}:\n{fixes.describe(done)}")
+        logger.info(f"\nMended in {args.fix}:\n{fixes.describe(done)}")
     return 1 if examination.stops_training else 0
 
 
-def before_training(args: argparse.Namespace, config: Config) -> None:
-    """The quick check of `mrcnn train`: prints what it finds.
+def check_before_training(args: argparse.Namespace, config: Config) -> None:
+    """The quick check of `mrcnn train`: it shows what it finds.
 
     Args:
         args: of `mrcnn train`.
@@ -87,7 +88,7 @@ def before_training(args: argparse.Namespace, config: Config) -> None:
 
     files = DatasetFiles(args.dataset, args.train_subset, args.val_subset, args.year)
     examination = examine(files, config, args.box_only, quick=True, progress=False)
-    print(report.text(examination, notes=False))
+    logger.info(report.text(examination, notes=False))
     errors = [finding for finding in examination.findings if finding.severity == ERROR]
     if errors:
         raise ValueError(
@@ -102,5 +103,4 @@ def _config(args: argparse.Namespace) -> Config:
     settings: dict[str, Any] = {"NAME": "check"}
     if args.image_size is not None:
         settings |= {"IMAGE_MIN_DIM": args.image_size, "IMAGE_MAX_DIM": args.image_size}
-    settings |= dict(parse_setting(text) for text in args.set)
-    return type("Config", (Config,), settings)()
+    return configure(Config, settings | parse_settings(args.set))

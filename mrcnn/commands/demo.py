@@ -1,27 +1,27 @@
-"""The main job on an embedded default: learn synthetic shapes from scratch, and show it.
+"""The command `mrcnn demo`: learn synthetic shapes from scratch, and show what was learned.
 
 Writes into one folder: the data set in COCO's layout, the log folder with weights and
 losses, the COCO metrics as CSV, the loss curves and a page of detections as PNG.
+
+Heavy modules are imported where they are used, so that `mrcnn --help` is quick.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mrcnn.config import Config
-from mrcnn.data.augment import HorizontalFlip
-from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.shapes import CLASS_NAMES, write_shapes
-from mrcnn.model import MaskRCNN
-from mrcnn.process import set_random_seed
-from mrcnn.runs import results
-from mrcnn.runs import settings as runs_settings
-from mrcnn.training import stages
-from mrcnn.training.stages import Stage
+from mrcnn.logger import logger
+from mrcnn.runs.settings import configure, save_settings
+from mrcnn.training.stages import Stage, epochs
 
+HELP = "train, evaluate and draw on synthetic shapes"
 TRAIN_IMAGES = 320
 VAL_IMAGES = 40
 # Nothing is pretrained, so everything learns from the first step on.
@@ -58,8 +58,22 @@ class DemoConfig(Config):
     LOSS_WEIGHTS = {**Config.LOSS_WEIGHTS, "mrcnn_class_loss": 3.0}
 
 
-def run(output: str | Path, steps: int = STEPS, **settings: Any) -> Path:
-    """Run the demo.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mrcnn demo`."""
+    parser.add_argument("--output", default="demo_output", help="folder of everything it writes")
+    parser.add_argument("--steps", type=int, default=STEPS, help="training steps")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo that the options ask for."""
+    run_demo(args.output, args.steps)
+    return 0
+
+
+def run_demo(
+    output: str | Path, steps: int = STEPS, settings: Mapping[str, Any] | None = None
+) -> Path:
+    """Write a data set, train on it, evaluate, and draw.
 
     Args:
         output: folder of everything it writes; made when missing.
@@ -69,36 +83,39 @@ def run(output: str | Path, steps: int = STEPS, **settings: Any) -> Path:
     Returns:
         The folder with the results.
     """
+    from mrcnn.data.augment import HorizontalFlip
+    from mrcnn.datasets.coco import CocoDataset
+    from mrcnn.model import MaskRCNN
+    from mrcnn.process import set_random_seed
+    from mrcnn.runs import results
+    from mrcnn.runs.trained import open_run
+
     started = time.perf_counter()
     output = Path(output)
     data = output / "shapes"
-    print(f"1/4 Data: {TRAIN_IMAGES} + {VAL_IMAGES} images in COCO layout, {data}")
+    logger.info(f"1/4 Data: {TRAIN_IMAGES} + {VAL_IMAGES} images in COCO layout, {data}")
     write_shapes(data, TRAIN_IMAGES, VAL_IMAGES)
     train_set, val_set = CocoDataset.of(data, "train"), CocoDataset.of(data, "val")
     for name, data_set in (("train", train_set), ("val", val_set)):
-        print(f"    {name}: {data_set.summary()}")
+        logger.info(f"    {name}: {data_set.summary()}")
 
-    config = runs_settings.configure(DemoConfig, settings)
-    whole = sum(stage.steps for stage in STAGES)
-    chosen = [replace(stage, steps=max(1, round(stage.steps * steps / whole))) for stage in STAGES]
-    print(f"2/4 Training from scratch\n{results.describe(config, chosen)}")
+    config = configure(DemoConfig, settings or {})
+    chosen = [replace(stage, steps=max(1, round(stage.steps * steps / STEPS))) for stage in STAGES]
+    logger.info(f"2/4 Training from scratch\n{results.describe_run(config, chosen)}")
     set_random_seed(config.SEED)
     model = MaskRCNN("training", config, output / "logs")
-    runs_settings.save_settings(config, model.log_dir)
+    save_settings(config, model.log_dir)
     model.train_stages(train_set, val_set, chosen, augmentation=HorizontalFlip())
 
-    print("3/4 Evaluation with pycocotools on images the network has not seen")
+    logger.info("3/4 Evaluation with pycocotools on images the network has not seen")
     weights = model.find_last()
-    detecting = runs_settings.configure(
-        DemoConfig, {**settings, **runs_settings.inference_settings(config), "IMAGES_PER_GPU": 8}
-    )
-    detector = MaskRCNN("inference", detecting, output / "logs")
-    detector.load_weights(weights, by_name=True)
-    results.evaluate(detector, val_set, val_set.ground_truth, output, "val", pictures=12)
+    detector = open_run(weights, type(config), {"IMAGES_PER_GPU": 8}, every_detection=True)
+    split = results.Split(val_set, val_set.ground_truth, "val")
+    results.evaluate_run(detector, split, output, results.Page(images=12))
 
-    print("4/4 Loss curves")
-    ends = stages.epochs(chosen, config.STEPS_PER_EPOCH)
-    losses = results.report_losses(model.log_dir, ends, output / "losses.png")
-    print(f"Loss curves: {losses}\nWeights: {weights}")
-    print(f"Done in {time.perf_counter() - started:.0f} s. Everything is in {output}")
+    logger.info("4/4 Loss curves")
+    ends = epochs(chosen, config.STEPS_PER_EPOCH)
+    losses = results.draw_loss_curves(model.log_dir, ends, output / results.LOSS_CURVES_FILE)
+    logger.info(f"Loss curves: {losses}\nWeights: {weights}")
+    logger.info(f"Done in {time.perf_counter() - started:.0f} s. Everything is in {output}")
     return output

@@ -1,14 +1,13 @@
 """Pairs of a predicted mask and its ground truth, from files, COCO results or a network.
 
-Predictions are matched to objects by `mrcnn.evaluation.average_precision`, and both masks are cropped to
-the prediction's own box as the mask branch and its targets have them.
+Predictions are matched to objects by `mrcnn.evaluation.average_precision`, and both masks are
+cropped to the prediction's own box as the mask branch and its targets have them.
 
 Shape letters: H, W height and width of an image, N predictions, h, w a mask of the mask branch.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ from pycocotools import mask as mask_api
 from tqdm import tqdm
 
 from mrcnn import network
-from mrcnn.commands import options
+from mrcnn.commands.options import parse_settings
 from mrcnn.config import Config
 from mrcnn.data.boxes import compute_overlaps_masks, denorm_boxes, extract_bboxes, norm_boxes
 from mrcnn.data.images import read_image
@@ -32,11 +31,20 @@ from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.segmentation import annotation_to_rle
 from mrcnn.evaluation.average_precision import UNMATCHED, compute_matches
 from mrcnn.inference import model as inference_model
+from mrcnn.logger import logger
 from mrcnn.ops.crops import crop_and_resize
-from mrcnn.runs import results as runs_results
-from mrcnn.runs import settings as runs_settings
+from mrcnn.runs.results import describe_run
+from mrcnn.runs.settings import derive_config
+from mrcnn.runs.trained import inference_config
 from mrcnn.tensorflow_backend.compilation import tf_kernels_available
 from mrcnn.weights.matterport import load_weights
+
+
+class Place(NamedTuple):
+    """Where a pair lies in a data set."""
+
+    image_id: int
+    box: tuple[int, int, int, int]  # pixels (y1, x1, y2, x2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +57,26 @@ class Pair:
     image: str = ""  # the image's id in the ground truth, or the prediction's file
     class_name: str = ""
     score: float | None = None
-    image_id: int | None = None  # in the data set
-    box: tuple[int, int, int, int] | None = None  # pixels (y1, x1, y2, x2), to show the image
+    place: Place | None = None  # None: two mask images
 
     def title(self) -> str:
         """What it is, in a few short lines."""
         score = "" if self.score is None else f" {self.score:.2f}"
         lines = (self.image, f"{self.class_name}{score}", f"IoU {self.iou:.3f}")
         return "\n".join(line for line in lines if line)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which predictions on a data set become pairs.
+
+    Attributes:
+        limit: number of images, from the first on; 0: all.
+        min_iou: least IoU of masks that match.
+    """
+
+    limit: int = 0
+    min_iou: float = 0.5
 
 
 class _Predictions(NamedTuple):
@@ -115,7 +135,7 @@ def _size(mask: np.ndarray) -> str:
 
 
 def results_pairs(
-    dataset: CocoDataset, results: str, mask_size: int, limit: int, min_iou: float
+    dataset: CocoDataset, results: str, mask_size: int, selection: Selection
 ) -> Iterator[Pair]:
     """Pairs of masks in COCO's result format and the objects that they match.
 
@@ -123,12 +143,11 @@ def results_pairs(
         dataset: prepared, of one json file.
         results: a json file, as pycocotools' `loadRes` reads it; each result with its mask.
         mask_size: the masks' side.
-        limit: use the first so many images that have results; 0: all.
-        min_iou: least IoU of masks that match.
+        selection: of the images that have results.
     """
     by_image = _read_results(results, dataset)
     with_results = [k for k in dataset.image_ids if dataset.image_info[k]["id"] in by_image]
-    for image_id in tqdm(with_results[: limit or None], desc="Match", unit="image"):
+    for image_id in tqdm(with_results[: selection.limit or None], desc="Match", unit="image"):
         info = dataset.image_info[image_id]
         found = by_image[info["id"]]
         size = info["height"], info["width"]
@@ -145,7 +164,7 @@ def results_pairs(
             masks=masks,
             boxes=norm_boxes(boxes, size),
         )
-        for k, pair in _match(dataset, image_id, predictions, (mask_size, mask_size), min_iou):
+        for k, pair in _match(dataset, image_id, predictions, (mask_size, mask_size), selection):
             predicted = _crop(masks[..., k], predictions.boxes[k], (mask_size, mask_size))
             yield replace(pair, predicted=predicted)
 
@@ -183,39 +202,27 @@ def _read_results(path: str, dataset: CocoDataset) -> dict[Any, list[dict[str, A
 
 
 def network_pairs(
-    dataset: CocoDataset,
-    weights: str,
-    settings: Sequence[str],
-    mask_size: int | None,
-    limit: int,
-    min_iou: float,
+    dataset: CocoDataset, weights: str, config: Config, selection: Selection
 ) -> Iterator[Pair]:
     """Pairs of a network's mask probabilities and the objects that its detections match.
 
     Args:
         dataset: prepared, of the classes that the network was trained for.
-        weights: a weights file; its settings are read from beside it.
-        settings: NAME=VALUE, over those.
-        mask_size: what the side of the network's masks has to be; None: any.
-        limit: use the first so many images; 0: all.
-        min_iou: least IoU of masks that match.
+        weights: a weights file.
+        config: of the network, see `network_config`.
+        selection: of the images of the data set.
     """
-    config = _network_settings(weights, dataset.num_classes, settings)
-    mask_shape = tuple(config.MASK_SHAPE)
-    if mask_size is not None and mask_shape != (mask_size, mask_size):
-        raise ValueError(
-            f"--mask-size {mask_size}: the masks of {weights} are {mask_shape[0]} x "
-            f"{mask_shape[1]}. Leave the option out, or give the network's own with --set."
-        )
-    print(runs_results.describe(config))
+    height, width = config.MASK_SHAPE
+    mask_shape = (height, width)
+    logger.info(describe_run(config))
     model = network.build_inference(config)
-    print(load_weights(model, weights))
+    logger.info(load_weights(model, weights))
 
     @functools.lru_cache(maxsize=16)  # in some resizing modes images keep their shapes
     def of_shape(shape: tuple[int, ...]) -> keras.Model:
         return inference_model.with_static_shape(model, shape, 1, config, molded=False)
 
-    for image_id in tqdm(dataset.image_ids[: limit or None], desc="Detect", unit="image"):
+    for image_id in tqdm(dataset.image_ids[: selection.limit or None], desc="Detect", unit="image"):
         image = dataset.load_image(image_id)
         resized, meta, window = resize_to_input(image, config)
         inputs = [resized[None], meta[None].astype(np.float32)]
@@ -224,25 +231,43 @@ def network_pairs(
         if found is None:
             continue
         predictions, probabilities = found
-        for k, pair in _match(dataset, image_id, predictions, mask_shape, min_iou):
+        for k, pair in _match(dataset, image_id, predictions, mask_shape, selection):
             yield replace(pair, predicted=probabilities[k])
 
 
-def _network_settings(weights: str, num_classes: int, settings: Sequence[str]) -> Config:
-    """The settings beside the weights, for inference, as `mrcnn evaluate` has them."""
-    parser = argparse.ArgumentParser()
-    options.add_settings_options(parser)
-    given = options.settings_of(parser.parse_args(["--set", *settings] if settings else []))
-    base = type("EdgesConfig", (Config,), {"NAME": "edges"})
-    known = {"NUM_CLASSES": num_classes, **runs_settings.load_settings(weights)}
-    known |= runs_settings.inference_settings(runs_settings.configure(base, known | given))
-    config = runs_settings.configure(base, known | given)
+def network_config(weights: str, num_classes: int, settings: Sequence[str] = ()) -> Config:
+    """The settings of a network's run, for inference, as `mrcnn evaluate` has them.
+
+    Args:
+        weights: a weights file; its settings are read from beside it.
+        num_classes: of the data set, with the background.
+        settings: NAME=VALUE, over those.
+
+    Raises:
+        ValueError: the network has other classes than the data set.
+    """
+    base = derive_config(Config, {"NAME": "edges", "NUM_CLASSES": num_classes})
+    config = inference_config(weights, base, parse_settings(settings), every_detection=True)
     if config.NUM_CLASSES != num_classes:
         raise ValueError(
             f"{weights}: the network has {config.NUM_CLASSES} classes with the background, the "
             f"data set {num_classes}. Expected the data set that it was trained for."
         )
     return config
+
+
+def expect_mask_size(config: Config, mask_size: int | None, weights: str) -> None:
+    """Check that the masks of a network have the side `mask_size`; None: any.
+
+    Raises:
+        ValueError: they have another.
+    """
+    height, width = config.MASK_SHAPE
+    if mask_size is not None and (height, width) != (mask_size, mask_size):
+        raise ValueError(
+            f"--mask-size {mask_size}: the masks of {weights} are {height} x {width}. Leave the "
+            f"option out, or give the network's own with --set."
+        )
 
 
 def _unmold(
@@ -291,7 +316,7 @@ def _match(
     image_id: int,
     predictions: _Predictions,
     mask_shape: tuple[int, int],
-    min_iou: float,
+    selection: Selection,
 ) -> Iterator[tuple[int, Pair]]:
     """Match an image's predictions to its objects, and crop these to the predictions' boxes.
 
@@ -310,7 +335,7 @@ def _match(
         predictions.class_ids[order],
         np.arange(len(order), 0, -1),  # in this order, also where scores are equal
         predictions.masks[..., order],
-        iou_threshold=min_iou,
+        iou_threshold=selection.min_iou,
     )
     height, width = truth.shape[:2]
     for rank in np.flatnonzero(matches != UNMATCHED):
@@ -327,8 +352,9 @@ def _match(
                 image=str(dataset.image_info[image_id]["id"]),
                 class_name=str(dataset.class_names[predictions.class_ids[k]]),
                 score=float(predictions.scores[k]),
-                image_id=image_id,
-                box=(y1, x1, min(max(y2, y1 + 1), height), min(max(x2, x1 + 1), width)),
+                place=Place(
+                    image_id, (y1, x1, min(max(y2, y1 + 1), height), min(max(x2, x1 + 1), width))
+                ),
             ),
         )
 

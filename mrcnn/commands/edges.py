@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mrcnn.logger import logger
 from mrcnn.ops.edge_filters import (
     FILTERS,
     NORMS,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from mrcnn.commands.edge_pairs import Pair
     from mrcnn.datasets.coco import CocoDataset
 
+HELP = "draw the edge agreement of predictions"
 SMOOTHINGS = ("none", "groundtruth", "predictions", "both")
 LOSSES_FILE = "losses.csv"
 # Pairs compared in one go; bounds the memory.
@@ -42,33 +44,8 @@ SOURCES = (
 )
 
 
-# --- Command line ------------------------------------------------------------------------
-
-
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add `edges` to the commands of `mrcnn`."""
-    parser = subparsers.add_parser("edges", help="draw the edge agreement of predictions")
-    _add_options(parser)
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command by itself. Returns the exit status: 0, or 2 for unusable input."""
-    parser = argparse.ArgumentParser(
-        prog="mrcnn edges", description="Draw the edge agreement of predictions."
-    )
-    _add_options(parser)
-    args = parser.parse_args(argv)
-    try:
-        args.run(args)
-    except (OSError, ValueError) as error:
-        print(f"mrcnn edges: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(run=_run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mrcnn edges`."""
     group = parser.add_argument_group("two masks", "grey images, 0 to 255 for probability 0 to 1")
     group.add_argument("--prediction", metavar="FILE")
     group.add_argument("--truth", metavar="FILE")
@@ -105,103 +82,63 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", default="edges_output", metavar="FOLDER")
 
 
-def _run(args: argparse.Namespace) -> None:
-    options = {name: value for name, value in vars(args).items() if name not in ("run", "set")}
-    run(**options, settings=args.set)
-
-
-def run(
-    output: str | Path,
-    *,
-    prediction: str | None = None,
-    truth: str | None = None,
-    dataset: str | None = None,
-    subset: str = "val",
-    year: str = "",
-    results: str | None = None,
-    model: str | None = None,
-    settings: Sequence[str] = (),
-    limit: int = 0,
-    min_iou: float = 0.5,
-    filters: Sequence[str] | None = None,
-    norm: str | float = "l2",
-    smoothing: str = "none",
-    magnitude: bool = False,
-    mask_size: int | None = None,
-    count: int = 6,
-) -> list[Path]:
-    """Compare predictions with their ground truth; write the pictures and the losses.
-
-    Args:
-        output: folder of everything that is written.
-        prediction, truth: two mask images of one size.
-        dataset, subset, year: a data set in COCO's layout.
-        results: a json file of COCO results with masks.
-        model: a weights file.
-        settings: NAME=VALUE for the network, over those beside the weights.
-        limit: number of images; 0: all.
-        min_iou: least IoU of two masks that match.
-        filters: names of filters or of sets of filters, a loss each.
-        norm: the exponent, see `mrcnn.ops.edge_filters.parse_norm`.
-        smoothing: one of SMOOTHINGS, or "all".
-        magnitude: see `mrcnn.drawing.edges.compare_edges`.
-        mask_size: crop to the prediction's box at this size. None: two masks as they are,
-            results at 28, a network's masks at its own size.
-        count: pairs to draw, evenly from the best IoU to the worst.
-
-    Returns:
-        The files written.
-
-    Raises:
-        OSError, ValueError: a file or an option cannot be used, or nothing matches.
-    """
-    from mrcnn.commands import edge_pairs
-    from mrcnn.datasets.coco import CocoDataset
-    from mrcnn.drawing import edges
-
-    if count < 1 or limit < 0 or not 0 < min_iou <= 1:
+def run(args: argparse.Namespace) -> int:
+    """Compare predictions with their ground truth; write the losses and the pictures."""
+    if args.count < 1 or args.limit < 0 or not 0 < args.min_iou <= 1:
         raise ValueError(
             f"expected --count of at least 1, --limit of at least 0 and --min-iou above 0 and at "
-            f"most 1; received {count}, {limit} and {min_iou}."
+            f"most 1; received {args.count}, {args.limit} and {args.min_iou}."
         )
-    if smoothing not in (*SMOOTHINGS, "all"):
-        raise ValueError(
-            f"smoothing: expected {', '.join(SMOOTHINGS)} or all; received {smoothing!r}."
-        )
-    parse_norm(norm)
-    filters = _filter_sets(filters or edges.FILTER_SETS, magnitude, bool(filters))
-    kinds = SMOOTHINGS if smoothing == "all" else (smoothing,)
-    options = {"norm": norm, "magnitude": magnitude}
-
-    given = {
-        name
-        for name, value in (
-            *(("prediction", prediction), ("truth", truth), ("dataset", dataset)),
-            *(("results", results), ("model", model)),
-        )
-        if value is not None
-    }
-    data = None
-    if given == {"prediction", "truth"}:
-        pairs = [edge_pairs.file_pair(prediction, truth, mask_size)]
-    elif given in ({"dataset", "results"}, {"dataset", "model"}):
-        data = CocoDataset.of(dataset, subset, year, ground_truth=False)
-        if results is not None:
-            found = edge_pairs.results_pairs(
-                data, results, mask_size or MASK_SIZES[0], limit, min_iou
-            )
-        else:
-            found = edge_pairs.network_pairs(data, model, settings, mask_size, limit, min_iou)
-        pairs = sorted(found, key=lambda pair: -pair.iou)
-    else:
-        options_given = ", ".join(f"--{name}" for name in sorted(given)) or "none of them"
-        raise ValueError(f"{SOURCES}; received {options_given}.")
+    comparison = _comparison_from_args(args)
+    pairs, dataset = _pairs_from_args(args)
     if not pairs:
         raise ValueError(
-            f"no prediction matches an object of its class with a mask IoU of {min_iou:g} or more. "
-            f"Lower --min-iou, or check that the predictions belong to this data set and subset."
+            f"no prediction matches an object of its class with a mask IoU of {args.min_iou:g} or "
+            f"more. Lower --min-iou, or check that the predictions belong to this data set and "
+            f"subset."
         )
-    return _write(Path(output), pairs, data, filters, kinds, count, options)
+    folder = Path(args.output)
+    table = _write_losses(folder / LOSSES_FILE, pairs, comparison)
+    logger.info(f"Losses of {len(pairs)} pairs: {table}")
+    logger.info(f"Filters: {_draw_filters(folder / 'kernels.png', comparison)}")
+    numbers = np.unique(np.linspace(0, len(pairs) - 1, args.count).round().astype(int)).tolist()
+    drawn = {number: pairs[number] for number in numbers}
+    crops = None if dataset is None else [_image_crop(dataset, pair) for pair in drawn.values()]
+    _draw_instances(folder, list(drawn.values()), crops, comparison)
+    _draw_pairs(folder, drawn, crops, comparison)
+    return 0
+
+
+# --- Options -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How predictions are compared with their ground truth.
+
+    Attributes:
+        filters: names of filters or of sets of filters, a loss each.
+        norm: the exponent, see `mrcnn.ops.edge_filters.parse_norm`.
+        smoothings: of SMOOTHINGS, a line of losses and a page each.
+        magnitude: see `mrcnn.drawing.edges.compare_edges`.
+    """
+
+    filters: tuple[str, ...]
+    norm: str | float
+    smoothings: tuple[str, ...]
+    magnitude: bool
+
+
+def _comparison_from_args(args: argparse.Namespace) -> Comparison:
+    from mrcnn.drawing.edges import FILTER_SETS
+
+    parse_norm(args.norm)
+    return Comparison(
+        filters=_filter_sets(args.filters or FILTER_SETS, args.magnitude, bool(args.filters)),
+        norm=args.norm,
+        smoothings=SMOOTHINGS if args.smoothing == "all" else (args.smoothing,),
+        magnitude=args.magnitude,
+    )
 
 
 def _filter_sets(filters: Sequence[str], magnitude: bool, chosen: bool) -> tuple[str, ...]:
@@ -222,65 +159,94 @@ def _has_gradient(name: str) -> bool:
         return False
 
 
-def _write(
-    folder: Path,
-    pairs: Sequence[Pair],
-    data: CocoDataset | None,
-    filters: Sequence[str],
-    kinds: Sequence[str],
-    count: int,
-    options: Mapping[str, Any],
-) -> list[Path]:
-    """Write the losses of all pairs and the pictures of some."""
+def _pairs_from_args(args: argparse.Namespace) -> tuple[list[Pair], CocoDataset | None]:
+    """The pairs of the one source that the options name, the best IoU first.
+
+    Returns:
+        The pairs, and the data set that they belong to; two mask images have none.
+    """
+    from mrcnn.commands import edge_pairs
+    from mrcnn.datasets.coco import CocoDataset
+
+    sources = ("prediction", "truth", "dataset", "results", "model")
+    given = {name for name in sources if getattr(args, name) is not None}
+    if given == {"prediction", "truth"}:
+        return [edge_pairs.file_pair(args.prediction, args.truth, args.mask_size)], None
+    if given not in ({"dataset", "results"}, {"dataset", "model"}):
+        received = ", ".join(f"--{name}" for name in sorted(given)) or "none of them"
+        raise ValueError(f"{SOURCES}; received {received}.")
+    dataset = CocoDataset.of(args.dataset, args.subset, args.year, ground_truth=False)
+    selection = edge_pairs.Selection(args.limit, args.min_iou)
+    if "results" in given:
+        mask_size = args.mask_size or MASK_SIZES[0]
+        found = edge_pairs.results_pairs(dataset, args.results, mask_size, selection)
+    else:
+        config = edge_pairs.network_config(args.model, dataset.num_classes, args.set)
+        edge_pairs.expect_mask_size(config, args.mask_size, args.model)
+        found = edge_pairs.network_pairs(dataset, args.model, config, selection)
+    return sorted(found, key=lambda pair: -pair.iou), dataset
+
+
+# --- Output ------------------------------------------------------------------------------
+
+
+def _draw_filters(path: Path, comparison: Comparison) -> Path:
+    """Draw the kernels of all filters."""
     from mrcnn.drawing import edges
 
-    table = _write_losses(folder / LOSSES_FILE, pairs, filters, kinds, options)
-    print(f"Losses of {len(pairs)} pairs: {table}")
-    names = dict.fromkeys(filter_name for name in filters for filter_name in resolve_filters(name))
-    kernels = edges.save(edges.kernels_figure(tuple(names)), folder / "kernels.png")
-    print(f"Filters: {kernels}")
-    written = [table, kernels]
+    names = dict.fromkeys(name for group in comparison.filters for name in resolve_filters(group))
+    return edges.save(edges.kernels_figure(tuple(names)), path)
 
-    numbers = np.unique(np.linspace(0, len(pairs) - 1, count).round().astype(int)).tolist()
-    drawn = [pairs[number] for number in numbers]
-    crops = None if data is None else [_image_crop(data, pair) for pair in drawn]
-    for kind in kinds:
+
+def _draw_instances(
+    folder: Path, pairs: Sequence[Pair], crops: Sequence[np.ndarray] | None, comparison: Comparison
+) -> None:
+    """Draw a page of all pairs for each kind of smoothing."""
+    from mrcnn.drawing import edges
+
+    for kind in comparison.smoothings:
         page = edges.instances_figure(
-            np.stack([pair.predicted for pair in drawn]),
-            np.stack([pair.target for pair in drawn]),
-            filters,
+            np.stack([pair.predicted for pair in pairs]),
+            np.stack([pair.target for pair in pairs]),
+            comparison.filters,
+            norm=comparison.norm,
             smoothing=kind,
+            magnitude=comparison.magnitude,
             images=crops,
-            titles=[pair.title() for pair in drawn],
-            **options,
+            titles=[pair.title() for pair in pairs],
         )
-        written.append(edges.save(page, folder / f"instances_{kind}.png"))
-        print(f"Instances: {written[-1]}")
-    for position, (number, pair) in enumerate(zip(numbers, drawn, strict=True)):
+        logger.info(f"Instances: {edges.save(page, folder / f'instances_{kind}.png')}")
+
+
+def _draw_pairs(
+    folder: Path,
+    pairs: Mapping[int, Pair],
+    crops: Sequence[np.ndarray] | None,
+    comparison: Comparison,
+) -> None:
+    """Draw a page of each pair, named by its number, which counts from 0."""
+    from mrcnn.drawing import edges
+
+    for position, (number, pair) in enumerate(pairs.items()):
         page = edges.pair_figure(
             pair.predicted,
             pair.target,
-            filters,
-            smoothing=kinds,
+            comparison.filters,
+            norm=comparison.norm,
+            smoothing=comparison.smoothings,
+            magnitude=comparison.magnitude,
             image=None if crops is None else crops[position],
             title=pair.title().replace("\n", ", "),
-            **options,
         )
-        written.append(edges.save(page, folder / f"pair_{number + 1:04d}.png"))
-        print(f"Pair {number + 1}: {written[-1]}")
-    return written
+        picture = edges.save(page, folder / f"pair_{number + 1:04d}.png")
+        logger.info(f"Pair {number + 1}: {picture}")
 
 
-def _write_losses(
-    path: Path,
-    pairs: Sequence[Pair],
-    filters: Sequence[str],
-    kinds: Sequence[str],
-    options: Mapping[str, Any],
-) -> Path:
+def _write_losses(path: Path, pairs: Sequence[Pair], comparison: Comparison) -> Path:
     """Write a line for each pair and kind of smoothing, with the loss of each filter set."""
     from mrcnn.drawing.edges import compare_edges
 
+    filters, kinds = comparison.filters, comparison.smoothings
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -290,7 +256,9 @@ def _write_losses(
             predicted = np.stack([pair.predicted for pair in chunk])
             target = np.stack([pair.target for pair in chunk])
             losses = {
-                (kind, name): compare_edges(predicted, target, name, smoothing=kind, **options).loss
+                (kind, name): compare_edges(
+                    predicted, target, name, comparison.norm, kind, comparison.magnitude
+                ).loss
                 for kind in kinds
                 for name in filters
             }
@@ -303,10 +271,9 @@ def _write_losses(
     return path
 
 
-def _image_crop(data: CocoDataset, pair: Pair) -> np.ndarray:
-    y1, x1, y2, x2 = pair.box
-    return data.load_image(pair.image_id)[y1:y2, x1:x2]
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _image_crop(dataset: CocoDataset, pair: Pair) -> np.ndarray:
+    """The part of its image that a pair shows."""
+    if pair.place is None:
+        raise ValueError(f"{pair.image}: expected the pair of an image of the data set.")
+    y1, x1, y2, x2 = pair.place.box
+    return dataset.load_image(pair.place.image_id)[y1:y2, x1:x2]

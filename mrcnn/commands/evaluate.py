@@ -1,41 +1,73 @@
-"""Evaluate as a command does: weights and the settings beside them to metrics."""
+"""The command `mrcnn evaluate`: from weights, and the settings beside them, to metrics.
+
+`evaluate_from_args` is shared with the samples, which differ in their data and their configuration.
+
+Heavy modules are imported where they are used, so that `mrcnn --help` is quick.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mrcnn.commands import options as commands_options
+from mrcnn.commands import options
 from mrcnn.config import Config
-from mrcnn.datasets.coco import CocoDataset
-from mrcnn.model import MaskRCNN
-from mrcnn.runs import results
-from mrcnn.runs import settings as runs_settings
+from mrcnn.logger import logger
+from mrcnn.runs.settings import derive_config
+
+if TYPE_CHECKING:
+    from mrcnn.evaluation.coco import Metrics
+    from mrcnn.runs.results import Split
+
+HELP = "evaluate weights with pycocotools"
 
 
-def evaluate(
-    base: type[Config],
-    args: argparse.Namespace,
-    weights: str | Path,
-    dataset: CocoDataset,
-    ground_truth: Any,
-    subset: str,
-) -> None:
-    """Evaluate weights with the settings beside them.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mrcnn evaluate`."""
+    parser.add_argument("dataset", help="folder with annotations/instances_SUBSET[YEAR].json")
+    parser.add_argument("--model", required=True, help="a weights file; settings lie beside it")
+    parser.add_argument("--subset", default="val")
+    parser.add_argument("--limit", type=int, default=0, help="number of images (default: all)")
+    parser.add_argument("--output", help="folder of the results (default: beside the weights)")
+    parser.add_argument("--year", default="", help="in the data set's file names")
+    parser.add_argument("--logs", default="logs", help="folder of the log folders")
+    options.add_settings_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate the weights on a subset."""
+    from mrcnn.datasets.coco import CocoDataset
+    from mrcnn.runs.results import Split
+
+    dataset = CocoDataset.of(args.dataset, args.subset, args.year)
+    split = Split(dataset, dataset.ground_truth, f"{args.subset}{args.year}", args.limit)
+    evaluate_from_args(derive_config(Config, {"NAME": "evaluation"}), args, args.model, split)
+    return 0
+
+
+def evaluate_from_args(
+    base: type[Config], args: argparse.Namespace, weights: str | Path, split: Split
+) -> Metrics:
+    """Evaluate weights with the settings beside them, which the options change.
 
     Args:
-        base: the configuration, where the weights have no settings beside them.
-        args: of `recipe.add_settings_options`, with `logs`, `limit` and perhaps `output`.
+        base: the configuration, where the weights have no settings beside them; its NUM_CLASSES
+            is the data's then.
+        args: of `mrcnn.commands.options.add_settings_options`, perhaps with `output`, the folder
+            of the results; they go beside the weights without it.
         weights: a weights file.
-        dataset, ground_truth: prepared data set, and its annotations for pycocotools.
-        subset: names the files of the results.
+        split: the images.
     """
-    settings = {"NUM_CLASSES": dataset.num_classes, **runs_settings.load_settings(weights)}
-    settings |= runs_settings.inference_settings(runs_settings.configure(base, settings))
-    config = runs_settings.configure(base, settings | commands_options.settings_of(args))
-    print(results.describe(config))
-    model = MaskRCNN("inference", config, args.logs)
-    model.load_weights(weights, by_name=True)
+    from mrcnn.runs import results, trained
+
+    config = trained.inference_config(
+        weights,
+        derive_config(base, {"NUM_CLASSES": split.dataset.num_classes}),
+        options.settings_from_args(args),
+        every_detection=True,
+    )
+    logger.info(results.describe_run(config))
+    model = trained.load_detector(config, weights)
     folder = getattr(args, "output", None) or Path(weights).resolve().parent
-    results.evaluate(model, dataset, ground_truth, folder, subset, args.limit)
+    return results.evaluate_run(model, split, folder)

@@ -1,27 +1,21 @@
-"""What the commands share: options, settings of a run, its start weights, its evaluation.
-
-A run is a log folder: settings (`config.json`), weights of each epoch, `losses.csv`,
-TensorBoard events; `evaluate` adds the metrics and a page of pictures beside the weights.
-"""
+"""Options that commands and samples share, and what they mean: settings, stages, a weights file."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from mrcnn.config import BACKBONES, MIXED_PRECISIONS
-from mrcnn.ops import edge_filters
-from mrcnn.ops.edge_filters import FILTERS, SHORTHANDS
-from mrcnn.runs.settings import parse_setting
+from mrcnn.config import BACKBONES, MIXED_PRECISIONS, Config
+from mrcnn.ops.edge_filters import FILTERS, SHORTHANDS, parse_norm, resolve_filters
+from mrcnn.runs.settings import configure, parse_setting
 from mrcnn.setting_rules import MASK_SIZES
 from mrcnn.training import stages
 
-# --- Options ---------------------------------------------------------------------------
-
 
 def add_settings_options(parser: argparse.ArgumentParser) -> None:
-    """Options that change settings of the configuration."""
+    """Add the options that change settings of the configuration."""
     group = parser.add_argument_group("settings")
     group.add_argument("--run-name", metavar="NAME", help="second part of the log folder's name")
     group.add_argument("--backbone", choices=BACKBONES)
@@ -87,8 +81,13 @@ def add_settings_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_schedule_options(parser: argparse.ArgumentParser, default: str) -> None:
-    """Options that say how long and how fast to train."""
+def add_schedule_options(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Add the options that say how long and how fast to train.
+
+    Args:
+        parser: of the command.
+        default: of --schedule; None where the command chooses it.
+    """
     group = parser.add_argument_group("schedule")
     group.add_argument("--schedule", choices=tuple(stages.SCHEDULES), default=default)
     group.add_argument(
@@ -107,7 +106,7 @@ def add_schedule_options(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
-def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+def settings_from_args(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that the options of `add_settings_options` change, by name.
 
     Raises:
@@ -141,15 +140,24 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     if args.mask_size is not None:
         given["MASK_SHAPE"] = (args.mask_size, args.mask_size)
     if args.edge_loss_filters is not None:
-        given["EDGE_LOSS_FILTERS"] = edge_filters.resolve_filters(args.edge_loss_filters)
+        given["EDGE_LOSS_FILTERS"] = resolve_filters(args.edge_loss_filters)
     if args.edge_loss_norm is not None:
-        edge_filters.parse_norm(args.edge_loss_norm)
+        parse_norm(args.edge_loss_norm)
         given["EDGE_LOSS_NORM"] = args.edge_loss_norm
     given = {name: value for name, value in given.items() if value is not None}
-    return given | dict(parse_setting(text) for text in args.set)
+    return given | parse_settings(args.set)
 
 
-def stages_of(args: argparse.Namespace) -> list[stages.Stage]:
+def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Settings by name, of texts NAME=VALUE.
+
+    Raises:
+        ValueError: a text is not NAME=VALUE, or there is no such setting.
+    """
+    return dict(parse_setting(text) for text in texts)
+
+
+def stages_from_args(args: argparse.Namespace) -> list[stages.Stage]:
     """The stages that the options of `add_schedule_options` ask for."""
     chosen = stages.select(stages.schedule(args.schedule), args.training_mode)
     scale = args.scale
@@ -163,7 +171,15 @@ def stages_of(args: argparse.Namespace) -> list[stages.Stage]:
     return chosen
 
 
-# --- Settings of a run -------------------------------------------------------------------
+def weights_from_args(base: type[Config], args: argparse.Namespace) -> str:
+    """The weights file that `--model` means; see `mrcnn.runs.start_weights.weights_path`.
 
+    Args:
+        base: the configuration that the options change.
+        args: of `add_settings_options`, with `model` and `logs`.
+    """
+    from mrcnn.runs import start_weights
 
-# --- Work --------------------------------------------------------------------------------
+    return start_weights.weights_path(
+        args.model, args.logs, configure(base, settings_from_args(args))
+    )

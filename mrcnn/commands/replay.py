@@ -1,22 +1,32 @@
-"""Replays the step of a replay file (`mrcnn.training.nonfinite`): `mrcnn replay FILE`."""
+"""The command `mrcnn replay`: compute the step of a replay file (`training.nonfinite`) again."""
 
 from __future__ import annotations
 
+import argparse
 import os
 from typing import Any
 
-import keras
-
-from mrcnn.checkpoints import state_file, variables
 from mrcnn.config import Config
-from mrcnn.runs import settings as runs_settings
-from mrcnn.training import model as training_model
-from mrcnn.training import nonfinite
-from mrcnn.training.compile import set_trainable
+from mrcnn.logger import logger
+
+HELP = "compute the step again whose loss was not finite"
 
 
-def replay(path: str | os.PathLike[str], **settings: Any) -> tuple[dict, dict]:
-    """Compute the step of a replay file again, and print losses and gradient norms.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mrcnn replay`."""
+    parser.add_argument("file", help="the replay file that training wrote")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay the file that the options name."""
+    replay(args.file)
+    return 0
+
+
+def replay(
+    path: str | os.PathLike[str], **settings: Any
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Compute the step of a replay file again, and log losses and gradient norms.
 
     Args:
         path: the file.
@@ -30,17 +40,21 @@ def replay(path: str | os.PathLike[str], **settings: Any) -> tuple[dict, dict]:
         StateError: the file is damaged, or no replay file.
         ValueError: a function is missing.
     """
+    import keras
+
+    from mrcnn.checkpoints import state_file, variables
+    from mrcnn.runs.settings import configure, is_setting
+    from mrcnn.training import model as training_model
+    from mrcnn.training import nonfinite
+    from mrcnn.training.compile import set_trainable
+
     state = state_file.read_state(path)
     header = state.header
     if header["kind"] != "replay":
         raise state_file.StateError(
             f"{state.path}: expected a replay file (step_*.replay); received a {header['kind']}."
         )
-    stored = {
-        name: value
-        for name, value in header["settings"].items()
-        if hasattr(Config, name) and name not in runs_settings.DERIVED_SETTINGS
-    }
+    stored = {name: value for name, value in header["settings"].items() if is_setting(name)}
     stored |= settings
     for name, value in stored.items():
         if isinstance(value, dict) and "function" in value:
@@ -48,9 +62,9 @@ def replay(path: str | os.PathLike[str], **settings: Any) -> tuple[dict, dict]:
                 f"{state.path}: {name} was the function {value['function']!r}, which a file "
                 f"cannot hold. Call mrcnn.commands.replay.replay(path, {name}=...) with it."
             )
-    config = runs_settings.configure(Config, stored)
+    config = configure(Config, stored)
     here = keras.backend.backend()
-    print(
+    logger.info(
         f"{state.path}: step {header['step']}, layers {header['stage']['layers']}, written with "
         f"{header['versions']['backend']}, replayed with {here}\nimages: {header['images']}"
     )
@@ -63,5 +77,5 @@ def replay(path: str | os.PathLike[str], **settings: Any) -> tuple[dict, dict]:
         losses, norms = nonfinite.measure(model, config, nonfinite.batch_of(state))
     finally:
         keras.config.set_dtype_policy(policy)
-    print(nonfinite.describe(losses, norms))
+    logger.info(nonfinite.describe(losses, norms))
     return losses, norms

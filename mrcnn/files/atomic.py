@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -33,3 +35,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def write_json(
+    path: str | os.PathLike[str], content: Any, default: Callable[[Any], Any] | None = None
+) -> None:
+    """Write `content` as JSON; a reader sees all of it or nothing.
+
+    Args:
+        path: the file; its folder is created if it is not there.
+        content: what `json` can write.
+        default: turns what it cannot write into something that it can.
+    """
+    text = json.dumps(content, indent=1, default=default)
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text(text, encoding="utf-8")

@@ -3,21 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
+from pycocotools.coco import COCO
 
 from mrcnn.config import Config
 from mrcnn.data.boxes import extract_bboxes
-from mrcnn.datasets.coco import CocoDataset
+from mrcnn.data.dataset import Dataset
 from mrcnn.drawing import loss_curves, pages
-from mrcnn.evaluation import coco as coco_evaluation
+from mrcnn.evaluation import coco
+from mrcnn.logger import logger
+from mrcnn.model import MaskRCNN
 from mrcnn.ops import edge_filters
 from mrcnn.training import stages, trainer
 
+LOSS_CURVES_FILE = "losses.png"
 
-def describe(config: Config, chosen: Sequence[stages.Stage] = ()) -> str:
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Labelled images to evaluate on.
+
+    Attributes:
+        dataset: prepared.
+        ground_truth: its annotations for pycocotools.
+        name: names the files of the results, such as "val2017".
+        limit: number of images, from the first on; 0: all.
+    """
+
+    dataset: Dataset
+    ground_truth: COCO
+    name: str = "val"
+    limit: int = 0
+
+    @property
+    def image_ids(self) -> list[int]:
+        """The images that are used, by their ids in the data set."""
+        return self.dataset.image_ids[: self.limit or None].tolist()
+
+    def sample_ids(self, count: int) -> list[int]:
+        """Some of the images, spread over the data set: neighbours are often alike."""
+        image_ids = self.image_ids
+        return image_ids[:: max(1, len(image_ids) // count)][:count]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page of detections shows.
+
+    Attributes:
+        images: how many; 0: there is no page.
+        min_score: detections below are not drawn.
+    """
+
+    images: int = 8
+    min_score: float = 0.5
+
+
+DEFAULT_PAGE = Page()
+
+
+def describe_run(config: Config, chosen: Sequence[stages.Stage] = ()) -> str:
     """The few settings that a user wants to see before a run starts."""
     height, width, channels = config.IMAGE_SHAPE
     shapes = config.INPUT_SHAPES or [(height, width)]
@@ -51,73 +99,68 @@ def _describe_edge_loss(config: Config) -> str:
         power = f"{config.EDGE_LOSS_NORM}, factor {config.EDGE_LOSS_WEIGHT_FACTOR}"
         shown = ("EDGE_LOSS_NORM=", "EDGE_LOSS_WEIGHT_FACTOR=")
         return "; ".join([filters, power, *(s for s in changed if not s.startswith(shown))])
-    return f"off; no effect has {', '.join(changed)}" if changed else "off"
+    return f"off; without effect: {', '.join(changed)}" if changed else "off"
 
 
-def report_losses(
+def draw_loss_curves(
     log_dir: str | Path, ends: Sequence[int] = (), path: str | Path | None = None
 ) -> Path | None:
-    """Draw the loss curves of a run, beside its CSV unless `path` says where."""
+    """Draw the loss curves of a run.
+
+    Args:
+        log_dir: folder of the run.
+        ends: the last epoch of each stage, which the curves mark.
+        path: the picture; None: beside the run's losses.
+
+    Returns:
+        `path`, or None when the run has no losses yet.
+    """
     log = Path(log_dir, trainer.LOSSES_FILE)
     if not log.is_file():
         return None
-    path = path or log.with_name("losses.png")
+    path = path or log.with_name(LOSS_CURVES_FILE)
     return loss_curves.plot_losses(log, path, stages=ends, epoch_offset=1)
 
 
-def evaluate(
-    model: Any,
-    dataset: CocoDataset,
-    ground_truth: Any,
-    folder: str | Path,
-    subset: str,
-    limit: int = 0,
-    pictures: int = 8,
-    min_score: float = 0.5,
-) -> coco_evaluation.Metrics:
-    """Evaluate a model with pycocotools; print the metrics, write them and a page of pictures.
+def evaluate_run(
+    model: MaskRCNN, split: Split, folder: str | Path, page: Page = DEFAULT_PAGE
+) -> coco.Metrics:
+    """Evaluate a model with pycocotools; show the metrics, write them and a page of pictures.
 
     Args:
-        model: a `mrcnn.model.MaskRCNN` for inference.
-        dataset, ground_truth: of one subset, as `CocoDataset.load_coco` gives them.
-        folder: where `coco_<subset>.csv` and `detections_<subset>.png` go.
-        subset: names the files.
-        limit: number of images; 0: all.
-        pictures: images on the page; 0: no page.
-        min_score: detections below are not drawn.
+        model: for inference.
+        split: the images.
+        folder: where `coco_<split>.csv` and `detections_<split>.png` go.
+        page: what the page of pictures shows.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    metrics, _, timing = coco_evaluation.evaluate_model(
-        model.detector, dataset, ground_truth, limit=limit
+    metrics, _, timing = coco.evaluate_model(
+        model.detector, split.dataset, split.ground_truth, limit=split.limit
     )
-    print(coco_evaluation.format_table(metrics))
-    print(
+    logger.info(coco.format_table(metrics))
+    logger.info(
         f"{timing.images} images in {timing.seconds:.1f} s, "
         f"{timing.detect_seconds:.1f} s of them detecting"
     )
-    table = folder / f"coco_{subset}.csv"
-    coco_evaluation.write_csv(table, metrics)
-    print(f"Metrics: {table}")
-    if pictures:
-        # Spread over the data set: neighbours are often alike.
-        evaluated = dataset.image_ids[: limit or None]
-        image_ids = evaluated[:: max(1, len(evaluated) // pictures)][:pictures]
-        page = draw_page(model, dataset, image_ids, folder / f"detections_{subset}.png", min_score)
-        print(f"Pictures: {page}")
+    table = folder / f"coco_{split.name}.csv"
+    coco.write_csv(table, metrics)
+    logger.info(f"Metrics: {table}")
+    if page.images:
+        picture = draw_page(model, split, folder / f"detections_{split.name}.png", page)
+        logger.info(f"Pictures: {picture}")
     return metrics
 
 
-def draw_page(
-    model: Any, dataset: CocoDataset, image_ids: Sequence[int], path: Path, min_score: float
-) -> Path:
+def draw_page(model: MaskRCNN, split: Split, path: str | Path, page: Page = DEFAULT_PAGE) -> Path:
     """Draw detections beside the ground truth of some images."""
+    dataset, image_ids = split.dataset, split.sample_ids(page.images)
     images = [dataset.load_image(image_id) for image_id in image_ids]
     truths, found = [], []
     for image_id, detected in zip(image_ids, model.detect(images), strict=True):
         masks, class_ids = dataset.load_mask(image_id)
         truths.append({"rois": extract_bboxes(masks), "class_ids": class_ids, "masks": masks})
-        keep = detected["scores"] >= min_score
+        keep = detected["scores"] >= page.min_score
         found.append(
             {
                 "rois": detected["rois"][keep],

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mrcnn.checkpoints import folders
 from mrcnn.config import Config
 from mrcnn.training import stages
 from mrcnn.weights import pretrained
 
+if TYPE_CHECKING:
+    from mrcnn.model import MaskRCNN
+
 COCO_WEIGHTS = "mask_rcnn_coco.h5"
 COCO_CLASSES = 81
-# Layers whose shapes hang on the number of classes.
+# Layers whose shapes depend on the number of classes.
 CLASS_LAYERS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
 
 
@@ -25,6 +28,10 @@ def weights_path(name: str, logs: str | Path, config: Config) -> str:
             they are not there; "last", the newest checkpoint of the configuration; or a file.
         logs: folder of the log folders.
         config: for its name, run name and backbone.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint for "last".
+        ValueError: "imagenet" for another backbone.
     """
     kind = str(name).lower()
     if kind == "imagenet":
@@ -41,14 +48,14 @@ def weights_path(name: str, logs: str | Path, config: Config) -> str:
     return str(name)
 
 
-def load_start_weights(model: Any, name: str, exclude: Sequence[str] = ()) -> None:
+def load_start_weights(model: MaskRCNN, name: str, exclude: Sequence[str] = ()) -> None:
     """Load the weights that a run starts from.
 
     Args:
-        model: a `mrcnn.model.MaskRCNN`.
+        model: for training.
         name: "none" for Glorot initialisation; "last" to go on with the newest run at its exact
-            step (`MaskRCNN.resume`); or as for `weights_path`. Of "coco", the layers that hang on
-            the classes are left out when the classes differ.
+            step (`MaskRCNN.resume`); or as for `weights_path`. Of "coco", the layers that depend
+            on the classes are left out when the number of classes differs.
         exclude: layers that keep their random start, groups or regular expressions as in
             `mrcnn.training.stages.layer_regex`.
 
@@ -61,12 +68,12 @@ def load_start_weights(model: Any, name: str, exclude: Sequence[str] = ()) -> No
     if kind == "last":
         model.resume()
         return
-    others = kind == "coco" and model.config.NUM_CLASSES != COCO_CLASSES
+    other_classes = kind == "coco" and model.config.NUM_CLASSES != COCO_CLASSES
     path = weights_path(name, model.model_dir, model.config)
     left_out = [
         layer.name
         for pattern in exclude
         for layer in stages.matching_layers(model.keras_model, pattern)
     ]
-    left_out += CLASS_LAYERS if others else ()
+    left_out += CLASS_LAYERS if other_classes else ()
     model.load_weights(path, by_name=True, exclude=left_out)

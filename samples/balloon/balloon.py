@@ -41,6 +41,7 @@ from mrcnn.data.video import read_frames, write_frames
 from mrcnn.datasets.via import read_via_json, region_mask
 from mrcnn.files.image_file import width_and_height
 from mrcnn.files.untrusted import Folder, check_mask_bytes
+from mrcnn.logger import logger
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT_LOGS_DIR = ROOT / "logs"
@@ -207,14 +208,14 @@ def detect_and_color_splash(
         (picture,) = splash([read_image(image_path)])
         output.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(output)
-        print(f"{found} found.")
+        logger.info(f"{found} found.")
     else:
         frames = read_frames(video_path)
         bar = tqdm(frames, desc="Splash", unit="frame")
         results = (picture for batch in _batches(bar, batch_size) for picture in splash(batch))
         count = write_frames(output, results, frames.rate)
-        print(f"{found} found in {count} frames.")
-    print(f"Saved to {output}")
+        logger.info(f"{found} found in {count} frames.")
+    logger.info(f"Saved to {output}")
     return output
 
 
@@ -258,21 +259,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _train(args) if args.command == "train" else _splash(args)
     except (ImportError, OSError, ValueError) as error:
-        print(f"balloon.py: {error}", file=sys.stderr)
+        logger.error("balloon.py: %s", error)
         return 2
     return 0
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mrcnn.commands import train
+    from mrcnn.commands.train import train_from_args
     from mrcnn.data.augment import HorizontalFlip
-    from mrcnn.runs import settings as runs_settings
+    from mrcnn.runs.settings import derive_config
 
     if not args.dataset:
         raise ValueError("train needs --dataset, the folder with train/ and val/.")
-    base = BalloonConfig
+    base: type[Config] = BalloonConfig
     if args.model == "none":  # then everything has to be learned, batch statistics too
-        base = type(runs_settings.configure(base, {"TRAIN_BN": None}))
+        base = derive_config(base, {"TRAIN_BN": None})
     args.schedule = args.schedule or ("scratch" if args.model == "none" else "paper-160k")
     if args.steps is None and args.scale is None:
         args.steps = DEFAULT_STEPS
@@ -280,15 +281,15 @@ def _train(args: argparse.Namespace) -> None:
     for dataset, subset in ((train_set, "train"), (val_set, "val")):
         dataset.load_balloon(args.dataset, subset)
         dataset.prepare()
-    train.train(base, args, train_set, val_set, augmentation=HorizontalFlip())
+    train_from_args(base, args, train_set, val_set, HorizontalFlip())
 
 
 def _splash(args: argparse.Namespace) -> None:
-    from mrcnn.commands import options
-    from mrcnn.model import MaskRCNN
-    from mrcnn.runs import results as runs_results
-    from mrcnn.runs import settings as runs_settings
-    from mrcnn.runs import start_weights
+    from mrcnn.commands.options import settings_from_args, weights_from_args
+    from mrcnn.runs.results import describe_run
+    from mrcnn.runs.settings import configure
+    from mrcnn.runs.start_weights import COCO_CLASSES
+    from mrcnn.runs.trained import inference_config, load_detector
 
     if args.model in ("none", "imagenet"):
         raise ValueError(
@@ -296,19 +297,14 @@ def _splash(args: argparse.Namespace) -> None:
         )
     if (args.image is None) == (args.video is None):
         raise ValueError("splash needs one of --image and --video.")
-    given = options.settings_of(args)
-    path = start_weights.weights_path(
-        args.model, args.logs, runs_settings.configure(BalloonConfig, given)
-    )
-    if args.model == "coco":
-        settings: dict[str, Any] = {"NUM_CLASSES": start_weights.COCO_CLASSES}
+    weights = weights_from_args(BalloonConfig, args)
+    given = {"IMAGES_PER_GPU": 1, **settings_from_args(args)}
+    if args.model == "coco":  # Matterport's file, which has no settings beside it
+        config = configure(BalloonConfig, {"NUM_CLASSES": COCO_CLASSES, **given})
     else:
-        settings = runs_settings.load_settings(path)
-    settings |= {"GPU_COUNT": 1, "IMAGES_PER_GPU": 1, **given}
-    config = runs_settings.configure(BalloonConfig, settings)
-    print(runs_results.describe(config))
-    model = MaskRCNN("inference", config, args.logs)
-    model.load_weights(path, by_name=True)
+        config = inference_config(weights, BalloonConfig, given)
+    logger.info(describe_run(config))
+    model = load_detector(config, weights)
     detect_and_color_splash(model, args.image, args.video, args.output)
 
 

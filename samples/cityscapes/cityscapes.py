@@ -27,12 +27,11 @@ from typing import Any
 
 from mrcnn.config import IMAGE_SIDE_MULTIPLE, Config
 from mrcnn.datasets.cityscapes import ANNOTATIONS, CLASSES, CityscapesDataset
+from mrcnn.logger import logger
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT_LOGS_DIR = ROOT / "logs"
 GENERATED_HEIGHT = 256
-PICTURES = 8  # on the page of detections
-MIN_SCORE_DRAWN = 0.5
 
 
 class CityscapesConfig(Config):
@@ -94,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _generate(args)
         _train(args) if args.command == "train" else _evaluate(args)
     except (OSError, ValueError, ImportError) as error:
-        print(f"cityscapes.py: {error}", file=sys.stderr)
+        logger.error("cityscapes.py: %s", error)
         return 2
     return 0
 
@@ -136,7 +135,9 @@ def _generate(args: argparse.Namespace) -> None:
 
     height = args.image_size or GENERATED_HEIGHT
     val = max(1, args.generate // 4)
-    print(f"Drawing {args.generate} + {val} street scenes, {height}x{2 * height}: {args.dataset}")
+    logger.info(
+        f"Drawing {args.generate} + {val} street scenes, {height}x{2 * height}: {args.dataset}"
+    )
     write_lookalike(args.dataset, args.generate, val, (height, 2 * height))
 
 
@@ -148,75 +149,71 @@ def _load(args: argparse.Namespace, subset: str, limit: int = 0) -> CityscapesDa
 
 
 def _without_size(args: argparse.Namespace) -> argparse.Namespace:
-    """The options but --image-size, of which `image_settings` takes care."""
+    """The options except --image-size, which `image_settings` takes care of."""
     return argparse.Namespace(**{**vars(args), "image_size": None})
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mrcnn.commands import train
+    from mrcnn.commands.train import train_from_args
     from mrcnn.data.augment import HorizontalFlip
-    from mrcnn.runs import settings as runs_settings
+    from mrcnn.runs.settings import derive_config
 
     train_set, val_set = _load(args, "train"), _load(args, "val")
-    base = type(
-        runs_settings.configure(CityscapesConfig, image_settings(train_set, args.image_size))
-    )
-    flip = HorizontalFlip()
-    train.train(base, _without_size(args), train_set, val_set, augmentation=flip)
+    base = derive_config(CityscapesConfig, image_settings(train_set, args.image_size))
+    train_from_args(base, _without_size(args), train_set, val_set, HorizontalFlip())
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from mrcnn.commands import options
+    from mrcnn.commands.options import weights_from_args
     from mrcnn.evaluation import cityscapes, coco
     from mrcnn.evaluation.ground_truth import coco_ground_truth
-    from mrcnn.model import MaskRCNN
-    from mrcnn.runs import results as runs_results
-    from mrcnn.runs import settings as runs_settings
-    from mrcnn.runs import start_weights
+    from mrcnn.runs import results
+    from mrcnn.runs.trained import load_detector
 
     if args.official:
         cityscapes.official_package()  # not after hours of detecting
     dataset = _load(args, "val", args.limit)
-    given = options.settings_of(_without_size(args))
-    weights = start_weights.weights_path(
-        args.model, args.logs, runs_settings.configure(CityscapesConfig, given)
-    )
-    settings = {
-        "NUM_CLASSES": dataset.num_classes,
-        **image_settings(dataset),
-        **runs_settings.load_settings(weights),
-        **(image_settings(dataset, args.image_size) if args.image_size else {}),
-    }
-    if settings["NUM_CLASSES"] != dataset.num_classes:
-        raise ValueError(
-            f"{weights}: expected weights for the {dataset.num_classes} classes, background "
-            f"included, of --classes {args.classes}; they are for {settings['NUM_CLASSES']}."
-        )
-    settings |= runs_settings.inference_settings(
-        runs_settings.configure(CityscapesConfig, settings)
-    )
-    config = runs_settings.configure(CityscapesConfig, settings | given)
-    print(runs_results.describe(config))
-    model = MaskRCNN("inference", config, args.logs)
-    model.load_weights(weights, by_name=True)
+    weights = weights_from_args(CityscapesConfig, _without_size(args))
+    config = _inference_config(args, weights, dataset)
+    logger.info(results.describe_run(config))
+    model = load_detector(config, weights)
 
     folder = Path(weights).resolve().parent
-    metrics, results, timing = coco.evaluate_model(
-        model.detector, dataset, coco_ground_truth(dataset)
-    )
-    print(coco.format_table(metrics))
-    print(f"{timing.images} images in {timing.seconds:.1f} s")
+    split = results.Split(dataset, coco_ground_truth(dataset), "val")
+    metrics, detections, timing = coco.evaluate_model(model.detector, dataset, split.ground_truth)
+    logger.info(coco.format_table(metrics))
+    logger.info(f"{timing.images} images in {timing.seconds:.1f} s")
     coco.write_csv(folder / "coco_val.csv", metrics)
     if args.official:
         files = folder / "cityscapes_val"
-        cityscapes.write_results(files, results, [info["id"] for info in dataset.image_info])
+        cityscapes.write_results(files, detections, [info["id"] for info in dataset.image_info])
         official = cityscapes.official_ap(files, dataset)
-        print(cityscapes.format_table(official))
+        logger.info(cityscapes.format_table(official))
         cityscapes.write_csv(folder / "cityscapes_val.csv", official)
-    # Spread over the data set: neighbors are often alike.
-    shown = dataset.image_ids[:: max(1, len(dataset.image_ids) // PICTURES)][:PICTURES]
-    runs_results.draw_page(model, dataset, shown, folder / "detections_val.png", MIN_SCORE_DRAWN)
-    print(f"Metrics and pictures: {folder}")
+    results.draw_page(model, split, folder / "detections_val.png")
+    logger.info(f"Metrics and pictures: {folder}")
+
+
+def _inference_config(args: argparse.Namespace, weights: str, dataset: CityscapesDataset) -> Config:
+    """The settings of a run for inference; without them, those that fit the images."""
+    from mrcnn.commands.options import settings_from_args
+    from mrcnn.runs.settings import derive_config
+    from mrcnn.runs.trained import inference_config
+
+    fitting = {"NUM_CLASSES": dataset.num_classes, **image_settings(dataset)}
+    given = image_settings(dataset, args.image_size) if args.image_size else {}
+    config = inference_config(
+        weights,
+        derive_config(CityscapesConfig, fitting),
+        {**given, **settings_from_args(_without_size(args))},
+        every_detection=True,
+    )
+    if config.NUM_CLASSES != dataset.num_classes:
+        raise ValueError(
+            f"{weights}: expected weights for the {dataset.num_classes} classes, background "
+            f"included, of --classes {args.classes}; they are for {config.NUM_CLASSES}."
+        )
+    return config
 
 
 if __name__ == "__main__":

@@ -24,9 +24,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mrcnn.config import Config
+from mrcnn.logger import logger
+
+if TYPE_CHECKING:
+    from pycocotools.coco import COCO
+
+    from mrcnn.datasets.coco import CocoDataset
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT_LOGS_DIR = ROOT / "logs"
@@ -72,37 +78,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _train(args) if args.command == "train" else _evaluate(args)
     except (OSError, ValueError, FloatingPointError) as error:
-        print(f"coco.py: {error}", file=sys.stderr)
+        logger.error("coco.py: %s", error)
         return 2
     return 0
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mrcnn.commands import train
+    from mrcnn.commands.train import train_from_args
     from mrcnn.data.augment import HorizontalFlip
 
     # COCO 2014 is trained on with the part of its validation set that minival leaves.
     train_set, _ = _load(args, "train", *(["valminusminival"] if args.year == "2014" else []))
     val_set, _ = _load(args, _val_subset(args))
-    train.train(CocoConfig, args, train_set, val_set, augmentation=HorizontalFlip())
+    train_from_args(CocoConfig, args, train_set, val_set, HorizontalFlip())
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from mrcnn.commands import evaluate, options
-    from mrcnn.runs import settings, start_weights
+    from mrcnn.commands.evaluate import evaluate_from_args
+    from mrcnn.commands.options import weights_from_args
+    from mrcnn.runs.results import Split
 
-    dataset, truth = _load(args, _val_subset(args))
-    config = settings.configure(CocoConfig, options.settings_of(args))
-    weights = start_weights.weights_path(args.model, args.logs, config)
-    subset = f"{_val_subset(args)}{args.year}"
-    evaluate.evaluate(CocoConfig, args, weights, dataset, truth, subset)
+    subset = _val_subset(args)
+    dataset, truth = _load(args, subset)
+    split = Split(dataset, truth, f"{subset}{args.year}", args.limit)
+    evaluate_from_args(CocoConfig, args, weights_from_args(CocoConfig, args), split)
 
 
 def _val_subset(args: argparse.Namespace) -> str:
     return "minival" if args.year == "2014" else "val"
 
 
-def _load(args: argparse.Namespace, *subsets: str) -> tuple[Any, Any]:
+def _load(args: argparse.Namespace, *subsets: str) -> tuple[CocoDataset, COCO]:
     """One data set of all `subsets`, and the ground truth of the last."""
     from mrcnn.datasets import coco_download
     from mrcnn.datasets.coco import CocoDataset

@@ -13,11 +13,11 @@
     # A small network from a random start, in about an hour on two CPU cores.
     python samples/edge_agreement/ablation.py small path/to/nuclei --output nuclei
 
-A recipe is options of `mrcnn ablate`; what stands behind the data set goes there too and wins
-over the recipe's. The same command goes on after a kill. Each experiment gets its report in
-`reports/`; an arm that stands in several is trained once for each seed.
+A recipe is a set of options of `mrcnn ablate`; options after the data set are added to them and
+win over the recipe's. After a kill, the same command goes on. Each experiment gets its report in
+`reports/`; an arm that several experiments share is trained once for each seed.
 
-Of the recipes "small" was run, with what came out in `docs/results`. "paper" is 24 arms x 3
+Of the recipes, "small" has been run; its results are in `docs/results`. "paper" is 24 arms x 3
 seeds of 160k steps: on one fast GPU that is weeks, so begin with `--grid short`.
 """
 

@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.logger import logger
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT_OUTPUT = ROOT / "logs" / "unet"
 TRAININGS = ("cross entropy", "with edge agreement")
@@ -62,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _run(args)
     except (OSError, ValueError) as error:
-        print(f"unet.py: {error}", file=sys.stderr)
+        logger.error("unet.py: %s", error)
         return 2
     return 0
 
@@ -82,7 +84,7 @@ def _run(args: argparse.Namespace) -> None:
     # One window of each image, the same for all seeds.
     random = np.random.default_rng(0)
     windows = [cut_window(*pair, args.image_size, random) for pair in val_pairs]
-    print(
+    logger.info(
         f"{len(train_pairs)} training images, {len(windows)} validation windows of "
         f"{args.image_size} x {args.image_size} pixels."
     )
@@ -107,9 +109,9 @@ def _run(args: argparse.Namespace) -> None:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
         writer.writerows(rows)
-    print(report(rows))
-    print(f"Metrics: {table}")
-    print(f"Pictures: {draw_page(windows, shown, args.output / 'unet.png')}")
+    logger.info(report(rows))
+    logger.info(f"Metrics: {table}")
+    logger.info(f"Pictures: {draw_page(windows, shown, args.output / 'unet.png')}")
 
 
 def _check(args: argparse.Namespace) -> None:

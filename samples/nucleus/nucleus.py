@@ -1,7 +1,7 @@
 """Find cell nuclei in microscope images: the 2018 Data Science Bowl.
 
 The data set is a folder of subsets as Kaggle hands them out, `stage1_train`, `stage1_test`, …;
-in a subset, an image lies in `<id>/images/<id>.png`, and its nuclei, one a file, in
+in a subset, an image lies in `<id>/images/<id>.png`, and its nuclei, one per file, in
 `<id>/masks/*.png`. Of `stage1_train`, a tenth of the images is kept for validation: the
 subsets "train" and "val" are its two parts.
 
@@ -37,6 +37,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import read_image
 from mrcnn.files.image_file import width_and_height
 from mrcnn.files.untrusted import Folder, check_mask_bytes
+from mrcnn.logger import logger
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT_LOGS_DIR = ROOT / "logs"
@@ -260,48 +261,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         {"train": _train, "detect": _detect, "evaluate": _evaluate}[args.command](args)
     except (OSError, ValueError) as error:
-        print(f"nucleus.py: {error}", file=sys.stderr)
+        logger.error("nucleus.py: %s", error)
         return 2
     return 0
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mrcnn.commands import train
+    from mrcnn.commands.train import train_from_args
     from mrcnn.data.augment import HorizontalFlip, RandomRotate90, Sequential
-    from mrcnn.runs import settings as runs_settings
+    from mrcnn.runs.settings import derive_config
 
-    base = NucleusConfig
+    base: type[Config] = NucleusConfig
     if args.model == "none":  # then everything has to be learned, batch statistics too
-        base = type(runs_settings.configure(base, {"TRAIN_BN": None}))
+        base = derive_config(base, {"TRAIN_BN": None})
     args.schedule = args.schedule or ("scratch" if args.model == "none" else "paper-160k")
     if args.steps is None and args.scale is None:
         args.steps = DEFAULT_STEPS
     train_set, val_set = _load(args, args.subset or "train"), _load(args, "val")
     # A nucleus has no upright position.
     augmentation = Sequential([HorizontalFlip(), RandomRotate90()])
-    train.train(base, args, train_set, val_set, augmentation=augmentation)
+    train_from_args(base, args, train_set, val_set, augmentation)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from mrcnn.commands import evaluate, options
+    from mrcnn.commands.evaluate import evaluate_from_args
+    from mrcnn.commands.options import weights_from_args
     from mrcnn.evaluation.ground_truth import coco_ground_truth
-    from mrcnn.runs import settings as runs_settings
-    from mrcnn.runs import start_weights
+    from mrcnn.runs.results import Split
 
     subset = args.subset or "val"
     dataset = _load(args, subset)
     truth = coco_ground_truth(dataset, dataset.image_ids[: args.limit or None])
-    config = runs_settings.configure(NucleusConfig, options.settings_of(args))
-    weights = start_weights.weights_path(args.model, args.logs, config)
-    evaluate.evaluate(NucleusConfig, args, weights, dataset, truth, subset)
+    split = Split(dataset, truth, subset, args.limit)
+    evaluate_from_args(NucleusConfig, args, weights_from_args(NucleusConfig, args), split)
 
 
 def _detect(args: argparse.Namespace) -> None:
     """Write the submission and the pictures of a subset."""
-    from mrcnn.commands import options
-    from mrcnn.model import MaskRCNN
-    from mrcnn.runs import results, start_weights
-    from mrcnn.runs import settings as runs_settings
+    from mrcnn.commands.options import settings_from_args, weights_from_args
+    from mrcnn.runs.results import describe_run
+    from mrcnn.runs.trained import inference_config, load_detector
 
     if args.model in ("none", "imagenet", "coco"):
         raise ValueError(
@@ -309,17 +308,12 @@ def _detect(args: argparse.Namespace) -> None:
         )
     subset = args.subset or "stage1_test"
     dataset = _load(args, subset)
-    given = options.settings_of(args)
-    weights = start_weights.weights_path(
-        args.model, args.logs, runs_settings.configure(NucleusConfig, given)
+    weights = weights_from_args(NucleusConfig, args)
+    config = inference_config(
+        weights, NucleusConfig, {"IMAGES_PER_GPU": 1, **settings_from_args(args)}
     )
-    config = runs_settings.configure(NucleusConfig, runs_settings.load_settings(weights))
-    settings = {**runs_settings.load_settings(weights), **runs_settings.inference_settings(config)}
-    settings |= {"DETECTION_MIN_CONFIDENCE": config.DETECTION_MIN_CONFIDENCE, "IMAGES_PER_GPU": 1}
-    config = runs_settings.configure(NucleusConfig, settings | given)
-    print(results.describe(config))
-    model = MaskRCNN("inference", config, args.logs)
-    model.load_weights(weights, by_name=True)
+    logger.info(describe_run(config))
+    model = load_detector(config, weights)
 
     folder = Path(args.output or Path(weights).resolve().parent / f"submit_{subset}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -336,7 +330,7 @@ def _detect(args: argparse.Namespace) -> None:
             nuclei += len(found["scores"])
             if number < pictures:
                 save_picture(folder / f"{name}.png", image, found, dataset.class_names)
-    print(f"{nuclei} nuclei in {len(image_ids)} images. Submission: {folder / 'submit.csv'}")
+    logger.info(f"{nuclei} nuclei in {len(image_ids)} images. Submission: {folder / 'submit.csv'}")
 
 
 def _load(args: argparse.Namespace, subset: str) -> NucleusDataset:

@@ -26,6 +26,7 @@ from PIL import Image, ImageDraw
 
 from mrcnn import utils
 from mrcnn.config import Config
+from mrcnn.logger import logger
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT_LOGS_DIR = ROOT / "logs"
@@ -92,7 +93,7 @@ class ShapesDataset(utils.Dataset):
         self._rng = np.random.default_rng(seed)
 
     def load_shapes(self, count: int, height: int, width: int) -> None:
-        """Think out `count` images of `height` x `width` pixels."""
+        """Make up `count` images of `height` x `width` pixels."""
         if min(height, width) <= 2 * MARGIN:
             raise ValueError(
                 f"height, width: expected more than {2 * MARGIN} pixels; "
@@ -159,7 +160,7 @@ class ShapesDataset(utils.Dataset):
         return np.array(canvas)
 
     def random_shape(self, height: int, width: int) -> Shape:
-        """Think out a shape; large ones may reach over the border a little."""
+        """Make up a shape; large ones may cross the border a little."""
         shape = str(self._rng.choice(NAMES))
         y = int(self._rng.integers(MARGIN, height - MARGIN))
         x = int(self._rng.integers(MARGIN, width - MARGIN))
@@ -167,7 +168,7 @@ class ShapesDataset(utils.Dataset):
         return shape, self._random_color(), (x, y, s)
 
     def random_image(self, height: int, width: int) -> tuple[Color, list[Shape]]:
-        """Think out an image: the color of its background, and one to four shapes.
+        """Make up an image: the color of its background, and one to four shapes.
 
         Of shapes that overlap much, the smaller ones are left out, so that all can be seen.
         """
@@ -212,16 +213,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _run(args)
     except (OSError, ValueError) as error:
-        print(f"shapes.py: {error}", file=sys.stderr)
+        logger.error("shapes.py: %s", error)
         return 2
     return 0
 
 
 def _run(args: argparse.Namespace) -> None:
     """Train, then evaluate the weights on images that the network has not seen."""
-    from mrcnn.commands import evaluate, options, train
+    from mrcnn.commands.evaluate import evaluate_from_args
+    from mrcnn.commands.options import settings_from_args
+    from mrcnn.commands.train import train_from_args
     from mrcnn.evaluation.ground_truth import coco_ground_truth
-    from mrcnn.runs import settings
+    from mrcnn.runs.results import Split
+    from mrcnn.runs.settings import configure
 
     base = ShapesConfig
     if args.model.lower() == "none":
@@ -229,16 +233,14 @@ def _run(args: argparse.Namespace) -> None:
         args.learning_rate = args.learning_rate or FROM_SCRATCH_RATE
     if args.steps is None and args.scale is None:
         args.steps = DEFAULT_STEPS
-    args.limit = 0  # evaluate on all images
-    config = settings.configure(base, options.settings_of(args))
+    config = configure(base, settings_from_args(args))
     height, width = config.IMAGE_SHAPE[:2].tolist()
     train_set, val_set = ShapesDataset(seed=config.SEED), ShapesDataset(seed=config.SEED + 1)
     for dataset, count in ((train_set, args.train_images), (val_set, args.val_images)):
         dataset.load_shapes(count, height, width)
         dataset.prepare()
-    weights = train.train(base, args, train_set, val_set)
-    truth = coco_ground_truth(val_set)
-    evaluate.evaluate(base, args, weights, val_set, truth, "val")
+    weights = train_from_args(base, args, train_set, val_set)
+    evaluate_from_args(base, args, weights, Split(val_set, coco_ground_truth(val_set)))
 
 
 if __name__ == "__main__":

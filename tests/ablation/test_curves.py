@@ -14,7 +14,7 @@ HEAD = "epoch,loss,mrcnn_mask_edge_loss,mrcnn_mask_loss,rpn_class_loss,val_mrcnn
 def test_the_total_leaves_out_the_edge_loss_and_weight_decay(tmp_path):
     path = tmp_path / "losses.csv"
     path.write_text(f"{HEAD}\n0,9,5,1,2,3\n1,8,5,0.5,1,NA\n")
-    table = curves.read(path)
+    table = curves.read_losses(path)
     np.testing.assert_array_equal(table["total"], [3, 1.5])
     np.testing.assert_array_equal(table["val_total"], [3, np.nan])
 
@@ -29,8 +29,10 @@ def test_the_figure_shows_every_arm(tmp_path, validation):
         }
         for arm, height in (("baseline", 2.0), ("sobel", 1.0))
     }
-    both = curves.plot(runs, "baseline", tmp_path / "a" / "both.png", 10, validation=validation)
-    alone = curves.plot(
+    both = curves.plot_curves(
+        runs, "baseline", tmp_path / "a" / "both.png", 10, validation=validation
+    )
+    alone = curves.plot_curves(
         {"baseline": runs["baseline"]}, "baseline", tmp_path / "one.png", 10, validation=validation
     )
     pictures = [np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (both, alone)]

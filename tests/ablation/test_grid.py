@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -16,7 +17,7 @@ from mrcnn.ablation import grid as grids
 from mrcnn.ablation.run import ORPHAN_STATUS, WITH_PARENT
 from mrcnn.commands import cli
 from mrcnn.datasets.shapes import write_shapes
-from mrcnn.runs import settings as commands_options
+from mrcnn.runs.settings import load_settings
 from mrcnn.training.stages import Stage
 
 TINY = [
@@ -57,7 +58,7 @@ def test_every_run_leaves_its_results(finished):
         assert {"segm/AP", "bbox/AP", "boundary/AP", "seconds/train"} <= metrics.keys()
         assert (folder / "detections.png").stat().st_size > 1000
         assert (folder / "weights.h5").is_file() and not (folder / "logs").exists()
-        assert commands_options.load_settings(folder / "weights.h5")["TOP_DOWN_PYRAMID_SIZE"] == 16
+        assert load_settings(folder / "weights.h5")["TOP_DOWN_PYRAMID_SIZE"] == 16
     report = (finished / "report.md").read_text()
     assert "2 of 2 runs" in report and "| sobel-l2 |" in report and "Boundary AP" in report
     assert "one seed tells nothing" in report and "CPU hours" in report
@@ -117,14 +118,13 @@ def test_the_first_run_of_a_seed_makes_the_weights_of_its_other_arms(tmp_path):
 
 
 def test_a_folder_with_another_grid_is_refused(finished):
-    grid = grids.load(finished)
-    grid.stages = [Stage("all", 0.5, 7)]
+    grid = replace(grids.load_grid(finished), stages=[Stage("all", 0.5, 7)])
     with pytest.raises(ValueError, match="other values of stages"):
-        grids.run(grid, finished)
-    grid = grids.load(finished)
+        grids.run_grid(grid, finished)
+    grid = grids.load_grid(finished)
     grid.arms["sobel-l2"] = {"EDGE_LOSS_FILTERS": ["laplace"]}
     with pytest.raises(ValueError, match=r"arms\.sobel-l2"):
-        grids.run(grid, finished)
+        grids.run_grid(grid, finished)
 
 
 def test_a_wrong_setting_is_found_before_anything_runs(data, tmp_path, capsys):

@@ -45,11 +45,11 @@ def test_the_interval_is_that_of_the_paired_t_test():
 
 def test_only_seeds_of_both_arms_count():
     found = statistics.paired_difference({0: 1.0, 7: 100.0}, {0: 0.5, 1: 3.0})
-    assert found.count == 1 and found.mean == 0.5 and math.isnan(found.low)
+    assert found.seeds == 1 and found.mean == 0.5 and math.isnan(found.low)
 
 
 def test_the_tables_show_percent_and_the_change(tmp_path):
-    tables = statistics.tables(RESULTS, "baseline", {"Mask AP": ["segm/AP"]})
+    tables = statistics.make_tables(RESULTS, "baseline", {"Mask AP": ["segm/AP"]})
     text = statistics.format_tables(tables, RESULTS, "baseline")
     assert "| baseline | 3 | 20.0 ± 10.0 |" in text
     assert "| sobel | 3 | +2.0 [+2.0, +2.0] (+10.0%) |" in text

@@ -122,7 +122,7 @@ class TestBeforeTraining:
         from mrcnn.commands import train as commands_train
 
         trained: list = []
-        monkeypatch.setattr(commands_train, "train", lambda *args, **options: trained.append(args))
+        monkeypatch.setattr(commands_train, "train_from_args", lambda *args: trained.append(args))
         return trained
 
 

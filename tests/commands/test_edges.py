@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 from pathlib import Path
@@ -14,15 +13,15 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from mrcnn import network
-from mrcnn.commands import edge_pairs
-from mrcnn.commands import edges as commands_edges
+from mrcnn.commands import cli, edge_pairs
+from mrcnn.commands.edges import SMOOTHINGS
 from mrcnn.data.masks import paste_masks
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.shapes import write_shapes
 from mrcnn.drawing.edge_comparison import SMOOTHING
 from mrcnn.ops import edges
 from mrcnn.ops.edge_settings import EdgeSettings
-from mrcnn.runs import settings as commands_options
+from mrcnn.runs.settings import save_settings
 from mrcnn.weights.matterport import save_weights
 from tests.tiny import tiny_config
 
@@ -88,10 +87,10 @@ def test_two_mask_images(tmp_path, capsys):
     files = write_mask(tmp_path / "a.png", predicted), write_mask(tmp_path / "b.png", truth)
     command = ["--prediction", files[0], "--truth", files[1], "--output", str(tmp_path / "out")]
     command += ["--filters", "sobel", "--norm", "l1", "--smoothing", "all"]
-    assert commands_edges.main(command) == 0
+    assert cli.main(["edges", *command]) == 0
 
     rows = read_losses(tmp_path / "out")
-    assert [row["smoothing"] for row in rows] == list(commands_edges.SMOOTHINGS)
+    assert [row["smoothing"] for row in rows] == list(SMOOTHINGS)
     expected = edges.roi_edge_agreement(
         np.floor(predicted)[None] / 255,
         truth[None] / 255,
@@ -99,7 +98,7 @@ def test_two_mask_images(tmp_path, capsys):
     )
     assert float(rows[1]["sobel"]) == pytest.approx(float(expected[0]), rel=1e-5)
     assert float(rows[0]["iou"]) == pytest.approx(10 / 14)
-    pages = {f"instances_{kind}.png" for kind in commands_edges.SMOOTHINGS}
+    pages = {f"instances_{kind}.png" for kind in SMOOTHINGS}
     assert pictures(tmp_path / "out") == {"kernels.png", "pair_0001.png", *pages}
     printed = capsys.readouterr().out
     assert str(tmp_path / "out" / "pair_0001.png") in printed and "losses.csv" in printed
@@ -107,7 +106,7 @@ def test_two_mask_images(tmp_path, capsys):
     # Cropped, a mask and its own copy agree.
     command = ["--prediction", files[1], "--truth", files[1], "--mask-size", "28"]
     command += ["--filters", "roberts", "laplace", "--output", str(tmp_path / "same")]
-    assert commands_edges.main(command) == 0
+    assert cli.main(["edges", *command]) == 0
     (row,) = read_losses(tmp_path / "same")
     assert float(row["roberts"]) == float(row["laplace"]) == 0
 
@@ -115,7 +114,7 @@ def test_two_mask_images(tmp_path, capsys):
 def test_coco_results(shapes, dataset, results, tmp_path):
     options = ["--dataset", str(shapes), "--results", str(results), "--count", "2"]
     out = tmp_path / "out"
-    assert commands_edges.main([*options, "--magnitude", "--output", str(out)]) == 0
+    assert cli.main(["edges", *options, "--magnitude", "--output", str(out)]) == 0
     rows = read_losses(out)
     entries = json.loads(results.read_text())
     crowds = 1  # which no prediction matches
@@ -134,7 +133,7 @@ def test_coco_results(shapes, dataset, results, tmp_path):
 
 
 def test_the_truth_is_cropped_to_the_prediction_as_in_training(dataset, results):
-    pairs = list(edge_pairs.results_pairs(dataset, str(results), 56, 1, 0.5))
+    pairs = list(edge_pairs.results_pairs(dataset, str(results), 56, edge_pairs.Selection(limit=1)))
     masks, _ = dataset.load_mask(dataset.image_ids[0])
     assert len(pairs) == masks.shape[-1]
     for pair in pairs:
@@ -144,7 +143,7 @@ def test_the_truth_is_cropped_to_the_prediction_as_in_training(dataset, results)
         for side in (pair.predicted[0], pair.predicted[-1], *pair.predicted.T[[0, -1]]):
             assert side.any()
     shifted = min(pairs, key=lambda pair: pair.iou)
-    y1, x1, y2, x2 = shifted.box
+    y1, x1, y2, x2 = shifted.place.box
     height, width = y2 - y1, x2 - x1
     # One pixel of the box is 56 / width of the crop: the truth begins that much further left.
     expected = np.roll(shifted.predicted, -round(56 / width), axis=1)
@@ -154,7 +153,7 @@ def test_the_truth_is_cropped_to_the_prediction_as_in_training(dataset, results)
 
 def test_a_network(shapes, dataset, tmp_path, monkeypatch):
     config = tiny_config(NUM_CLASSES=dataset.num_classes, IMAGES_PER_GPU=1)
-    commands_options.save_settings(config, tmp_path)
+    save_settings(config, tmp_path)
     weights = save_weights(network.build_inference(config), tmp_path / "tiny.h5")
     # An untrained network finds nothing; so let the best detection count as a match.
     masks, _ = dataset.load_mask(dataset.image_ids[0])
@@ -166,25 +165,27 @@ def test_a_network(shapes, dataset, tmp_path, monkeypatch):
         return None, np.array([0.0] + [-1.0] * (len(ids) - 1)), np.full((len(ids), 9), 0.4)
 
     monkeypatch.setattr(edge_pairs, "compute_matches", match_first)
-    pairs = list(edge_pairs.network_pairs(dataset, weights, [], None, 1, 0.3))
+    config = edge_pairs.network_config(weights, dataset.num_classes)
+    selection = edge_pairs.Selection(limit=1, min_iou=0.3)
+    pairs = list(edge_pairs.network_pairs(dataset, weights, config, selection))
     (pair,) = pairs
     assert pair.predicted.shape == pair.target.shape == (28, 28)
     assert 0 < pair.predicted.min() < pair.predicted.max() < 1  # probabilities, not a mask
-    assert pair.iou == 0.4 and pair.image_id == dataset.image_ids[0]
+    assert pair.iou == 0.4 and pair.place.image_id == dataset.image_ids[0]
     # The box and the probabilities are those of the detection's mask in the image.
-    pasted = paste_masks(pair.predicted[None], np.array([pair.box]), masks.shape)
+    pasted = paste_masks(pair.predicted[None], np.array([pair.place.box]), masks.shape)
     np.testing.assert_array_equal(pasted[..., 0], taken["masks"][..., 0])
-    y1, x1, y2, x2 = pair.box
+    y1, x1, y2, x2 = pair.place.box
     inside = masks[y1:y2, x1:x2, 0].mean()
     assert pair.target.mean() == pytest.approx(inside, abs=0.1)
 
     with pytest.raises(ValueError, match="28 x 28"):
-        list(edge_pairs.network_pairs(dataset, weights, [], 56, 1, 0.3))
+        edge_pairs.expect_mask_size(config, 56, weights)
     with pytest.raises(ValueError, match="classes"):
-        list(edge_pairs.network_pairs(dataset, weights, ["NUM_CLASSES=9"], None, 1, 0.3))
+        edge_pairs.network_config(weights, dataset.num_classes, ["NUM_CLASSES=9"])
     monkeypatch.undo()
     options = ["--dataset", str(shapes), "--model", str(weights), "--min-iou", "1", "--limit", "1"]
-    assert commands_edges.main([*options, "--output", str(tmp_path / "out")]) == 2  # no match
+    assert cli.main(["edges", *options, "--output", str(tmp_path / "out")]) == 2  # no match
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_a_network(shapes, dataset, tmp_path, monkeypatch):
     ],
 )
 def test_unusable_options_are_sentences(tmp_path, capsys, options, message):
-    assert commands_edges.main([*options, "--output", str(tmp_path / "out")]) == 2
+    assert cli.main(["edges", *options, "--output", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -217,7 +218,7 @@ def test_unusable_masks_are_sentences(tmp_path, capsys):
         (colored, [], "colors"),
     ):
         command = ["--prediction", prediction, "--truth", files[0], *more]
-        assert commands_edges.main([*command, "--output", str(tmp_path / "out")]) == 2
+        assert cli.main(["edges", *command, "--output", str(tmp_path / "out")]) == 2
         assert message in capsys.readouterr().err
 
 
@@ -234,22 +235,12 @@ def test_unusable_results_are_sentences(shapes, results, tmp_path, capsys):
     ):
         path.write_text(json.dumps(content))
         command = ["--dataset", str(shapes), "--results", str(path)]
-        assert commands_edges.main([*command, "--output", str(tmp_path / "out")]) == 2
+        assert cli.main(["edges", *command, "--output", str(tmp_path / "out")]) == 2
         assert message in capsys.readouterr().err
 
 
-def test_the_command_joins_others(tmp_path):
-    parser = argparse.ArgumentParser()
-    commands_edges.add_parser(parser.add_subparsers(required=True))
-    mask = np.zeros((6, 6))
-    mask[2:4, 2:4] = 255
-    file = write_mask(tmp_path / "m.png", mask)
-    output = tmp_path / "out"
-    command = ["edges", "--prediction", file, "--truth", file, "--filters", "roberts"]
-    args = parser.parse_args([*command, "--output", str(output)])
-    args.run(args)
-    assert read_losses(output)[0]["roberts"] == "0.0"
-    assert list(SMOOTHING) == list(commands_edges.SMOOTHINGS)
+def test_the_kinds_of_smoothing_are_those_of_the_drawings():
+    assert list(SMOOTHING) == list(SMOOTHINGS)
 
 
 def test_a_crop_keeps_probabilities_and_binary_masks():

@@ -28,8 +28,8 @@ def start(monkeypatch):
     def report(grid, output, command, folder=None):
         seen["reports"].append((list(grid.arms), folder and folder.name))
 
-    monkeypatch.setattr(grids, "run", run)
-    monkeypatch.setattr(grids, "report", report)
+    monkeypatch.setattr(grids, "run_grid", run)
+    monkeypatch.setattr(grids, "write_report", report)
 
     def call(*arguments: str):
         assert module.main(list(arguments)) == 0

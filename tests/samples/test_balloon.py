@@ -221,8 +221,7 @@ def test_train_then_splash(party: Path, tmp_path: Path, capsys: Any) -> None:
 
 
 def test_splash_of_everything_that_coco_knows(tmp_path: Path, monkeypatch: Any) -> None:
-    from mrcnn import model
-    from mrcnn.runs import start_weights
+    from mrcnn.runs import start_weights, trained
 
     seen = []
 
@@ -234,7 +233,7 @@ def test_splash_of_everything_that_coco_knows(tmp_path: Path, monkeypatch: Any) 
         def load_weights(self, path: str, by_name: bool) -> None:
             seen.append(path)
 
-    monkeypatch.setattr(model, "MaskRCNN", Fake)
+    monkeypatch.setattr(trained, "MaskRCNN", Fake)
     monkeypatch.setattr(start_weights, "weights_path", lambda name, logs, config: f"{name}.h5")
     Image.fromarray(picture(0, (20, 20, 8, 10))).save(tmp_path / "x.png")
     output = str(tmp_path / "y.png")

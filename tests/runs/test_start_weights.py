@@ -1,0 +1,57 @@
+"""The weights that a run starts from."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import keras
+import pytest
+
+from mrcnn.config import Config
+from mrcnn.runs import start_weights
+from mrcnn.runs.settings import configure
+
+
+def test_layers_can_be_left_out_of_the_start_weights(tmp_path):
+    """Expressions become the names of the layers that they match."""
+    layers = [keras.layers.Dense(1, name=name) for name in ("conv1", "mrcnn_mask_conv1", "fc")]
+    network = keras.Sequential([keras.Input((1,)), *layers])
+    calls = []
+    model = SimpleNamespace(
+        config=Config(),
+        model_dir=tmp_path,
+        keras_model=network,
+        load_weights=lambda path, **options: calls.append((path, options)),
+    )
+    start_weights.load_start_weights(model, "a.h5", ["mrcnn_mask.*", "fc"])
+    assert calls == [("a.h5", {"by_name": True, "exclude": ["mrcnn_mask_conv1", "fc"]})]
+    with pytest.raises(ValueError, match="mask_of_nothing"):
+        start_weights.load_start_weights(model, "a.h5", ["mask_of_nothing"])
+    start_weights.load_start_weights(model, "none", ["mrcnn_mask.*"])
+    assert len(calls) == 1
+
+
+def test_of_other_classes_the_layers_that_depend_on_them_are_left_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(start_weights.pretrained, "download_trained_weights", lambda name: name)
+    excluded = {}
+    for classes in (2, start_weights.COCO_CLASSES):
+        model = SimpleNamespace(
+            config=configure(Config, {"NUM_CLASSES": classes}),
+            model_dir=tmp_path,
+            keras_model=None,
+            load_weights=lambda path, by_name, exclude, classes=classes: excluded.update(
+                {classes: exclude}
+            ),
+        )
+        start_weights.load_start_weights(model, "COCO")
+    assert excluded == {2: list(start_weights.CLASS_LAYERS), start_weights.COCO_CLASSES: []}
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [("imagenet", ValueError, "resnet50"), ("last", FileNotFoundError, "No checkpoint")],
+)
+def test_weights_that_there_are_not(tmp_path, name, error, message):
+    config = configure(Config, {"NAME": "x", "BACKBONE": "resnet10"})
+    with pytest.raises(error, match=message):
+        start_weights.weights_path(name, tmp_path, config)
