@@ -181,7 +181,7 @@ def test_on_jax_nothing_loads_tensorflow():
     pytest.importorskip("jax")
     seeded = "from mrcnn.process import set_random_seed; set_random_seed(0)"
     loaded = loaded_after(
-        f"import mrcnn.model, mrcnn.commands.cli, mrcnn.commands.demo; {seeded}",
+        f"import mrcnn.model, mrcnn.commands.cli, mrcnn.runs.results, mrcnn.runs.trained; {seeded}",
         KERAS_BACKEND="jax",
     )
     assert "jax" in loaded and "tensorflow" not in loaded
