@@ -189,7 +189,7 @@ def write_runs(path: str | Path, results: Results) -> Path:
 
 
 def write_summary(path: str | Path, results: Results, baseline: str) -> Path:
-    """CSV: a row for each arm and metric, with its mean, spread and difference from the baseline."""
+    """CSV: a row for each arm and metric: mean, spread and difference from the baseline."""
     path = Path(path)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
