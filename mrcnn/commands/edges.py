@@ -120,7 +120,7 @@ class Comparison:
         filters: names of filters or of sets of filters, a loss each.
         norm: the exponent, see `mrcnn.ops.edge_filters.parse_norm`.
         smoothings: of SMOOTHINGS, a line of losses and a page each.
-        magnitude: see `mrcnn.drawing.edges.compare_edges`.
+        magnitude: see `mrcnn.drawing.edge_comparison.compare_edges`.
     """
 
     filters: tuple[str, ...]
@@ -244,7 +244,7 @@ def _draw_pairs(
 
 def _write_losses(path: Path, pairs: Sequence[Pair], comparison: Comparison) -> Path:
     """Write a line for each pair and kind of smoothing, with the loss of each filter set."""
-    from mrcnn.drawing.edges import compare_edges
+    from mrcnn.drawing.edge_comparison import compare_edges
 
     filters, kinds = comparison.filters, comparison.smoothings
     path.parent.mkdir(parents=True, exist_ok=True)
