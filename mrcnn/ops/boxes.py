@@ -26,6 +26,9 @@ def normalize(boxes: Tensor, image_shape: Tensor) -> Tensor:
     Args:
         boxes: [..., 4] in pixels.
         image_shape: (height, width), of the image the boxes lie in.
+
+    >>> ops.convert_to_numpy(normalize(ops.array([[0, 0, 5, 9]]), (5, 9))).tolist()
+    [[0.0, 0.0, 1.0, 1.0]]
     """
     scale, shift = _pixel_frame(image_shape)
     return (ops.cast(boxes, "float32") - shift) / scale
@@ -81,6 +84,10 @@ def encode(boxes: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         boxes, targets: [..., 4], paired.
+
+    >>> box, target = ops.array([0.0, 0.0, 4.0, 2.0]), ops.array([1.0, 0.0, 5.0, 2.0])
+    >>> ops.convert_to_numpy(encode(box, target)).tolist()
+    [0.25, 0.0, 0.0, 0.0]
     """
     y, x, height, width = _center_size(boxes)
     target_y, target_x, target_height, target_width = _center_size(targets)
@@ -104,6 +111,10 @@ def decode(boxes: Tensor, deltas: Tensor) -> Tensor:
     """Apply deltas (dy, dx, log dh, log dw) to boxes: the inverse of `encode`.
 
     Finite deltas give finite boxes: growth ends at `_MAX_LOG_GROWTH`.
+
+    >>> box, deltas = ops.array([0.0, 0.0, 4.0, 2.0]), ops.array([0.25, 0.0, 0.0, 0.0])
+    >>> ops.convert_to_numpy(decode(box, deltas)).tolist()
+    [1.0, 0.0, 5.0, 2.0]
     """
     y, x, height, width = _center_size(boxes)
     dy, dx, dh, dw = _split(deltas)
@@ -115,7 +126,12 @@ def decode(boxes: Tensor, deltas: Tensor) -> Tensor:
 
 
 def clip(boxes: Tensor, window: Tensor) -> Tensor:
-    """Clip boxes [..., 4] to a window (y1, x1, y2, x2), [4] or [..., 1, 4]."""
+    """Clip boxes [..., 4] to a window (y1, x1, y2, x2), [4] or [..., 1, 4].
+
+    >>> box, window = ops.array([-1.0, 2.0, 3.0, 9.0]), ops.array([0.0, 0.0, 5.0, 5.0])
+    >>> ops.convert_to_numpy(clip(box, window)).tolist()
+    [0.0, 2.0, 3.0, 5.0]
+    """
     top, left, bottom, right = _split(window)
     y1, x1, y2, x2 = _split(boxes)
     return ops.stack(

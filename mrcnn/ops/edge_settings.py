@@ -34,6 +34,11 @@ class EdgeSettings:
 
     Raises:
         ValueError: a setting is not valid.
+
+    >>> EdgeSettings("sobel", norm="l1").filters
+    ('sobel-x', 'sobel-y')
+    >>> EdgeSettings(norm="l1") == EdgeSettings(["sobel-x", "sobel-y"], "l1")
+    True
     """
 
     filters: str | Sequence[str] = "sobel"

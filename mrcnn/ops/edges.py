@@ -81,6 +81,9 @@ def lp_distance(a: Tensor, b: Tensor, p: float) -> Tensor:
 
     Returns:
         The powers; with p above LARGEST_SAFE_NORM at most LARGEST_POWER.
+
+    >>> ops.convert_to_numpy(lp_distance(ops.array([0.0, 3.0]), ops.array([0.0, 1.0]), 2)).tolist()
+    [0.0, 4.0]
     """
     difference = a - b
     if p == 2:

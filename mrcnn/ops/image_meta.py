@@ -20,7 +20,11 @@ def parse_image_meta(meta: Tensor) -> dict[str, Tensor]:
 
 
 def image_area(meta: Tensor) -> Tensor:
-    """Pixels of the network's input: a float32 scalar, because a batch has one image shape."""
+    """Pixels of the network's input: a float32 scalar, because a batch has one image shape.
+
+    >>> float(image_area(ops.array([[0, 90, 60, 3, 128, 64, 3, 0, 0, 128, 64, 1, 1, 1]])))
+    8192.0
+    """
     image_shape = parse_image_meta(meta)["image_shape"][0]
     return ops.cast(image_shape[0] * image_shape[1], "float32")
 

@@ -14,6 +14,10 @@ def gather_rows(values: Tensor, index: Tensor) -> Tensor:
     """Take rows of each image: values [B, N, ...], index [B, K] int -> [B, K, ...].
 
     One gather on the folded array: cheaper than `take_along_axis` in both directions.
+
+    >>> rows = gather_rows(ops.array([[1, 2, 3], [4, 5, 6]]), ops.array([[2, 0], [1, 1]]))
+    >>> ops.convert_to_numpy(rows).tolist()
+    [[3, 1], [5, 5]]
     """
     batch, rows = ops.shape(values)[0], ops.shape(values)[1]
     rest = tuple(ops.shape(values)[2:])
@@ -52,6 +56,9 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
     Values outside the mask may be anything finite or not: they reach neither the
     result nor its gradient.
+
+    >>> float(masked_mean(ops.array([1.0, 3.0, float("nan")]), ops.array([True, True, False])))
+    2.0
     """
     mask = ops.broadcast_to(mask, ops.shape(values))
     total = ops.sum(ops.where(mask, values, 0.0))
@@ -70,6 +77,10 @@ def sample_at_most(mask: Tensor, noise: Tensor, limit: Tensor, largest: int) -> 
 
     Returns:
         [B, N] bool, a subset of `mask`.
+
+    >>> mask, noise = ops.array([[True, False, True, True]]), ops.array([[0.1, 0.9, 0.5, 0.3]])
+    >>> ops.convert_to_numpy(sample_at_most(mask, noise, ops.array([2]), largest=2)).tolist()
+    [[False, False, True, True]]
     """
     keys = ops.where(mask, noise, -1.0)
     largest = max(1, min(largest, mask.shape[1]))  # a limit of 0 also needs a threshold
@@ -89,6 +100,10 @@ def first_true_indices(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
     Returns:
         (index [B, K] int32, valid [B, K] bool). Where fewer than K are true, the
         rest is invalid and points at row 0.
+
+    >>> index, valid = first_true_indices(ops.array([[False, True, True], [True, False, False]]), 2)
+    >>> ops.convert_to_numpy(index).tolist(), ops.convert_to_numpy(valid).tolist()
+    ([[1, 2], [0, 0]], [[True, True], [True, False]])
     """
     rows = mask.shape[1]
     count_found = min(count, rows)

@@ -12,7 +12,11 @@ EPSILON = 1e-7
 
 
 def smooth_l1(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Elementwise 0.5 d² where |d| < 1, |d| - 0.5 beyond (Girshick 2015, eq. 3)."""
+    """Elementwise 0.5 d² where |d| < 1, |d| - 0.5 beyond (Girshick 2015, eq. 3).
+
+    >>> ops.convert_to_numpy(smooth_l1(ops.array([0.0, 0.0]), ops.array([0.5, -3.0]))).tolist()
+    [0.125, 2.5]
+    """
     distance = ops.abs(y_true - y_pred)
     return ops.where(distance < 1.0, 0.5 * distance * distance, distance - 0.5)
 

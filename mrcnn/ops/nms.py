@@ -37,6 +37,11 @@ def nms_sorted(
     Returns:
         (index [B, K] int32, found [B, K] bool), in order of score. Where fewer are
         found, index is 0.
+
+    >>> boxes = ops.array([[[0, 0, 2, 2], [0, 0, 2, 1.9], [3, 3, 4, 4]]])
+    >>> index, found = nms_sorted(boxes, ops.ones((1, 3), "bool"), threshold=0.5, count=3)
+    >>> ops.convert_to_numpy(index).tolist(), ops.convert_to_numpy(found).tolist()
+    ([[0, 2, 0]], [[True, True, False]])
     """
     boxes = ops.stop_gradient(boxes)
     if use_tf_kernels:

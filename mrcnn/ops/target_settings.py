@@ -47,6 +47,9 @@ class RoiTargetSettings:
         mini_masks: whether masks are crops of their boxes.
         positive_iou: a proposal is positive from this IoU with an object on, negative below.
         crowd_iou: a proposal with this IoU with a crowd is not negative.
+
+    >>> RoiTargetSettings(count=200, positive_ratio=0.33).positive_slots
+    66
     """
 
     count: int = 200
