@@ -89,9 +89,8 @@ def identity_block(
         stage, block: number and letter that name the layers.
         use_bias, train_bn: of every convolution and normalization.
     """
-    return _bottleneck(
-        input_tensor, kernel_size, filters, stage, block, (1, 1), use_bias, train_bn, False
-    )
+    name = f"{stage}{block}"
+    return _bottleneck(input_tensor, kernel_size, filters, name, None, use_bias, train_bn)
 
 
 def conv_block(
@@ -109,24 +108,23 @@ def conv_block(
     Arguments as `identity_block`; `strides` is that of the first convolution and the
     shortcut.
     """
-    return _bottleneck(
-        input_tensor, kernel_size, filters, stage, block, strides, use_bias, train_bn, True
-    )
+    name = f"{stage}{block}"
+    return _bottleneck(input_tensor, kernel_size, filters, name, strides, use_bias, train_bn)
 
 
 def _bottleneck(
     inputs: Tensor,
     kernel_size: int,
     filters: Sequence[int],
-    stage: int,
-    block: str,
-    strides: tuple[int, int],
+    name: str,
+    strides: tuple[int, int] | None,
     use_bias: bool,
     train_bn: bool | None,
-    project: bool,
 ) -> Tensor:
-    conv, norm = f"res{stage}{block}_branch", f"bn{stage}{block}_branch"
-    x = FoldingConv2D(filters[0], 1, strides, use_bias=use_bias, name=conv + "2a")(inputs)
+    """A block with the strides of a projected shortcut; None: the shortcut is the identity."""
+    conv, norm = f"res{name}_branch", f"bn{name}_branch"
+    first = FoldingConv2D(filters[0], 1, strides or 1, use_bias=use_bias, name=conv + "2a")
+    x = first(inputs)
     x = BatchNorm(name=norm + "2a")(x, training=train_bn)
     x = layers.Activation("relu")(x)
     x = FoldingConv2D(filters[1], kernel_size, padding="same", use_bias=use_bias, name=conv + "2b")(
@@ -137,11 +135,11 @@ def _bottleneck(
     x = FoldingConv2D(filters[2], 1, use_bias=use_bias, name=conv + "2c")(x)
     x = BatchNorm(name=norm + "2c")(x, training=train_bn)
     shortcut = inputs
-    if project:
+    if strides is not None:
         shortcut = FoldingConv2D(filters[2], 1, strides, use_bias=use_bias, name=conv + "1")(inputs)
         shortcut = BatchNorm(name=norm + "1")(shortcut, training=train_bn)
     x = layers.Add()([x, shortcut])
-    return layers.Activation("relu", name=f"res{stage}{block}_out")(x)
+    return layers.Activation("relu", name=f"res{name}_out")(x)
 
 
 def basic_block(

@@ -39,6 +39,7 @@ from mrcnn.data import molding
 from mrcnn.inference import model as inference_model
 from mrcnn.layers.proposals import Proposals, proposal_steps
 from mrcnn.layers.targets import RoiTargets
+from mrcnn.logger import logger
 from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend.compilation import default_jit_compile
 from mrcnn.training import model as training_model
@@ -70,12 +71,12 @@ _ACTIVATIONS = {"linear": "BiasAdd", "relu": "Relu", "softmax": "Softmax", "sigm
 
 
 def log(text: str, array: np.ndarray | None = None) -> None:
-    """Print a text and, if there is one, the shape, range and dtype of an array."""
+    """Log a text and, if there is one, the shape, range and dtype of an array."""
     if array is not None:
         bounds = (array.min(), array.max()) if array.size else ("", "")
         low, high = (f"{float(x):10.5f}" if x != "" else " " * 10 for x in bounds)
         text = f"{text:<25}shape: {array.shape!s:<20}  min: {low}  max: {high}  {array.dtype}"
-    print(text)
+    logger.info(text)
 
 
 def find_trainable_layer(layer: keras.Layer) -> keras.Layer:
