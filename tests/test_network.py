@@ -28,7 +28,7 @@ BACKEND = keras.backend.backend()
 tensorflow_only = pytest.mark.skipif(
     BACKEND != "tensorflow",
     reason="one training step without compiling it takes a minute and more on this backend, "
-    "and each graph would have to be compiled anew; what is tested hangs on no backend",
+    "and each graph would have to be compiled anew; what is tested depends on no backend",
 )
 BASE_LOSSES = LOSS_NAMES[:5]
 KINDS = ("objects", "none", "crowds", "lines")
@@ -205,7 +205,7 @@ def test_the_loss_falls_and_the_frozen_statistics_stay(trained: Trained):
     model, batch = trained.model, tiny_batch(trained.config)
     before = weights_of(model)
     logs = [step(model, batch) for _ in range(15)]
-    # The RPN's targets do not hang on what the network proposes: its losses must fall.
+    # The RPN's targets do not depend on what the network proposes: its losses must fall.
     rpn = [log["rpn_class_loss"] + log["rpn_bbox_loss"] for log in logs]
     assert np.mean(rpn[-3:]) < 0.7 * np.mean(rpn[:3])
     after = weights_of(model)

@@ -1,6 +1,6 @@
 """The network gives the numbers of Matterport's, with Matterport's weights.
 
-The fixtures are outputs of the ancestor. A RoI edge that lies on exactly 1.0 samples the
+The fixtures are outputs of Matterport's package. A RoI edge that lies on exactly 1.0 samples the
 border of a feature map, where the last bit of a float decides between the border's value
 and 0. Such RoIs may differ, and proposals of almost equal scores may change places.
 """
@@ -68,7 +68,7 @@ def border_rois_that_differ(expected: dict[str, np.ndarray], actual: dict[str, n
 def common_detections(
     expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the ancestor's detections and of ours that are the same, in the ancestor's order.
+    """Rows of Matterport's detections and of ours that are the same, in Matterport's order.
 
     All are, in the same order, but for what border RoIs change: each that was classified
     differently can add one detection, which takes another's place, or lose one. How many there
@@ -136,7 +136,7 @@ def case(
     return Case(door, compiled, expected, actual)
 
 
-def test_the_trunk_is_the_ancestors(case: Case):
+def test_the_trunk_is_matterports(case: Case):
     for expected, actual in zip(case.expected, case.actual, strict=True):
         for name in ("rpn_class", "rpn_bbox"):
             np.testing.assert_allclose(actual[name], expected[name], atol=1e-4, rtol=0)
@@ -146,7 +146,7 @@ def test_the_trunk_is_the_ancestors(case: Case):
     assert any({"P2", "P6", "C2", "C5"} <= set(expected) for expected in case.expected)
 
 
-def test_the_proposals_are_the_ancestors(case: Case):
+def test_the_proposals_are_matterports(case: Case):
     for expected, actual in zip(case.expected, case.actual, strict=True):
         same = agree(actual["rpn_rois"][0], expected["rois"][0], 1e-5)
         if case.model.config.NAME == "a":
@@ -154,7 +154,7 @@ def test_the_proposals_are_the_ancestors(case: Case):
         assert same.mean() >= ROWS_THAT_AGREE
 
 
-def test_the_box_heads_answers_are_the_ancestors(case: Case):
+def test_the_box_heads_answers_are_matterports(case: Case):
     for expected, actual in zip(case.expected, case.actual, strict=True):
         rois = expected["rois"][0]
         same_roi = agree(actual["rpn_rois"][0], rois, 1e-5)
@@ -165,7 +165,7 @@ def test_the_box_heads_answers_are_the_ancestors(case: Case):
                 assert same.mean() >= ROWS_THAT_AGREE, name
 
 
-def test_the_detections_are_the_ancestors(case: Case):
+def test_the_detections_are_matterports(case: Case):
     for expected, actual in zip(case.expected, case.actual, strict=True):
         theirs, ours = common_detections(expected, actual)
         boxes = expected["detections"][0][theirs, :4]
@@ -184,7 +184,7 @@ def assert_same_masks(
     assert (masks != theirs).mean() <= MASK_BITS_THAT_DIFFER
 
 
-def test_the_results_are_the_ancestors(case: Case):
+def test_the_results_are_matterports(case: Case):
     for expected, actual in zip(case.expected, case.actual, strict=True):
         theirs, ours = common_detections(expected, actual)
         boxes, class_ids, scores, masks = case.model.unmold_detections(
@@ -202,7 +202,7 @@ def test_the_results_are_the_ancestors(case: Case):
         assert_same_masks(masks, expected, theirs)
 
 
-def test_detect_finds_what_the_ancestor_finds(case: Case):
+def test_detect_finds_what_matterport_finds(case: Case):
     if case.compiled:
         pytest.skip("compiling a second graph tests nothing new")
     if BACKEND == "jax" and case.model.config.NAME == "c":
@@ -212,8 +212,8 @@ def test_detect_finds_what_the_ancestor_finds(case: Case):
     results = case.model.detect([expected["image0"] for expected in case.expected])
     for expected, actual, result in zip(case.expected, case.actual, results, strict=True):
         resized = resize_to_input(expected["image0"], config).image
-        ancestors = unmold_image(expected["molded_images"][0], config)
-        same_image = np.array_equal(resized, ancestors)
+        theirs = unmold_image(expected["molded_images"][0], config)
+        same_image = np.array_equal(resized, theirs)
         unchanged += same_image
         # Where resizing rounds some pixels to the next grey level, scores move a little, and
         # neighbours of almost equal scores change places: compare by class and box.
@@ -235,7 +235,7 @@ def test_detect_finds_what_the_ancestor_finds(case: Case):
     assert unchanged >= 1
 
 
-def test_the_anchors_are_the_ancestors(case: Case):
+def test_the_anchors_are_matterports(case: Case):
     for expected in case.expected:
         shape = expected["molded_images"].shape[1:]
         np.testing.assert_allclose(
@@ -274,7 +274,7 @@ class Training(NamedTuple):
 
 @pytest.fixture(scope="module")
 def training(fixtures: Path) -> Training:
-    """The parts of the training graph, second stage on the ancestor's draw of RoIs."""
+    """The parts of the training graph, second stage on Matterport's draw of RoIs."""
     config = fixture_config(fixtures / "train_config.json")
     stored = dict(np.load(fixtures / "train_parity.npz"))
     arrays = [stored[name] for name in ("in_images", "in_image_meta", "out_output_rois")]
@@ -303,19 +303,19 @@ def assert_loss(actual: Any, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", RPN_OUTPUTS)
-def test_the_rpn_answers_as_the_ancestors_in_training(training: Training, name: str):
+def test_the_rpn_answers_as_matterports_in_training(training: Training, name: str):
     expected = training.stored[f"out_{name}"]
     np.testing.assert_allclose(training.actual[name], expected, atol=1e-4, rtol=0)
 
 
-def test_the_training_proposals_are_the_ancestors(training: Training):
+def test_the_training_proposals_are_matterports(training: Training):
     for actual, expected in zip(
         training.actual["rpn_rois"], training.stored["out_rpn_rois"], strict=True
     ):
         assert agree(actual, expected, 1e-5).mean() >= ROWS_THAT_AGREE
 
 
-def test_the_second_stage_answers_as_the_ancestors(training: Training):
+def test_the_second_stage_answers_as_matterports(training: Training):
     rois = training.stored["out_output_rois"].reshape(-1, 4)
     for name in ("mrcnn_class_logits", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask"):
         expected = training.stored[f"out_{name}"]
@@ -333,18 +333,18 @@ def rpn_losses(stored: dict[str, np.ndarray], outputs: dict[str, Any]) -> tuple[
     )
 
 
-def test_the_rpn_losses_are_the_ancestors(training: Training):
+def test_the_rpn_losses_are_matterports(training: Training):
     outputs = {name: ops.convert_to_tensor(training.actual[name]) for name in RPN_OUTPUTS}
     class_loss, bbox_loss = rpn_losses(training.stored, outputs)
     assert_loss(class_loss, training.stored["out_rpn_class_loss"])
     assert_loss(bbox_loss, training.stored["out_rpn_bbox_loss"])
 
 
-def test_the_second_stages_losses_are_the_ancestors(training: Training):
-    # From the ancestor's answers and draw, so that no border RoI blurs the comparison.
+def test_the_second_stages_losses_are_matterports(training: Training):
+    # From Matterport's answers and draw, so that no border RoI blurs the comparison.
     stored = {name: ops.convert_to_tensor(value) for name, value in training.stored.items()}
     class_ids = stored["out_target_class_ids"]
-    # The ancestor takes the flags of image 0 for the whole batch, and counts padding.
+    # Matterport takes the flags of image 0 for the whole batch, and counts padding.
     flags = np.repeat(training.stored["in_image_meta"][:1, 12:], 2, axis=0).astype(np.float32)
     for outputs in (training.stored, {f"out_{k}": v for k, v in training.actual.items()}):
         logits, deltas, masks = (
@@ -395,7 +395,7 @@ def gradients(
     return [np.asarray(by_weight[id(weight)]) for weight in weights]
 
 
-def test_the_rpns_gradients_are_the_ancestors(training: Training):
+def test_the_rpns_gradients_are_matterports(training: Training):
     trunk = keras.Model(
         training.model.inputs[0],
         {name: training.model.output[name] for name in RPN_OUTPUTS},
@@ -420,7 +420,7 @@ def test_the_rpns_gradients_are_the_ancestors(training: Training):
 
 
 @pytest.mark.parametrize("layers", ["heads", "all"])
-def test_the_weight_decay_is_the_ancestors(training: Training, layers: str):
+def test_the_weight_decay_is_matterports(training: Training, layers: str):
     compile.set_trainable(training.model, layer_regex(layers))
     try:
         decay = weight_decay.weight_decay(

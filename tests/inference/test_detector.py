@@ -95,7 +95,7 @@ def test_a_group_holds_the_image_of_the_square(size, shape):
     assert 0 <= (shape[0] - y2) - y1 <= 1 and 0 <= (shape[1] - x2) - x1 <= 1
 
 
-def test_a_group_detects_as_the_ancestor_does_on_that_shape(grouped: MaskRCNN):
+def test_a_group_detects_as_matterport_does_on_that_shape(grouped: MaskRCNN):
     """The mode "pad64" pads this image to the same shape; the parity fixtures hold that mode."""
     image = picture(64, 128)
     settings = {**GROUPS, "NUM_CLASSES": 4, "IMAGE_SHAPE_GROUPS": [(64, 128)]}

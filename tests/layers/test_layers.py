@@ -267,7 +267,7 @@ def test_the_shape_is_right_where_axes_are_open(case: Case):
         assert open_shape[0] is None
         for side, expected in zip(open_shape, shape, strict=True):
             assert side in (None, expected)
-        # Only what hangs on an open axis may be open.
+        # Only what depends on an open axis may be open.
         assert open_shape[-1] == shape[-1]
 
 

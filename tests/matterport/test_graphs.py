@@ -1,4 +1,4 @@
-"""Matterport's graph functions and layer classes, against what the ancestor's computed."""
+"""Matterport's graph functions and layer classes, against what Matterport's computed."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_rpn_losses(vectors, kind):
 def test_head_losses(vectors, kind):
     v = {key.removeprefix(f"{kind}_"): value for key, value in vectors.items()}
     class_ids = ops.convert_to_tensor(v["target_class_ids"])
-    # The ancestor took the flags of image 0 for the whole batch.
+    # Matterport took the flags of image 0 for the whole batch.
     of_first = np.broadcast_to(v["active"][:1], v["active"].shape)
     for active, name in (
         (of_first, "class_loss"),
@@ -245,7 +245,7 @@ def targets_of(vectors: dict[str, np.ndarray], kind: str) -> list[np.ndarray]:
     return [vectors[f"tgt_{kind}_{name}"] for name in names]
 
 
-def assert_like_the_ancestors(found: list[Any], vectors: dict[str, np.ndarray], kind: str) -> None:
+def assert_like_matterports(found: list[Any], vectors: dict[str, np.ndarray], kind: str) -> None:
     """RoIs are drawn at random: as many, and those that both drew have the same targets."""
     rois, class_ids, deltas, masks = (ops.convert_to_numpy(tensor) for tensor in found)
     names = ("rois", "class_ids", "deltas", "masks")
@@ -274,7 +274,7 @@ def assert_like_the_ancestors(found: list[Any], vectors: dict[str, np.ndarray], 
 def test_training_rois_of_one_image(vectors, kind):
     config = configured(USE_MINI_MASK=kind == "mini")
     found = graph.detection_targets_graph(*targets_of(vectors, kind), config)
-    assert_like_the_ancestors(found, vectors, kind)
+    assert_like_matterports(found, vectors, kind)
 
 
 def test_detection_target_layer(vectors):
@@ -284,8 +284,8 @@ def test_detection_target_layer(vectors):
     found = layer(tensors(*arrays))
     assert [tuple(x.shape) for x in symbols] == [tuple(x.shape) for x in found]
     first, second = ([tensor[image] for tensor in found] for image in (0, 1))
-    assert_like_the_ancestors(first, vectors, "mini")
-    assert_like_the_ancestors(second, vectors, "mini")
+    assert_like_matterports(first, vectors, "mini")
+    assert_like_matterports(second, vectors, "mini")
     assert layer.compute_mask(arrays) == [None] * 4
     # Images, and calls, draw for themselves.
     again = layer(tensors(*arrays))[0]
@@ -322,7 +322,7 @@ def test_mask_head_in_both_forms():
         assert graph.build_fpn_mask_graph(*head_inputs(), 14, 4, *arguments).shape == (
             *(2, 5, side, side, 4),
         )
-    # As the ancestor: twice the pool size, whatever it is.
+    # As Matterport: twice the pool size, whatever it is.
     assert graph.build_fpn_mask_graph(*head_inputs(), 7, 4).shape == (2, 5, 14, 14, 4)
 
 

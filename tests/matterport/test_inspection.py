@@ -1,4 +1,4 @@
-"""Intermediate tensors by their names in the ancestor's graph, and their values."""
+"""Intermediate tensors by their names in Matterport's graph, and their values."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ class TestPyramidLevel:
 
 class TestPyramidRoiAlign:
     MAPS = [random_maps(20 + i, (2, 16 >> i, 8 >> i or 1, 2)) for i in range(4)]
-    # Without the boxes whose level hangs on the rounding of a logarithm.
+    # Without the boxes whose level depends on the rounding of a logarithm.
     ROIS = np.stack([AWKWARD, random_boxes(11, len(AWKWARD))])
 
     @staticmethod

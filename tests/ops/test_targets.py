@@ -200,7 +200,7 @@ class TestRpnTargets:
         expected = vectors[f"rpnt{case}_match"]
         labelled = expected != 0
         assert ((expected == 1).sum(), (expected == -1).sum()) == (facts["pos"], facts["neg"])
-        # Of anchors that are equally good the ancestor keeps those that rounding left.
+        # Of anchors that are equally good Matterport keeps those that rounding left.
         overlaps = compute_overlaps(vectors[facts["anchors"]], boxes[class_ids > 0])
         tied = (overlaps >= 0.99999 * overlaps.max(axis=0)).any(axis=1)
         extra = tied & (expected != 1)
@@ -208,7 +208,7 @@ class TestRpnTargets:
 
         rng = np.random.default_rng(case)
         noise = rng.permutation(len(expected)) / len(expected)
-        # The second image's noise is on the ancestor's side: so must be its draw.
+        # The second image's noise is on Matterport's side: so must be its draw.
         noise = np.stack([noise, 0.5 * noise + 0.5 * labelled]).astype(np.float32)
         slots = 30 - len(class_ids)
         objects = (
@@ -483,7 +483,7 @@ def test_parity_of_detection_targets(fixtures, kind, use_tf_kernels):
     assert (got.class_ids > 0).sum() == positives
     assert got.valid.sum() == rows
 
-    # With the noise on the ancestor's side, even the order is the ancestor's.
+    # With the noise on Matterport's side, even the order is Matterport's.
     for place, roi in enumerate(wanted["rois"][:rows]):
         noise[(proposals == roi).all(axis=1)] = 0.99 - 0.4 * place / rows
     got = run(*arrays, noise[None])
