@@ -90,7 +90,7 @@ def find_last(
     and run name count: "shape" does not find the runs of "shapes", nor those with a run name.
 
     Raises:
-        FileNotFoundError: if there is none; the message tells what was looked for, and where.
+        FileNotFoundError: if there is none; the message says what was looked for, and where.
     """
     folder, epochs = _newest_folder(model_dir, name, run_name, epochs_in)
     return os.path.join(folder, epochs[max(epochs)])
@@ -102,7 +102,7 @@ def find_last_run(
     """Return the newest log folder of a configuration that holds a checkpoint or a state.
 
     Raises:
-        FileNotFoundError: if there is none; the message tells what was looked for, and where.
+        FileNotFoundError: if there is none; the message says what was looked for, and where.
     """
     folder, _ = _newest_folder(
         model_dir, name, run_name, lambda folder: states_in(folder) or epochs_in(folder)

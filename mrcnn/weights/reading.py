@@ -51,7 +51,7 @@ def weights_errors(path: str) -> Iterator[None]:
     except hdf5.UnsafeFileError as error:
         raise WeightsError(
             f"{path}: refused, because {error}. Weights are plain numbers inside their file: get "
-            "it again, from somebody you trust."
+            "it again, from a source that you trust."
         ) from error
     except (OSError, KeyError, RuntimeError, TypeError, ValueError, MemoryError) as error:
         raise WeightsError(

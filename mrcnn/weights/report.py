@@ -45,7 +45,7 @@ class WeightsReport:
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be loaded. `report` tells what was compared, if it came to that."""
+    """Weights that cannot be loaded. `report` says what was compared, where anything was."""
 
     def __init__(self, message: str, report: WeightsReport | None = None) -> None:
         super().__init__(message)
