@@ -25,7 +25,7 @@ from mrcnn import network
 from mrcnn.commands.options import parse_settings
 from mrcnn.config import Config
 from mrcnn.data.boxes import compute_overlaps_masks, denorm_boxes, extract_bboxes, norm_boxes
-from mrcnn.data.images import read_image
+from mrcnn.data.images import Box, read_image
 from mrcnn.data.molding import resize_to_input, unmold_detections
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.segmentation import annotation_to_rle
@@ -275,7 +275,7 @@ def _unmold(
     class_masks: np.ndarray,
     image_shape: Sequence[int],
     input_shape: Sequence[int],
-    window: np.ndarray,
+    window: Box,
 ) -> tuple[_Predictions, list[np.ndarray]] | None:
     """The network's detections in the image, and their mask probabilities [h, w].
 
@@ -295,7 +295,7 @@ def _unmold(
     if not kept:
         return None
     # From the frame of the padded input to that of the image, without rounding to pixels.
-    y1, x1, y2, x2 = norm_boxes(window, input_shape)
+    y1, x1, y2, x2 = norm_boxes(np.array(window), input_shape)
     size = np.array([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
     boxes = (detections[kept, :4] - [y1, x1, y1, x1]) / np.where(size == 0, 1, size)
     class_ids = np.concatenate([found.class_ids for found in unmolded])
