@@ -48,6 +48,19 @@ def test_modules(document):
         assert found or _defines(name), f"{document}: {name}"
 
 
+def test_the_examples_of_contributing_start_from_lines_that_exist():
+    """The diffs in CONTRIBUTING.md show what to change: their old lines are those of the code."""
+    sources = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "mrcnn").rglob("*.py")]
+    old = [
+        line[1:]
+        for diff in re.findall(r"```diff\n(.*?)```", text("CONTRIBUTING.md"), flags=re.DOTALL)
+        for line in diff.splitlines()
+        if not line.startswith("+")
+    ]
+    assert len(old) >= 2
+    assert [line for line in old if not any(f"\n{line}\n" in source for source in sources)] == []
+
+
 def _is_package(module: str) -> bool:
     return (REPOSITORY / module.replace(".", "/")).is_dir()
 
