@@ -19,6 +19,7 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
 
 # constraints.txt holds the versions that the two commands were tested with.
 $(INSTALLED): pyproject.toml constraints.txt
