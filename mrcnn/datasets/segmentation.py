@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
+from mrcnn.data.rle import run_lengths
 from mrcnn.files.untrusted import is_finite, is_size
 
 Annotation = dict[str, Any]  # an entry of "annotations" in a COCO json
@@ -22,8 +23,11 @@ POLYGON_MIN_POINTS = 3
 # Annotators' points stray a little over the border. Further out than this (in image sides) a
 # coordinate is an error, and rasterizing it would take memory without bound.
 POLYGON_MARGIN = 1.0
-# Rasterizing a polygon takes memory in proportion to its length. No object has such an outline.
-POLYGON_MAX_LENGTH = 4_000_000  # pixels, of all edges together
+# Rasterizing takes time and memory in proportion to the outlines' length. No object has such a long
+# one; what is drawn in many small parts has many points, each of which allows some pixels more.
+POLYGON_MAX_LENGTH = 4_000_000  # pixels, of the edges of one polygon
+POLYGON_PIXELS_PER_NUMBER = 4  # that the polygons of an annotation may have beyond that together
+_MERGED_AT_ONCE = 4
 # A character of compressed run lengths: five bits of a number, and a flag that more follow.
 _OFFSET, _BITS, _SIGN, _MORE = 48, 5, 16, 32
 _MAX_CHARACTERS = 7  # of a number; more would exceed 32 bits
@@ -55,7 +59,7 @@ def annotation_to_rle(
     segmentation = annotation["segmentation"]
     if isinstance(segmentation, list):
         _refuse(_coordinates_problem(segmentation, height, width), annotation, file)
-        return mask_api.merge(mask_api.frPyObjects(segmentation, height, width))
+        return _unite(mask_api.frPyObjects(segmentation, height, width))
     size, counts = segmentation["size"], segmentation["counts"]
     if size != [height, width] and not annotation.get("iscrowd"):
         problem = f"run lengths of the image's size [{height}, {width}]; received the size {size}"
@@ -137,9 +141,20 @@ def box_rle(box: list[float], height: int, width: int) -> Rle:
     x, y, box_width, box_height = box
     x1, x2 = np.clip(np.round([x, x + box_width]), 0, width).astype(int)
     y1, y2 = np.clip(np.round([y, y + box_height]), 0, height).astype(int)
-    mask = np.zeros((height, width), np.uint8, order="F")
-    mask[y1:y2, x1:x2] = 1
-    return mask_api.encode(mask)
+    inside = np.ones((max(0, y2 - y1), max(0, x2 - x1)), bool)
+    counts = run_lengths(inside, (y1, x1), (height, width))
+    return mask_api.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+
+
+def _unite(rles: list[Rle]) -> Rle:
+    """The union of masks: `pycocotools.mask.merge`, in time that grows as n log n, not as n².
+
+    It merges one after the other, and goes through all of the union so far for each.
+    """
+    while len(rles) > 1:
+        starts = range(0, len(rles), _MERGED_AT_ONCE)
+        rles = [mask_api.merge(rles[start : start + _MERGED_AT_ONCE]) for start in starts]
+    return rles[0]
 
 
 def _refuse(
@@ -184,13 +199,26 @@ def _coordinates_problem(polygons: list[list[float]], height: int, width: int) -
                         f"coordinates in the image of {height} x {width}; received "
                         f"{repr(value)[:60]}"
                     )
-        # Each edge is at most three sides long.
-        if len(polygon) / 2 * 3 * max(height, width) > POLYGON_MAX_LENGTH:
-            points = np.array(polygon, float).reshape(-1, 2)
-            length = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
-            if length > POLYGON_MAX_LENGTH:
-                return f"outlines of at most {POLYGON_MAX_LENGTH} pixels; received {length:.0f}"
+    numbers = sum(map(len, polygons))
+    # Each edge is at most three sides long.
+    if numbers / 2 * 3 * max(height, width) <= POLYGON_MAX_LENGTH:
+        return None
+    lengths = [_outline_length(polygon) for polygon in polygons]
+    if max(lengths) > POLYGON_MAX_LENGTH:
+        return f"outlines of at most {POLYGON_MAX_LENGTH} pixels; received {max(lengths):.0f}"
+    limit = POLYGON_MAX_LENGTH + POLYGON_PIXELS_PER_NUMBER * numbers
+    if sum(lengths) > limit:
+        return (
+            f"outlines of at most {limit} pixels in all, for polygons of {numbers} numbers; "
+            f"received {sum(lengths):.0f} in {len(polygons)} polygons"
+        )
     return None
+
+
+def _outline_length(polygon: list[float]) -> float:
+    """In pixels, diagonal ones counted once."""
+    points = np.array(polygon, float).reshape(-1, 2)
+    return float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
 
 
 def _run_lengths_problem(counts: str | bytes | list[int], pixels: int) -> str | None:

@@ -5,10 +5,14 @@ A polygon is float [P, 2]: x, y of each corner, in pixels; the last is joined to
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 # Pairs of edges compared in one go; bounds the memory.
 BLOCK = 1 << 20
+# Pairs compared at most, which takes seconds. Outlines of objects need some per edge.
+MAX_PAIRS = 1 << 25
 # Corners this close to a line, relative to the polygon's extent, lie on it.
 ON_LINE = 1e-9
 
@@ -16,30 +20,50 @@ ON_LINE = 1e-9
 def crossing(polygon: np.ndarray) -> tuple[float, float] | None:
     """Where two edges of a polygon cross: (x, y) of one such place, or None.
 
-    Edges that only touch do not cross.
+    Edges that only touch do not cross. Of a polygon with more than `MAX_PAIRS` pairs of edges
+    beside or above each other, no more are compared.
     """
     points = polygon[np.any(polygon != np.roll(polygon, 1, axis=0), axis=1)]
-    count = len(points)
-    if count < 4:
+    if len(points) < 4:
         return None
     ends = np.roll(points, -1, axis=0)
-    low, high = np.minimum(points, ends), np.maximum(points, ends)
-    step = max(1, BLOCK // count)
-    for first in range(0, count, step):
-        rows = slice(first, first + step)
-        near = np.all(low[rows, None] <= high[None], axis=-1)
-        near &= np.all(high[rows, None] >= low[None], axis=-1)
-        i, j = np.nonzero(near)
-        i += first
-        i, j = i[j > i + 1], j[j > i + 1]  # each pair once, neighbours left out
+    for i, j in _near_pairs(np.minimum(points, ends), np.maximum(points, ends)):
         a, b, c, d = points[i], ends[i], points[j], ends[j]
         apart = (_turn(a, b, c) * _turn(a, b, d) < 0) & (_turn(c, d, a) * _turn(c, d, b) < 0)
         if apart.any():
-            k = int(np.argmax(apart))
+            k = int(np.argmin(np.where(apart, i * len(points) + j, len(points) ** 2)))
             to_c, to_d = _turn(a[k], b[k], c[k]), _turn(a[k], b[k], d[k])
             x, y = c[k] + (d[k] - c[k]) * (to_c / (to_c - to_d))
             return float(x), float(y)
     return None
+
+
+def _near_pairs(low: np.ndarray, high: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Blocks of the pairs of boxes that overlap, each pair once, as indices, the lower one first.
+
+    The boxes are sorted by where they begin along the axis on which fewer of them overlap; those
+    that overlap a box there follow it directly.
+
+    Args:
+        low, high: float [N, 2], the corners of the boxes.
+    """
+    along = []
+    for axis in (0, 1):
+        order = np.argsort(low[:, axis], kind="stable")
+        stop = np.searchsorted(low[order, axis], high[order, axis], side="right")
+        counts = stop - np.arange(1, len(order) + 1)  # of those that follow and overlap
+        along.append((int(counts.sum()), axis, order, counts))
+    _, axis, order, counts = min(along, key=lambda found: found[0])
+    other = 1 - axis
+    before = np.concatenate([[0], np.cumsum(counts)])
+    for first in range(0, min(int(before[-1]), MAX_PAIRS), BLOCK):
+        pair = np.arange(first, min(first + BLOCK, int(before[-1])))
+        place = np.searchsorted(before, pair, side="right") - 1
+        i, j = order[place], order[place + 1 + pair - before[place]]
+        near = (low[i, other] <= high[j, other]) & (low[j, other] <= high[i, other])
+        if near.any():
+            i, j = i[near], j[near]
+            yield np.minimum(i, j), np.maximum(i, j)
 
 
 def has_area(polygon: np.ndarray) -> bool:

@@ -27,6 +27,8 @@ MAX_IMAGE_PIXELS = _from_environment("MRCNN_MAX_IMAGE_PIXELS", 1 << 27)
 MAX_MASK_BYTES = _from_environment("MRCNN_MAX_MASK_BYTES", 4 << 30)
 # The largest annotations of COCO have 0.5 GB; as Python objects they take some ten times that.
 MAX_JSON_BYTES = _from_environment("MRCNN_MAX_JSON_BYTES", 2 << 30)
+# Of a file's name. No system opens longer ones; to resolve them takes a call for each folder.
+MAX_NAME_BYTES = 4096
 # 1: links inside a data set may lead out of it.
 FOLLOW_LINKS = bool(_from_environment("MRCNN_FOLLOW_LINKS", 0))
 
@@ -98,6 +100,11 @@ class Folder:
                 received …", for the caller to put the file and the field before it.
         """
         text = str(name) if isinstance(name, (str, int)) else ""
+        if len(text) > MAX_NAME_BYTES:
+            raise ValueError(
+                f"expected a path of at most {MAX_NAME_BYTES} bytes inside the image folder "
+                f"{self._path}; received {len(text)} characters, {text[:60]!r}..."
+            )
         inner = os.path.normpath(text)
         absolute = os.path.isabs(inner) or PureWindowsPath(inner).anchor
         if not text or not _can_be_a_name(text) or absolute or _first(inner) == os.pardir:

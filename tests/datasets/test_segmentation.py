@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from mrcnn.datasets.segmentation import (
     annotation_to_image_rle,
     annotation_to_mask,
     annotation_to_rle,
+    box_rle,
     rle_crop,
     unpack_run_lengths,
 )
@@ -68,6 +71,37 @@ def test_polygon_covers_the_pixels_between_its_corners():
 def test_polygons_of_an_annotation_are_united():
     square, other = [0, 0, 2, 0, 2, 2, 0, 2], [1, 1, 4, 1, 4, 4, 1, 4]
     assert annotation_to_mask(annotation([square, other]), 5, 5).sum() == 4 + 9 - 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 80), st.integers(0, 2**32))
+def test_any_number_of_polygons_is_united_as_pycocotools_does(count, seed):
+    corners = np.random.default_rng(seed).uniform(-3, 43, (count, 6))
+    corners[:, 2:] = corners[:, :2].repeat(2, 0).reshape(count, 4) + corners[:, 2:] % 9
+    polygons = corners.tolist()
+    expected = mask_api.merge(mask_api.frPyObjects(polygons, 30, 40))
+    assert annotation_to_rle(annotation(polygons), 30, 40) == expected
+
+
+def test_time_grows_with_the_number_of_polygons_and_not_with_its_square():
+    place = np.random.default_rng(0).integers(0, 999, (60_000, 1, 2))
+    squares = (place + [[0, 0], [1, 0], [1, 1], [0, 1]]).reshape(-1, 8).tolist()
+    start = time.process_time()
+    mask = annotation_to_mask(annotation(squares), 1000, 1000)
+    assert time.process_time() - start < 5  # merging one after the other takes a minute
+    expected = np.zeros((1000, 1000), np.uint8)
+    expected[place[:, 0, 1], place[:, 0, 0]] = 1
+    np.testing.assert_array_equal(mask, expected)
+
+
+@pytest.mark.parametrize(
+    "box", [[1.4, 2.6, 3, 2], [-5, -5, 100, 100], [0, 0, 1, 1], [7, 5, 1, 1], [50, 50, 3, 3]]
+)
+def test_a_box_covers_the_pixels_between_its_rounded_edges(box):
+    x1, y1, x2, y2 = np.round([box[0], box[1], box[0] + box[2], box[1] + box[3]]).astype(int)
+    expected = np.zeros((6, 8), bool)
+    expected[max(0, y1) : max(0, y2), max(0, x1) : max(0, x2)] = True
+    np.testing.assert_array_equal(mask_api.decode(box_rle(box, 6, 8)), expected)
 
 
 def test_polygon_that_strays_over_the_border_is_cut():

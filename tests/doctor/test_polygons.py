@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mrcnn.doctor import polygons
 
@@ -37,6 +41,37 @@ def test_crossings_are_found_in_large_polygons_too(monkeypatch):
     assert polygons.crossing(circle) is None
     circle[[250, 251]] = circle[[251, 250]]
     assert polygons.crossing(circle) is not None
+
+
+def test_a_crossing_is_looked_for_in_time_that_does_not_grow_with_the_square():
+    angle = np.linspace(0, 2 * np.pi, 200_000, endpoint=False)
+    radius = 4000 + 900 * np.sin(90 * angle)
+    outline = 5000 + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    start = time.process_time()
+    assert polygons.crossing(outline) is None
+    outline[[120_000, 120_004]] = outline[[120_004, 120_000]]
+    assert polygons.crossing(outline) is not None
+    teeth = np.arange(40_000)
+    comb = np.stack([teeth % 2 * 5000.0 + teeth / 9, teeth / 20 + teeth % 2 * 3000], axis=1)
+    polygons.crossing(comb)  # every edge beside every other
+    assert time.process_time() - start < 30
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=12))
+def test_crossings_are_those_of_all_pairs(corners):
+    points = np.array(corners, float)
+    edges = list(zip(points, np.roll(points, -1, axis=0), strict=True))
+
+    def turn(a, b, c):
+        return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+
+    expected = any(
+        turn(a, b, c) * turn(a, b, d) < 0 and turn(c, d, a) * turn(c, d, b) < 0
+        for a, b in edges
+        for c, d in edges
+    )
+    assert (polygons.crossing(points) is not None) == expected
 
 
 @pytest.mark.parametrize(

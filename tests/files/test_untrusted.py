@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import shutil
+import time
 import tracemalloc
 import warnings
 import zipfile
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
+from pycocotools import mask as mask_api
 
 from benchmarks import fuzz
 from benchmarks.fuzz_targets import (
@@ -34,7 +36,7 @@ from benchmarks.fuzz_targets import (
 from mrcnn.config import Config
 from mrcnn.data.images import read_image
 from mrcnn.datasets.coco import CocoDataset
-from mrcnn.datasets.segmentation import annotation_to_mask
+from mrcnn.datasets.segmentation import annotation_to_mask, box_rle
 from mrcnn.datasets.via import Region, region_mask
 from mrcnn.files import download, hdf5, untrusted, zip
 from mrcnn.files.image_file import width_and_height
@@ -113,6 +115,17 @@ class TestPaths:
     def test_names_that_lead_out_are_refused(self, folder: Path, name: object) -> None:
         with pytest.raises(ValueError, match="expected a path inside the image folder"):
             Folder(folder).find(name)
+
+    def test_a_name_of_many_folders_is_refused_at_once(self, folder: Path) -> None:
+        files = Folder(folder)
+        for part in ("a/", "../", "./", "sub/../", "\x00/"):
+            start = time.process_time()
+            with pytest.raises(
+                ValueError, match="expected a path of at most 4096 bytes .*characters"
+            ):
+                files.find(part * 100_000)
+            assert time.process_time() - start < 0.1
+        assert files.find("sub/../" * 500 + "a.png") is not None
 
     def test_a_folder_that_is_a_link_is_normal(self, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "linked").symlink_to(folder)
@@ -206,6 +219,25 @@ class TestBombs:
         with pytest.raises(ValueError, match="annotation 3, .*outlines of at most 4000000 pixels"):
             annotation_to_mask({"id": 3, "segmentation": [polygon]}, 6000, 6000)
         assert memory() < 10
+
+    def test_an_annotation_of_many_triangles_across_the_image(self, memory) -> None:
+        rng = np.random.default_rng(0)
+        ends = rng.integers(0, 11_000, (12_000, 2)).tolist()
+        triangles = [[0, y1, 11_000, y2, 11_000, y2 + 3] for y1, y2 in ends]
+        start = time.process_time()
+        with pytest.raises(
+            ValueError,
+            match="annotation 3, .*outlines of at most 4288000 pixels in all, for polygons of "
+            "72000 numbers; received .* in 12000 polygons",
+        ):
+            annotation_to_mask({"id": 3, "segmentation": triangles}, 11_000, 11_000)
+        assert time.process_time() - start < 3
+        assert memory() < 10
+
+    def test_a_box_on_a_large_image(self, memory) -> None:
+        rle = box_rle([10, 20, 30, 40], 11_000, 11_000)
+        assert mask_api.area(rle) == 30 * 40
+        assert memory() < 1
 
     def test_bands_fill_what_one_call_fills(self, monkeypatch) -> None:
         rng = np.random.default_rng(0)
