@@ -20,11 +20,13 @@ from weakref import WeakSet
 
 import numpy as np
 
-from mrcnn import batch, setting_rules
+from mrcnn import batch
 from mrcnn.logger import logger
 from mrcnn.ops import assignment
 from mrcnn.ops.edge_settings import EdgeSettings
-from mrcnn.setting_rules import (
+from mrcnn.setting_rules.check import check_settings
+from mrcnn.setting_rules.misspelt import misspelt_setting
+from mrcnn.setting_rules.names import (
     BACKBONES,
     IMAGE_SIDE_MULTIPLE,
     LOSS_NAMES,
@@ -32,6 +34,8 @@ from mrcnn.setting_rules import (
     OPTIMIZERS,
     RESIZE_MODES,
 )
+from mrcnn.setting_rules.relations import side_setting
+from mrcnn.setting_rules.values import is_sequence, next_side
 
 __all__ = [
     "BACKBONES",
@@ -231,8 +235,8 @@ class Config:
         self.IMAGE_META_SIZE = batch.meta_size(self.NUM_CLASSES)
 
     def _image_size(self) -> tuple[int, int]:
-        sides = getattr(self, setting_rules.side_setting(self))
-        height, width = sides if setting_rules.is_sequence(sides) else (sides, sides)
+        sides = getattr(self, side_setting(self))
+        height, width = sides if is_sequence(sides) else (sides, sides)
         return int(height), int(width)
 
     @property
@@ -248,7 +252,7 @@ class Config:
             return None
         side = self.IMAGE_MAX_DIM
         if isinstance(groups, str):
-            shorter = [setting_rules.next_side(side * ratio) for ratio in PHOTOGRAPH_RATIOS]
+            shorter = [next_side(side * ratio) for ratio in PHOTOGRAPH_RATIOS]
             groups = [shape for short in shorter for shape in ((short, side), (side, short))]
         shapes = {(int(height), int(width)) for height, width in groups} | {(side, side)}
         return tuple(sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape)))
@@ -270,12 +274,12 @@ class Config:
         )
 
     def validate(self) -> None:
-        """Check every setting by the table of `mrcnn.setting_rules`.
+        """Check every setting by the tables of `mrcnn.setting_rules`.
 
         Raises:
             ValueError: with the name of the setting, what was expected and what was received.
         """
-        setting_rules.check_settings(self)
+        check_settings(self)
 
     def _warn_of_misspelt_names(self) -> None:
         """Warn of attributes whose names are nearly those of settings, once for each class."""
@@ -287,7 +291,7 @@ class Config:
 
     def _warn_of_those_in(self, attributes: Mapping[str, Any]) -> None:
         for name, value in attributes.items():
-            meant = None if hasattr(Config, name) else setting_rules.misspelt_setting(name, value)
+            meant = None if hasattr(Config, name) else misspelt_setting(name, value)
             if meant is not None:
                 logger.warning(
                     f"{type(self).__name__}.{name} is no setting and has no effect. Is it meant "

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mrcnn.files import download
 from mrcnn.logger import PlainLines
@@ -14,6 +15,9 @@ from tests.files.server import Server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# How long an example takes says something about the machine, not about the code.
+settings.register_profile("mrcnn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mrcnn")
 
 # Programs, which looking for examples in docstrings would run.
 collect_ignore = ["scripts", "fixtures"]

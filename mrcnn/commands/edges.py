@@ -27,7 +27,7 @@ from mrcnn.ops.edge_filters import (
     parse_norm,
     resolve_filters,
 )
-from mrcnn.setting_rules import MASK_SIZES
+from mrcnn.setting_rules.names import MASK_SIZES
 
 if TYPE_CHECKING:
     from mrcnn.commands.edge_pairs import Pair

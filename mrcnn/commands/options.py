@@ -10,7 +10,7 @@ from typing import Any
 from mrcnn.config import BACKBONES, MIXED_PRECISIONS, Config
 from mrcnn.ops.edge_filters import FILTERS, SHORTHANDS, parse_norm, resolve_filters
 from mrcnn.runs.settings import configure, parse_setting
-from mrcnn.setting_rules import MASK_SIZES
+from mrcnn.setting_rules.names import MASK_SIZES
 from mrcnn.training import stages
 
 

@@ -1,0 +1,21 @@
+"""Names and sizes that settings choose from."""
+
+from __future__ import annotations
+
+BACKBONES = ("resnet50", "resnet101", "resnet10", "resnet18")
+OPTIMIZERS = ("sgd", "adam")
+MIXED_PRECISIONS = ("bfloat16", "float16")
+RESIZE_MODES = ("none", "square", "pad64", "crop")
+MASK_SIZES = (28, 56)  # sides of MASK_SHAPE with Matterport's MASK_POOL_SIZE of 14
+LOSS_NAMES = (
+    "rpn_class_loss",
+    "rpn_bbox_loss",
+    "mrcnn_class_loss",
+    "mrcnn_bbox_loss",
+    "mrcnn_mask_loss",
+    "mrcnn_mask_edge_loss",
+)
+# The FPN halves the resolution six times (P6 has stride 64).
+IMAGE_SIDE_MULTIPLE = 64
+# NumPy's global generator takes seeds below 2^32; SEED + 1 is used too.
+LARGEST_SEED = 2**32 - 2

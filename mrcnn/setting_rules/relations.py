@@ -1,0 +1,145 @@
+"""What a setting may be beside the others, asked only where every setting follows its own rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mrcnn.ops.edge_filters import (
+    gradient_pairs,
+)
+from mrcnn.setting_rules.names import (
+    IMAGE_SIDE_MULTIPLE,
+)
+from mrcnn.setting_rules.values import (
+    accepted_by,
+    is_sequence,
+    is_side,
+    is_text,
+    next_side,
+)
+
+if TYPE_CHECKING:
+    from mrcnn.config import Config
+
+
+class Relation(NamedTuple):
+    """What a setting may be beside others; asked only where every setting fits its own rule."""
+
+    name: str
+    check: Callable[[Config], bool]
+    expected: Callable[[Config], str]
+
+
+def side_setting(config: Config) -> str:
+    """The setting that gives the height and width of the network's images."""
+    if config.IMAGE_RESIZE_MODE == "crop":
+        return "IMAGE_MIN_DIM"
+    if config.IMAGE_RESIZE_MODE in ("pad64", "none") and config.IMAGE_PAD_SHAPE is not None:
+        return "IMAGE_PAD_SHAPE"
+    return "IMAGE_MAX_DIM"
+
+
+def _gives_sides(name: str) -> Relation:
+    def sides(config: Config) -> list[Any]:
+        value = getattr(config, name)
+        return list(value) if is_sequence(value) else [value]
+
+    def check(config: Config) -> bool:
+        return side_setting(config) != name or all(map(is_side, sides(config)))
+
+    def expected(config: Config) -> str:
+        such = " x ".join(str(next_side(side or IMAGE_SIDE_MULTIPLE)) for side in sides(config))
+        return (
+            f"sides that divide by {IMAGE_SIDE_MULTIPLE}, such as {such}, because the feature "
+            "pyramid halves the image six times"
+        )
+
+    return Relation(name, check, expected)
+
+
+def _dimensions_in_order(config: Config) -> bool:
+    return config.IMAGE_RESIZE_MODE != "square" or not (
+        config.IMAGE_MIN_DIM and config.IMAGE_MIN_DIM > config.IMAGE_MAX_DIM
+    )
+
+
+def _mask_sides(config: Config) -> tuple[int, int]:
+    return 2 * config.MASK_POOL_SIZE, 4 * config.MASK_POOL_SIZE
+
+
+def _fits_the_square(config: Config) -> bool:
+    groups = config.IMAGE_SHAPE_GROUPS
+    if groups is None or isinstance(groups, str):
+        return True
+    return all(max(shape) <= config.IMAGE_MAX_DIM for shape in groups)
+
+
+def _has_gradient_pair(config: Config) -> bool:
+    filters = config.EDGE_LOSS_FILTERS
+    if not config.EDGE_LOSS_MAGNITUDE or not len(filters):
+        return True
+    return accepted_by(gradient_pairs)(filters)
+
+
+RELATIONS = (
+    Relation(
+        "COMPUTE_BACKBONE_SHAPE",
+        lambda config: is_text(config.BACKBONE) or config.COMPUTE_BACKBONE_SHAPE is not None,
+        lambda config: "a callable, because BACKBONE is one",
+    ),
+    Relation(
+        "MASK_SHAPE",
+        lambda config: any(
+            config.MASK_SHAPE[0] == config.MASK_SHAPE[1] == side for side in _mask_sides(config)
+        ),
+        lambda config: (
+            f"twice or four times MASK_POOL_SIZE = {config.MASK_POOL_SIZE}, such as "
+            f"{(2 * config.MASK_POOL_SIZE,) * 2}"
+        ),
+    ),
+    Relation(
+        "MEAN_PIXEL",
+        lambda config: np.size(config.MEAN_PIXEL) in (1, config.IMAGE_CHANNEL_COUNT),
+        lambda config: (
+            f"one value for each of IMAGE_CHANNEL_COUNT = {config.IMAGE_CHANNEL_COUNT} channels"
+        ),
+    ),
+    Relation(
+        "RPN_ANCHOR_SCALES",
+        lambda config: len(config.RPN_ANCHOR_SCALES) == len(config.BACKBONE_STRIDES),
+        lambda config: f"one scale for each of the {len(config.BACKBONE_STRIDES)} BACKBONE_STRIDES",
+    ),
+    Relation(
+        "RPN_NEGATIVE_IOU",
+        lambda config: config.RPN_NEGATIVE_IOU <= config.RPN_POSITIVE_IOU,
+        lambda config: f"at most RPN_POSITIVE_IOU = {config.RPN_POSITIVE_IOU}",
+    ),
+    _gives_sides("IMAGE_MIN_DIM"),
+    _gives_sides("IMAGE_MAX_DIM"),
+    _gives_sides("IMAGE_PAD_SHAPE"),
+    Relation(
+        "IMAGE_MIN_DIM",
+        _dimensions_in_order,
+        lambda config: (
+            f"at most IMAGE_MAX_DIM = {config.IMAGE_MAX_DIM}, which limits the scale in any case"
+        ),
+    ),
+    Relation(
+        "IMAGE_RESIZE_MODE",
+        lambda config: config.IMAGE_SHAPE_GROUPS is None or config.IMAGE_RESIZE_MODE == "square",
+        lambda config: '"square", because there are IMAGE_SHAPE_GROUPS',
+    ),
+    Relation(
+        "IMAGE_SHAPE_GROUPS",
+        _fits_the_square,
+        lambda config: f"sides of at most IMAGE_MAX_DIM = {config.IMAGE_MAX_DIM}",
+    ),
+    Relation(
+        "EDGE_LOSS_MAGNITUDE",
+        _has_gradient_pair,
+        lambda config: "False, or both filters of sobel, prewitt or roberts in EDGE_LOSS_FILTERS",
+    ),
+)

@@ -1,0 +1,213 @@
+"""What each setting may be by itself: one table. A setting without a rule fails a test."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from mrcnn.ops.edge_filters import (
+    FILTERS,
+    LARGEST_NORM,
+    NORMS,
+    SHORTHANDS,
+    parse_norm,
+    parse_weight_entropy,
+)
+from mrcnn.setting_rules.names import (
+    BACKBONES,
+    IMAGE_SIDE_MULTIPLE,
+    LARGEST_SEED,
+    LOSS_NAMES,
+    MIXED_PRECISIONS,
+    OPTIMIZERS,
+    RESIZE_MODES,
+)
+from mrcnn.setting_rules.values import (
+    Check,
+    accepted_by,
+    filled_sequence_of,
+    integer_from,
+    is_array_of_numbers,
+    is_cache,
+    is_edge_filters,
+    is_flag,
+    is_loss_weights,
+    is_number,
+    is_shape_groups,
+    is_std_dev,
+    is_text,
+    none_or,
+    number_above,
+    number_from,
+    one_of,
+    pair_of,
+)
+
+
+class Rule(NamedTuple):
+    """What some settings may be, each by itself."""
+
+    names: tuple[str, ...]
+    check: Check
+    expected: str  # completes "expected …; received …"
+
+
+def is_right(rule: Rule, value: Any) -> bool:
+    """Whether a value follows a rule; values that do not even compare do not."""
+    try:
+        return bool(rule.check(value))
+    except (TypeError, ValueError, OverflowError, AttributeError):
+        return False
+
+
+_PAIR = "(height, width), two integers of at least 1"
+_FILTER_NAMES = ", ".join([*FILTERS, *SHORTHANDS])
+
+RULES = (
+    Rule(("NAME", "RUN_NAME"), none_or(is_text), "None or a text"),
+    Rule(("SEED",), integer_from(0, LARGEST_SEED), f"an integer from 0 to {LARGEST_SEED}"),
+    Rule(
+        (
+            *("GPU_COUNT", "IMAGES_PER_GPU", "STEPS_PER_EPOCH", "NUM_CLASSES"),
+            *("TOP_DOWN_PYRAMID_SIZE", "RPN_ANCHOR_STRIDE", "RPN_TRAIN_ANCHORS_PER_IMAGE"),
+            *("RPN_CONV_FILTERS", "PRE_NMS_LIMIT", "POST_NMS_ROIS_TRAINING"),
+            *("POST_NMS_ROIS_INFERENCE", "IMAGE_CHANNEL_COUNT", "MAX_GT_INSTANCES"),
+            *("TRAIN_ROIS_PER_IMAGE", "POOL_SIZE", "MASK_POOL_SIZE", "MASK_CONV_FILTERS"),
+            *("FPN_CLASSIF_FC_LAYERS_SIZE", "DETECTION_MAX_INSTANCES"),
+            *("GRADIENT_ACCUMULATION_STEPS", "CHECKPOINTS_KEPT", "LOADER_PREFETCH"),
+        ),
+        integer_from(1),
+        "an integer of at least 1",
+    ),
+    Rule(
+        ("VALIDATION_STEPS", "WARMUP_STEPS", "LOADER_MAX_RESTARTS"),
+        integer_from(0),
+        "an integer of at least 0",
+    ),
+    Rule(
+        ("IMAGE_MIN_DIM", "LOADER_WORKERS"),
+        none_or(integer_from(0)),
+        "None or an integer of at least 0",
+    ),
+    Rule(
+        ("IMAGE_MAX_DIM", "CHECKPOINT_STEPS"),
+        none_or(integer_from(1)),
+        "None or an integer of at least 1",
+    ),
+    Rule(
+        (
+            *("RPN_NMS_THRESHOLD", "RPN_POSITIVE_IOU", "RPN_NEGATIVE_IOU", "ROI_POSITIVE_IOU"),
+            *("ROI_POSITIVE_RATIO", "DETECTION_MIN_CONFIDENCE"),
+            *("DETECTION_NMS_THRESHOLD", "LEARNING_MOMENTUM", "LOADER_MAX_BAD_SHARE"),
+        ),
+        number_from(0, 1),
+        "a number from 0 to 1",
+    ),
+    Rule(
+        ("LEARNING_RATE", "WEIGHT_DECAY", "EDGE_LOSS_WEIGHT_FACTOR"),
+        number_from(0),
+        "a number of at least 0",
+    ),
+    Rule(
+        ("GRADIENT_CLIP_NORM", "IMAGE_MIN_SCALE"),
+        none_or(number_from(0)),
+        "None or a number of at least 0",
+    ),
+    Rule(("LOADER_CACHE_GB", "EDGE_LOSS_ENTROPY_DIVISOR"), number_above(0), "a number above 0"),
+    Rule(("LOADER_TIMEOUT",), number_above(0), "a number of seconds above 0"),
+    Rule(
+        ("CROWD_IOU",),
+        lambda value: is_number(value) and 0 < value <= 1,
+        "a number above 0, at most 1 (with 0, no proposal would be background)",
+    ),
+    Rule(
+        ("CHECKPOINT_MINUTES", "CHECKPOINT_DISK_BUDGET"),
+        none_or(number_above(0)),
+        "None or a number above 0",
+    ),
+    Rule(("LOSS_SPIKE_FACTOR",), none_or(number_above(1)), "None or a number above 1"),
+    Rule(
+        ("EMA_MOMENTUM",),
+        none_or(lambda value: is_number(value) and 0 <= value < 1),
+        "None or a number from 0 to below 1, such as 0.999",
+    ),
+    Rule(
+        (
+            *("FREEZE_GRAPH", "USE_MINI_MASK", "USE_RPN_ROIS", "LOADER_PROCESSES"),
+            *("KEEP_FREED_MEMORY", "EDGE_LOSS_SMOOTHING_GT", "EDGE_LOSS_SMOOTHING_PREDICTIONS"),
+            *("EDGE_LOSS_MAGNITUDE", "UNCERTAINTY_WEIGHTING"),
+        ),
+        is_flag,
+        "True or False",
+    ),
+    Rule(("JIT_COMPILE", "TRAIN_BN"), none_or(is_flag), "None, True or False"),
+    Rule(
+        ("BACKBONE",),
+        lambda value: callable(value) or one_of(BACKBONES)(value),
+        f"one of {list(BACKBONES)}, or a callable",
+    ),
+    Rule(("COMPUTE_BACKBONE_SHAPE",), none_or(callable), "None or a callable"),
+    Rule(
+        ("OPTIMIZER",),
+        lambda value: callable(value) or one_of(OPTIMIZERS)(value),
+        f"one of {list(OPTIMIZERS)}, or a function of the learning rate",
+    ),
+    Rule(
+        ("MIXED_PRECISION",),
+        none_or(one_of(MIXED_PRECISIONS)),
+        f"None or one of {list(MIXED_PRECISIONS)}",
+    ),
+    Rule(("LEARNING_RATE_SCHEDULE",), none_or(one_of(["cosine"])), "None or 'cosine'"),
+    Rule(("IMAGE_RESIZE_MODE",), one_of(RESIZE_MODES), f"one of {list(RESIZE_MODES)}"),
+    Rule(
+        ("BACKBONE_STRIDES",),
+        filled_sequence_of(integer_from(1)),
+        "a list of integers of at least 1, one for each level of the pyramid",
+    ),
+    Rule(
+        ("RPN_ANCHOR_SCALES",),
+        filled_sequence_of(number_above(0)),
+        "a list of numbers above 0, one for each of BACKBONE_STRIDES",
+    ),
+    Rule(
+        ("RPN_ANCHOR_RATIOS",),
+        filled_sequence_of(number_above(0)),
+        "a list of at least one number above 0, such as [0.5, 1, 2]",
+    ),
+    Rule(
+        ("RPN_BBOX_STD_DEV", "BBOX_STD_DEV"),
+        is_std_dev,
+        "four numbers above 0, such as [0.1, 0.1, 0.2, 0.2]",
+    ),
+    Rule(("MEAN_PIXEL",), is_array_of_numbers, "a number for each of IMAGE_CHANNEL_COUNT channels"),
+    Rule(("MINI_MASK_SHAPE", "MASK_SHAPE"), pair_of(integer_from(1)), _PAIR),
+    Rule(("IMAGE_PAD_SHAPE",), none_or(pair_of(integer_from(1))), f"None or {_PAIR}"),
+    Rule(
+        ("IMAGE_SHAPE_GROUPS",),
+        none_or(is_shape_groups),
+        f'None, "auto", or a list of (height, width) that divide by {IMAGE_SIDE_MULTIPLE}',
+    ),
+    Rule(
+        ("LOSS_WEIGHTS",), is_loss_weights, f"numbers of at least 0 by keys of {list(LOSS_NAMES)}"
+    ),
+    Rule(("LOADER_CACHE",), none_or(is_cache), 'None, "ram" or the path of a folder'),
+    Rule(
+        ("CHECKPOINT_METRIC",),
+        none_or(lambda value: is_text(value) and value != ""),
+        "None or the name of a loss or metric, such as 'val_loss'",
+    ),
+    Rule(
+        ("EDGE_LOSS_FILTERS",),
+        is_edge_filters,
+        f"[], or filters, each named once, of {_FILTER_NAMES}",
+    ),
+    Rule(
+        ("EDGE_LOSS_NORM",),
+        accepted_by(parse_norm),
+        f"one of {', '.join(NORMS)}, or a number from 1 to {LARGEST_NORM:g}",
+    ),
+    Rule(
+        ("EDGE_LOSS_WEIGHT_ENTROPY",),
+        accepted_by(parse_weight_entropy),
+        "False, True, 'product' or 'exp'",
+    ),
+)
