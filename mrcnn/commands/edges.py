@@ -32,6 +32,7 @@ from mrcnn.setting_rules.names import MASK_SIZES
 if TYPE_CHECKING:
     from mrcnn.commands.edge_pairs import Pair
     from mrcnn.datasets.coco import CocoDataset
+    from mrcnn.drawing.edge_comparison import ErrorMeasure
 
 HELP = "draw the edge agreement of predictions"
 SMOOTHINGS = ("none", "groundtruth", "predictions", "both")
@@ -118,26 +119,24 @@ class Comparison:
 
     Attributes:
         filters: names of filters or of sets of filters, a loss each.
-        norm: the exponent, see `mrcnn.ops.edge_filters.parse_norm`.
+        measure: what the error of a pixel is.
         smoothings: of SMOOTHINGS, a line of losses and a page each.
-        magnitude: see `mrcnn.drawing.edge_comparison.compare_edges`.
     """
 
     filters: tuple[str, ...]
-    norm: str | float
+    measure: ErrorMeasure
     smoothings: tuple[str, ...]
-    magnitude: bool
 
 
 def _comparison_from_args(args: argparse.Namespace) -> Comparison:
+    from mrcnn.drawing.edge_comparison import ErrorMeasure
     from mrcnn.drawing.edges import FILTER_SETS
 
     parse_norm(args.norm)
     return Comparison(
         filters=_filter_sets(args.filters or FILTER_SETS, args.magnitude, bool(args.filters)),
-        norm=args.norm,
+        measure=ErrorMeasure(args.norm, args.magnitude),
         smoothings=SMOOTHINGS if args.smoothing == "all" else (args.smoothing,),
-        magnitude=args.magnitude,
     )
 
 
@@ -209,9 +208,8 @@ def _draw_instances(
             np.stack([pair.predicted for pair in pairs]),
             np.stack([pair.target for pair in pairs]),
             comparison.filters,
-            norm=comparison.norm,
+            measure=comparison.measure,
             smoothing=kind,
-            magnitude=comparison.magnitude,
             images=crops,
             titles=[pair.title() for pair in pairs],
         )
@@ -232,9 +230,8 @@ def _draw_pairs(
             pair.predicted,
             pair.target,
             comparison.filters,
-            norm=comparison.norm,
+            measure=comparison.measure,
             smoothing=comparison.smoothings,
-            magnitude=comparison.magnitude,
             image=None if crops is None else crops[position],
             title=pair.title().replace("\n", ", "),
         )
@@ -256,9 +253,7 @@ def _write_losses(path: Path, pairs: Sequence[Pair], comparison: Comparison) -> 
             predicted = np.stack([pair.predicted for pair in chunk])
             target = np.stack([pair.target for pair in chunk])
             losses = {
-                (kind, name): compare_edges(
-                    predicted, target, name, comparison.norm, kind, comparison.magnitude
-                ).loss
+                (kind, name): compare_edges(predicted, target, name, comparison.measure, kind).loss
                 for kind in kinds
                 for name in filters
             }

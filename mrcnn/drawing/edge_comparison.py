@@ -7,6 +7,7 @@ would see. Shape letters: N pairs of masks, H, W height and width of a mask, D e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,22 @@ SMOOTHING = {
 }
 
 
+@dataclass(frozen=True)
+class ErrorMeasure:
+    """What the error of a pixel is.
+
+    Attributes:
+        norm: the exponent p, see `mrcnn.ops.edge_filters.parse_norm`.
+        magnitude: compare the gradient magnitude of each x/y pair of filters too.
+    """
+
+    norm: str | float = "l2"
+    magnitude: bool = False
+
+
+PLAIN_ERROR = ErrorMeasure()
+
+
 class EdgeComparison(NamedTuple):
     """The edges of N pairs of masks, and their disagreement."""
 
@@ -37,9 +54,8 @@ def compare_edges(
     predicted: np.ndarray,
     target: np.ndarray,
     filters: str | Sequence[str] = "sobel",
-    norm: str | float = "l2",
+    measure: ErrorMeasure = PLAIN_ERROR,
     smoothing: str = "none",
-    magnitude: bool = False,
 ) -> EdgeComparison:
     """Compute the edges of predicted and true masks and the error of each pixel.
 
@@ -47,9 +63,8 @@ def compare_edges(
         predicted: [N, H, W], probabilities.
         target: [N, H, W], {0, 1} or probabilities.
         filters: see `mrcnn.ops.edge_filters.resolve_filters`.
-        norm: the exponent p, see `mrcnn.ops.edge_filters.parse_norm`.
+        measure: what the error of a pixel is.
         smoothing: a key of SMOOTHING.
-        magnitude: compare the gradient magnitude of each x/y pair too.
 
     Raises:
         ValueError: the shapes differ, or an argument is not valid.
@@ -58,16 +73,16 @@ def compare_edges(
     smoothing_gt, smoothing_predictions = SMOOTHING[_check_smoothing(smoothing)]
     settings = EdgeSettings(
         filters,
-        norm,
+        measure.norm,
         smoothing_gt=smoothing_gt,
         smoothing_predictions=smoothing_predictions,
-        magnitude=magnitude,
+        magnitude=measure.magnitude,
     )
     loss = edges.roi_edge_agreement(predicted, target, settings)
     predicted = edges.smooth(predicted) if smoothing_predictions else predicted
     target = edges.smooth(target) if smoothing_gt else target
-    predicted_edges = edges.edge_maps(predicted, filters, magnitude)
-    target_edges = edges.edge_maps(target, filters, magnitude)
+    predicted_edges = edges.edge_maps(predicted, filters, measure.magnitude)
+    target_edges = edges.edge_maps(target, filters, measure.magnitude)
     distance = edges.lp_distance(predicted_edges, target_edges, settings.exponent)
     error = ops.mean(distance, axis=-1)
     return EdgeComparison(*map(ops.convert_to_numpy, (predicted_edges, target_edges, error, loss)))

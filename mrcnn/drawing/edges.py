@@ -20,7 +20,13 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from mrcnn.drawing import layout
-from mrcnn.drawing.edge_comparison import EdgeComparison, check_masks, compare_edges
+from mrcnn.drawing.edge_comparison import (
+    PLAIN_ERROR,
+    EdgeComparison,
+    ErrorMeasure,
+    check_masks,
+    compare_edges,
+)
 from mrcnn.drawing.instances import mask_outlines, to_rgb
 from mrcnn.drawing.pages import save_figure
 from mrcnn.ops import edges
@@ -55,9 +61,8 @@ def pair_figure(
     target: np.ndarray,
     filters: Sequence[str] = FILTER_SETS,
     *,
-    norm: str | float = "l2",
+    measure: ErrorMeasure = PLAIN_ERROR,
     smoothing: Sequence[str] = ("none",),
-    magnitude: bool = False,
     image: np.ndarray | None = None,
     title: str = "",
 ) -> Figure:
@@ -73,9 +78,8 @@ def pair_figure(
         predicted: [H, W], probabilities.
         target: [H, W].
         filters: names of filters or of sets of filters; a loss each.
-        norm: see `compare_edges`.
+        measure: what the error of a pixel is.
         smoothing: keys of SMOOTHING.
-        magnitude: see `compare_edges`.
         image: what the masks lie on, stretched to their square; see `to_rgb`.
         title: of the page.
     """
@@ -91,7 +95,7 @@ def pair_figure(
     _masks_row(figure, top, predicted, target, image)
     for name in filters:
         compared = {
-            kind: compare_edges(predicted[None], target[None], name, norm, kind, magnitude)
+            kind: compare_edges(predicted[None], target[None], name, measure, kind)
             for kind in smoothing
         }
         # The rows of a filter share their color scales.
@@ -104,13 +108,13 @@ def pair_figure(
         for kind, both in compared.items():
             top += PAIR_ROW
             label = f"{name}\n\n{_smoothing_text(kind)}"
-            if magnitude:
+            if measure.magnitude:
                 label += "\nwith magnitude"
             layout.text(figure, GAP, top + CELL / 2, label)
             _edges_of_both(figure, top, both, name, strongest)
             ax = layout.axes(figure, COLUMNS[2], top, CELL, CELL)
-            loss_title = f"{_formula(norm)}, loss {both.loss[0]:.4g}"
-            drawn = _error(ax, both.error[0], loss_title, worst, norm)
+            loss_title = f"{_formula(measure.norm)}, loss {both.loss[0]:.4g}"
+            drawn = _error(ax, both.error[0], loss_title, worst, measure.norm)
             ax.set_gid(f"error {name} {kind}")
             layout.bar(figure, drawn, COLUMNS[2] + CELL + GAP / 2, top, CELL)
     return figure
@@ -186,9 +190,8 @@ def instances_figure(
     target: np.ndarray,
     filters: Sequence[str] = FILTER_SETS,
     *,
-    norm: str | float = "l2",
+    measure: ErrorMeasure = PLAIN_ERROR,
     smoothing: str = "none",
-    magnitude: bool = False,
     images: Sequence[np.ndarray] | None = None,
     titles: Sequence[str] | None = None,
 ) -> Figure:
@@ -201,7 +204,7 @@ def instances_figure(
         predicted: [N, H, W], probabilities.
         target: [N, H, W].
         filters: names of filters or of sets of filters, a column each.
-        norm, magnitude: see `compare_edges`.
+        measure: what the error of a pixel is.
         smoothing: a key of SMOOTHING.
         images: N images under the masks, of any size.
         titles: N texts.
@@ -214,7 +217,7 @@ def instances_figure(
                 f"{len(given)}."
             )
     compared = {
-        name: compare_edges(predicted, target, name, norm, smoothing, magnitude) for name in filters
+        name: compare_edges(predicted, target, name, measure, smoothing) for name in filters
     }
     left_of_first = GAP + (LABEL + GAP if titles is not None else 0)
     columns = (3 if images is not None else 2) + len(filters)
@@ -223,8 +226,8 @@ def instances_figure(
     head = 2 * TITLE + GAP
     height = head + len(predicted) * row_height + layout.BAR + BAR_TICKS + GAP
     figure = layout.new_figure(width, height)
-    heading = f"error {_formula(norm)} of each pixel, {_smoothing_text(smoothing)}"
-    if magnitude:
+    heading = f"error {_formula(measure.norm)} of each pixel, {_smoothing_text(smoothing)}"
+    if measure.magnitude:
         heading += ", with magnitude"
     layout.text(figure, width / 2, TITLE / 2 + GAP / 2, heading, size=layout.FONT + 1, ha="center")
 
@@ -242,7 +245,7 @@ def instances_figure(
         for name, both in compared.items():
             ax = layout.axes(figure, left, top, CELL, CELL)
             title = f"{both.loss[i]:.4g}" if i else f"{name}: {both.loss[i]:.4g}"
-            drawn = _error(ax, both.error[i], title, _largest([both.error]), norm)
+            drawn = _error(ax, both.error[i], title, _largest([both.error]), measure.norm)
             ax.set_gid(f"error {name} {i}")
             if i == len(predicted) - 1:
                 layout.bar(

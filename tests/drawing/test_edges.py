@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mrcnn.drawing import edges as drawing_edges
-from mrcnn.drawing.edge_comparison import SMOOTHING
+from mrcnn.drawing.edge_comparison import SMOOTHING, ErrorMeasure
 from mrcnn.ops import edges
 from mrcnn.ops.edge_filters import FILTERS
 from mrcnn.ops.edge_settings import EdgeSettings
@@ -48,9 +48,11 @@ def loss(masks, **settings) -> np.ndarray:
     ],
 )
 def test_the_drawn_errors_have_the_loss_as_their_mean(masks, kind, smoothing, options):
-    names = ("sobel", "sobel+laplace")
-    pair = drawing_edges.pair_figure(masks[0][1], masks[1][1], names, smoothing=[kind], **options)
-    page = drawing_edges.instances_figure(*masks, names, smoothing=kind, **options)
+    names, measure = ("sobel", "sobel+laplace"), ErrorMeasure(**options)
+    pair = drawing_edges.pair_figure(
+        masks[0][1], masks[1][1], names, measure=measure, smoothing=[kind]
+    )
+    page = drawing_edges.instances_figure(*masks, names, measure=measure, smoothing=kind)
     assert len(maps(pair)) == 2 and len(maps(page)) == 4
     for name in names:
         expected = loss(masks, filters=name, **options, **smoothing)
@@ -82,9 +84,13 @@ def test_a_single_filter_is_drawn_with_its_sign_on_one_scale(masks):
 
 
 def test_several_filters_are_drawn_as_the_length_of_their_responses(masks):
-    figure = drawing_edges.pair_figure(masks[0][0], masks[1][0], ["sobel"], magnitude=True)
+    figure = drawing_edges.pair_figure(
+        masks[0][0], masks[1][0], ["sobel"], measure=ErrorMeasure(magnitude=True)
+    )
     drawn = next(ax for ax in figure.axes if ax.get_title() == "edges of prediction")
-    magnitude = drawing_edges.compare_edges(*masks, "sobel", magnitude=True).predicted[0, ..., 2]
+    magnitude = drawing_edges.compare_edges(
+        *masks, "sobel", ErrorMeasure(magnitude=True)
+    ).predicted[0, ..., 2]
     np.testing.assert_allclose(drawn.images[0].get_array(), magnitude, atol=2e-3)
 
 
@@ -134,4 +140,6 @@ def test_unusable_arguments_are_sentences(masks):
     with pytest.raises(ValueError, match="Valid: sobel-x"):
         drawing_edges.pair_figure(predicted[0], target[0], ["scharr"])
     with pytest.raises(ValueError, match="magnitude"):
-        drawing_edges.pair_figure(predicted[0], target[0], ["laplace"], magnitude=True)
+        drawing_edges.pair_figure(
+            predicted[0], target[0], ["laplace"], measure=ErrorMeasure(magnitude=True)
+        )
