@@ -18,7 +18,7 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "compatibility.md"
 VERDICTS = ("kept", "adapted", "impossible")
 
 # One line a function, indented ones are methods of the class above. A name that stands twice
-# has two forms: the ancestors differ, and scripts of both must run.
+# has two forms: Matterport's versions differ, and scripts of both must run.
 SURFACE = {
     "mrcnn.config": """
         class Config
@@ -244,7 +244,7 @@ def test_every_form_of_call_is_accepted(module: str, name: str):
 
 
 @every_name
-def test_names_order_and_defaults_are_the_ancestors(module: str, name: str):
+def test_names_order_and_defaults_are_matterports(module: str, name: str):
     found, forms = find(module, name), TABLE[module, name]
     if forms == [CLASS] or isinstance(found, property):
         return
@@ -253,13 +253,13 @@ def test_names_order_and_defaults_are_the_ancestors(module: str, name: str):
     for place in range(length):
         theirs = [form[place] for form in map(named, forms) if place < len(form)]
         if len({parameter.name for parameter in theirs}) > 1:
-            continue  # here the ancestors differ; that both forms bind is all one can ask
+            continue  # here Matterport's versions differ; that both forms bind is all one can ask
         mine = ours[place] if place < len(ours) else None
         assert mine is not None and mine.name == theirs[0].name, (mine, theirs)
         if all(parameter.default is inspect._empty for parameter in theirs):
             assert mine.default is inspect._empty, mine
         else:
-            # Where the ancestors differ, None may stand for what fits the other arguments.
+            # Where Matterport's versions differ, None may stand for what fits the other arguments.
             assert any(same(mine.default, parameter.default) for parameter in theirs) or (
                 len(forms) > 1 and mine.default is None
             ), mine

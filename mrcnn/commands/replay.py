@@ -77,5 +77,5 @@ def replay(
         losses, norms = nonfinite.measure(model, config, nonfinite.batch_of(state))
     finally:
         keras.config.set_dtype_policy(policy)
-    logger.info(nonfinite.describe(losses, norms))
+    logger.info(nonfinite.describe_losses(losses, norms))
     return losses, norms

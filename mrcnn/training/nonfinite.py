@@ -72,7 +72,7 @@ def measure(
     )
 
 
-def describe(losses: Mapping[str, float], norms: Mapping[str, float]) -> str:
+def describe_losses(losses: Mapping[str, float], norms: Mapping[str, float]) -> str:
     """Losses, the total gradient norm and its largest parts, on three lines."""
     order = sorted(norms, key=lambda path: (math.isfinite(norms[path]), -norms[path]))
     largest = ", ".join(f"{path} {norms[path]:.4g}" for path in order[:SHOWN_NORMS])
@@ -130,7 +130,7 @@ def diagnose(
     return NonFiniteLossError(
         f"Training stopped: step {step} (epoch {epoch}) is the first whose loss, gradient or "
         f"update is not finite. Seen in training: {error} Computed again from the state of step "
-        f"{start}:\n{describe(losses, norms)}\n{comment}images: {images}\n"
+        f"{start}:\n{describe_losses(losses, norms)}\n{comment}images: {images}\n"
         f"Replay the step with: mrcnn replay {path}",
         *(step, losses),
     )
