@@ -34,7 +34,7 @@ def test_the_command_replays_it(
     losses, norms = replay(path, OPTIMIZER="sgd")
     assert losses == pytest.approx(failed.error.losses, nan_ok=True)
     assert len(norms) == 10
-    assert nonfinite.describe(losses, norms) in failed.message
+    assert nonfinite.describe_losses(losses, norms) in failed.message
 
 
 def test_other_files_are_refused(failed: SimpleNamespace, capsys: pytest.CaptureFixture):
