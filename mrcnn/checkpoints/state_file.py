@@ -4,6 +4,9 @@ A state file is HDF5 with a first line before it (in the user block, which HDF5 
 the format's version and the SHA-256 of all bytes after the block. The attribute `header` holds
 JSON (step, stage, settings, …; see `mrcnn.checkpoints.writer`); each group holds arrays under their
 numbers, with the attribute `path` for the variable's name. Nothing in it can run code.
+
+The checksum finds damage, not malice: anybody can compute one. So a state is read like untrusted
+weights (`mrcnn.files.hdf5`), and its header is checked (`mrcnn.checkpoints.header`).
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ import h5py
 import numpy as np
 
 from mrcnn.checkpoints import folders
-from mrcnn.files import atomic
+from mrcnn.checkpoints.header import checked_header
+from mrcnn.files import atomic, hdf5
 
 FORMAT = 1
 USER_BLOCK = 512  # bytes; the smallest that HDF5 allows
@@ -87,11 +91,16 @@ def write_state(path: str | os.PathLike[str], header: Mapping[str, Any], groups:
     return size
 
 
-def read_state(path: str | os.PathLike[str]) -> State:
+def read_state(path: str | os.PathLike[str], kind: str | None = None) -> State:
     """Read a state file after checking every byte of it.
 
+    Args:
+        path: the file.
+        kind: that it must be of, "state" or "replay".
+
     Raises:
-        StateError: the file is damaged, cut short, or of another format.
+        StateError: the file is damaged, cut short, or of another format; or it holds what a state
+            does not, see `mrcnn.files.hdf5`.
     """
     path = os.fspath(path)
     try:
@@ -111,16 +120,30 @@ def read_state(path: str | os.PathLike[str]) -> State:
             f"{path}: the state file is damaged: expected the SHA-256 {match['digest'].decode()}, "
             f"received another one ({os.path.getsize(path)} bytes)."
         )
-    with h5py.File(path, "r") as file:
-        header = json.loads(file.attrs["header"])
-        groups = {
-            name: [
-                (dataset.attrs["path"], dataset[()])
-                for dataset in (group[number] for number in sorted(group))
-            ]
-            for name, group in file.items()
-        }
+    with hdf5.open_untrusted(path, StateError) as file:
+        # Nothing in it is compressed, so that it cannot declare more than it holds.
+        hdf5.check_tree(file, os.path.getsize(path))
+        header = checked_header(hdf5.text(file, "header"))
+        groups = {name: _read_group(hdf5.subgroup(file, name)) for name in file}
+    if kind is not None and header.get("kind") != kind:
+        raise StateError(
+            f"{path}: expected a {kind} file (step_*.{kind}); received a {header.get('kind')!r}."
+        )
     return State(path, header, groups)
+
+
+def _read_group(group: h5py.Group) -> list[tuple[str, np.ndarray]]:
+    pairs, characters = [], 0
+    for number in sorted(group):
+        dataset = hdf5.child(group, number)
+        if not isinstance(dataset, h5py.Dataset):
+            raise hdf5.UnsafeFileError(f"{dataset.name} is a group; expected an array of numbers")
+        variable_path = hdf5.text(dataset, "path")
+        characters += len(variable_path)  # HDF5 can keep one text for all of them
+        if characters > hdf5.MAX_NAMES_BYTES:
+            raise hdf5.UnsafeFileError(f"the names in {group.name} are too long")
+        pairs.append((variable_path, dataset[()]))
+    return pairs
 
 
 def newest_state(
@@ -144,7 +167,7 @@ def newest_state(
         if up_to is not None and step > up_to:
             continue
         try:
-            return read_state(os.path.join(log_dir, found[step])), damaged
+            return read_state(os.path.join(log_dir, found[step]), "state"), damaged
         except StateError as error:
             damaged.append(str(error))
     if damaged:

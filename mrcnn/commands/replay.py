@@ -48,12 +48,8 @@ def replay(
     from mrcnn.training import nonfinite
     from mrcnn.training.compile import set_trainable
 
-    state = state_file.read_state(path)
+    state = state_file.read_state(path, "replay")
     header = state.header
-    if header["kind"] != "replay":
-        raise state_file.StateError(
-            f"{state.path}: expected a replay file (step_*.replay); received a {header['kind']}."
-        )
     stored = {name: value for name, value in header["settings"].items() if is_setting(name)}
     stored |= settings
     for name, value in stored.items():

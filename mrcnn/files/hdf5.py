@@ -1,14 +1,15 @@
-"""Untrusted HDF5 files: what is in them is checked before it is read.
+"""Untrusted HDF5 files (weights, states, replays): checked before anything of them is read.
 
 HDF5 can point elsewhere: links to other files, data kept in raw files beside it, data sets put
-together from others. It can declare more than it holds, and hold objects of Python. Weights need
-none of that, so none of it is followed.
+together from others. It can declare more than it holds, and hold objects of Python. Weights and
+states need none of that, so none of it is followed.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import h5py
 import numpy as np
@@ -31,6 +32,48 @@ class UnsafeFileError(ValueError):
     """A file that holds what weights do not; says what, not which file."""
 
 
+@contextmanager
+def open_untrusted(path: str, error: type[ValueError]) -> Iterator[h5py.File]:
+    """Open a file for reading. What is raised by reading it here becomes an error that names it.
+
+    Args:
+        path: the file.
+        error: to raise: see `errors_of`.
+    """
+    with errors_of(path, error):
+        file = h5py.File(path, "r")
+    with file, errors_of(path, error):
+        yield file
+
+
+@contextmanager
+def errors_of(path: str, error: type[ValueError]) -> Iterator[None]:
+    """Turn what this module and h5py raise into errors of a reader, which name the file.
+
+    Args:
+        path: the file.
+        error: the reader's class; those that it raises itself pass.
+    """
+    try:
+        yield
+    except error:
+        raise
+    except UnsafeFileError as unsafe:
+        raise error(
+            f"{path}: refused, because {unsafe}. Such files hold plain numbers and nothing else: "
+            "get it again, from somebody you trust."
+        ) from unsafe
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, MemoryError) as damage:
+        raise error(
+            f"{path}: the HDF5 file is damaged or truncated ({damage}). Copy or download it again."
+        ) from damage
+
+
+def has(group: h5py.Group, name: str) -> bool:
+    """Whether a group has an entry of this name. Unlike `in`, follows no link to look for it."""
+    return group.get(name, getlink=True) is not None
+
+
 def child(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
     """The group or data set at a path below a group, along hard links only.
 
@@ -44,9 +87,10 @@ def child(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
     if not parts or len(parts) > MAX_DEPTH:
         raise UnsafeFileError(f"it names {path[:60]!r}, which is not a path to a weight")
     for part in parts:
-        if not isinstance(found, h5py.Group) or part not in found.keys():
+        # `in` would open the file that a link names, which may be a pipe.
+        link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
+        if link is None:
             raise KeyError(f"it names {path[:200]!r} in {group.name}, which is not there")
-        link = found.get(part, getlink=True)
         if not isinstance(link, h5py.HardLink):
             raise UnsafeFileError(
                 f"{found.name}/{part} is a {_kind(link)}; expected the weights themselves"
@@ -103,7 +147,7 @@ def check_tree(group: h5py.Group, max_bytes: int) -> None:
         if total > max_bytes or count > MAX_NAMES:
             raise UnsafeFileError(
                 f"it declares {total} bytes or more in {count} arrays; expected at most "
-                f"{max_bytes} bytes for this model"
+                f"{max_bytes} bytes"
             )
 
 
@@ -120,6 +164,25 @@ def _datasets(group: h5py.Group, above: set[int], depth: int) -> Iterator[h5py.D
             yield found
         else:
             raise UnsafeFileError(f"{group.name}/{name} is neither a group nor an array")
+
+
+def text(holder: h5py.Group | h5py.Dataset, attribute: str) -> str:
+    """The text in an attribute.
+
+    Raises:
+        KeyError: there is none.
+        UnsafeFileError: it is not a single text.
+    """
+    if attribute not in holder.attrs:
+        raise KeyError(f"{holder.name} lacks the attribute {attribute!r}")
+    header = holder.attrs.get_id(attribute)
+    if header.shape != () or h5py.check_string_dtype(header.dtype) is None:
+        raise UnsafeFileError(f"the attribute {attribute!r} of {holder.name} is not a text")
+    value = holder.attrs[attribute]
+    try:
+        return value.decode("utf8") if isinstance(value, bytes) else value.encode().decode()
+    except UnicodeError:
+        raise UnsafeFileError(f"the attribute {attribute!r} of {holder.name} is not text") from None
 
 
 def names(group: h5py.Group, attribute: str) -> list[str] | None:

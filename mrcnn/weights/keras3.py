@@ -12,7 +12,7 @@ import numpy as np
 from mrcnn.files import hdf5
 from mrcnn.files.untrusted import Folder, load_json
 from mrcnn.weights.layers import weighted_layers
-from mrcnn.weights.reading import open_weights, weights_errors
+from mrcnn.weights.reading import open_weights
 from mrcnn.weights.report import WeightsError, WeightsReport
 
 # What a file of Keras 3 may declare for a byte of the model: the optimizer's state is in it too.
@@ -68,7 +68,7 @@ def check_keras3_file(model: keras.Model, path: str) -> None:
     """
     size = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
     for part in _shards(path) if path.endswith(".json") else [path]:
-        with open_weights(part) as file, weights_errors(part):
+        with open_weights(part) as file:
             hdf5.check_tree(file, KERAS3_FLOOR_BYTES + MAX_KERAS3_RATIO * size)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 
+from mrcnn.files import hdf5
 from mrcnn.weights import keras3, matterport, report
 
 if TYPE_CHECKING:
@@ -92,6 +93,6 @@ def _has_keras_layout(path: str) -> bool:
         return False
     try:
         with h5py.File(path, "r") as file:
-            return "layer_names" not in file.attrs and "layers" in file
+            return "layer_names" not in file.attrs and hdf5.has(file, "layers")
     except OSError:  # damaged: our own reader says so
         return False

@@ -23,7 +23,7 @@ from mrcnn.files import hdf5
 from mrcnn.files.atomic import atomic_path
 from mrcnn.weights.keras3 import load_keras3
 from mrcnn.weights.layers import weighted_layers
-from mrcnn.weights.reading import open_weights, weights_errors
+from mrcnn.weights.reading import open_weights
 from mrcnn.weights.report import Shapes, WeightsError, WeightsReport, abbreviate, count_layers
 
 # Kernels are stored height, width, in, out on every backend of Keras 3, which is what a Keras 2
@@ -66,13 +66,11 @@ def load_weights(
     path = os.fspath(path)
     excluded = [exclude] if isinstance(exclude, str) else list(exclude or ())
     with open_weights(path) as file:
-        with weights_errors(path):
-            stored = _stored_layers(file, path)
+        stored = _stored_layers(file, path)
         if stored is not None:
             pairs, report = _match(model, stored, excluded, path)
             _check(model, stored, report, by_name)
-            with weights_errors(path):
-                values = [(variable, dataset[()]) for variable, dataset in pairs]
+            values = [(variable, dataset[()]) for variable, dataset in pairs]
     if stored is None:
         return load_keras3(model, path, excluded)
     for variable, value in values:
@@ -117,11 +115,11 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> str:
 def _stored_layers(file: h5py.File, path: str) -> StoredWeights | None:
     """Every layer of a file with its weights, or None for a file of Keras 3's layout."""
     root, layers = file, hdf5.names(file, "layer_names")
-    if layers is None and "model_weights" in root:  # a whole saved model
+    if layers is None and hdf5.has(root, "model_weights"):  # a whole saved model
         root = hdf5.subgroup(file, "model_weights")
         layers = hdf5.names(root, "layer_names")
     if layers is None:
-        if "layers" in root or "_layer_checkpoint_dependencies" in root:
+        if hdf5.has(root, "layers") or hdf5.has(root, "_layer_checkpoint_dependencies"):
             return None
         raise WeightsError(
             f"{path}: this HDF5 file holds no Keras weights: expected the attribute "

@@ -35,25 +35,5 @@ def open_weights(path: str) -> Iterator[h5py.File]:
             f"{path}: expected an HDF5 file (.h5), received something else, {os.stat(path).st_size}"
             " bytes long. If it was downloaded, delete it and download it again."
         )
-    with weights_errors(path):
-        file = h5py.File(path, "r")
-    with file:
+    with hdf5.open_untrusted(path, WeightsError) as file:
         yield file
-
-
-@contextmanager
-def weights_errors(path: str) -> Iterator[None]:
-    """Turn what `mrcnn.files.hdf5` and h5py raise into `WeightsError`s that name the file."""
-    try:
-        yield
-    except WeightsError:
-        raise
-    except hdf5.UnsafeFileError as error:
-        raise WeightsError(
-            f"{path}: refused, because {error}. Weights are plain numbers inside their file: get "
-            "it again, from a source that you trust."
-        ) from error
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError, MemoryError) as error:
-        raise WeightsError(
-            f"{path}: the HDF5 file is damaged or truncated ({error}). Copy or download it again."
-        ) from error

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mrcnn.weights.matterport import load_weights
-from mrcnn.weights.reading import open_weights, weights_errors
+from mrcnn.weights.reading import open_weights
 from mrcnn.weights.report import WeightsError
 from tests.weights.networks import assert_same, build, edit, values
 
@@ -20,24 +20,6 @@ def test_a_weights_file_is_open_for_reading_only(saved):
         with pytest.raises((OSError, ValueError, KeyError)):
             file.create_group("new")
     assert not file  # closed
-
-
-@pytest.mark.parametrize("error", [OSError("cut"), KeyError("gone"), MemoryError("huge")])
-def test_errors_of_h5py_name_the_file(error):
-    with pytest.raises(WeightsError, match=r"some\.h5.*damaged or truncated"):
-        with weights_errors("some.h5"):
-            raise error
-
-
-def test_other_errors_are_left_alone():
-    with pytest.raises(ZeroDivisionError):
-        with weights_errors("some.h5"):
-            raise ZeroDivisionError
-    own = WeightsError("said already")
-    with pytest.raises(WeightsError) as raised:
-        with weights_errors("some.h5"):
-            raise own
-    assert raised.value is own
 
 
 def test_a_missing_file(tmp_path):
