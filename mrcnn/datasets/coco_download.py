@@ -69,7 +69,10 @@ def download_coco(
 
 
 def unpack_download(url: str, root: Path, wanted: Path, progress: bool) -> None:
-    """Download an archive, unpack it aside, and move what belongs beside `wanted` into place."""
+    """Download an archive, unpack it aside, and move what belongs beside `wanted` into place.
+
+    Files that are there already stay as they are: somebody may have edited them.
+    """
     archive = root / Path(urllib.parse.urlsplit(url).path).name
     staging = root / f".{archive.name}.unpacked"
     record = archive.with_name(archive.name + ".sha256")
@@ -79,8 +82,9 @@ def unpack_download(url: str, root: Path, wanted: Path, progress: bool) -> None:
         extract_zip(archive, staging, progress=progress)
         wanted.parent.mkdir(parents=True, exist_ok=True)
         for found in [*staging.rglob("*.json"), *staging.glob(wanted.name)]:
-            if found.exists():
-                os.replace(found, wanted.parent / found.name)
+            target = wanted.parent / found.name
+            if found.exists() and not target.exists():
+                os.replace(found, target)
     except DamagedArchiveError:
         archive.unlink()  # so that the next call downloads it again
         record.unlink(missing_ok=True)

@@ -3,6 +3,9 @@
 A file arrives under `<path>.part`; a later call goes on where the last one stopped. A file whose
 checksum is public is compared with it. For others the SHA-256 of the first download is logged
 and kept in `<path>.sha256`: later uses are compared with that, so a file that changes is noticed.
+
+COCO's archives have up to 20 GB: a library such as pooch, which begins anew after each break,
+follows https to http, and reads on past the expected size, would not do.
 """
 
 from __future__ import annotations
@@ -59,7 +62,7 @@ def download(
         path: where the file goes; its folder is created.
         sha256: expected checksum, hexadecimal.
         md5: expected checksum, hexadecimal, where no SHA-256 is published.
-        size: expected bytes.
+        size: expected bytes; no more are read.
         progress: show a bar, and log what is done.
 
     Raises:
@@ -82,7 +85,7 @@ def download(
             logger.info(f"{target} is not the expected file ({problem}). Downloading it again.")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    _fetch(url, part, progress)
+    _fetch(url, part, size, progress)
     problem = _problem(part, expected, size)
     if problem is not None:
         part.unlink()
@@ -144,12 +147,14 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _fetch(url: str, part: Path, progress: bool) -> None:
+def _fetch(url: str, part: Path, size: int | None, progress: bool) -> None:
     """Complete the file `part`, through broken connections."""
+    if size is not None and _size(part) > size:
+        part.unlink()
     most, failures = _size(part), 0
     while True:
         try:
-            return _fetch_once(url, part, progress)
+            return _fetch_once(url, part, size, progress)
         except _NETWORK_ERRORS as error:
             if isinstance(error, urllib.error.HTTPError) and error.code < 500:
                 raise DownloadError(
@@ -165,9 +170,11 @@ def _fetch(url: str, part: Path, progress: bool) -> None:
             time.sleep(RETRY_SECONDS * 2 ** max(0, failures - 1))
 
 
-def _fetch_once(url: str, part: Path, progress: bool) -> None:
+def _fetch_once(
+    url: str, part: Path, size: int | None, progress: bool, resume: bool = True
+) -> None:
     """Ask for what `part` lacks and append it. A short answer is a `ConnectionError`."""
-    have = _size(part)
+    have = _size(part) if resume else 0
     headers = {"User-Agent": "mrcnn", **({"Range": f"bytes={have}-"} if have else {})}
     opener = urllib.request.build_opener(_CheckedRedirects)
     request = urllib.request.Request(url, headers=headers)
@@ -178,39 +185,60 @@ def _fetch_once(url: str, part: Path, progress: bool) -> None:
             raise
         if error.headers.get("Content-Range") == f"bytes */{have}":
             return  # it had arrived whole
-        part.unlink()
-        return _fetch_once(url, part, progress)
+        return _fetch_once(url, part, size, progress, resume=False)
     with response:
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
-        if resumed and _range_start(response.headers) != have:
-            part.unlink()
-            return _fetch_once(url, part, progress)
-        have = have if resumed else 0  # a server may ignore the range and send everything
-        length = response.headers.get("Content-Length", "")
-        total = have + int(length) if length.isdecimal() else None
-        _check_download_size(url, total or 0)
+        start, total = _range(response.headers) if resumed else (0, _length(response.headers))
+        if resumed and start != have:
+            if have:  # what has arrived stays until the server sends something better
+                return _fetch_once(url, part, size, progress, resume=False)
+            raise DownloadError(
+                f"{url}: asked for all of it, the server answered with a part: Content-Range "
+                f"{response.headers.get('Content-Range')!r}."
+            )
+        if total is not None:
+            _check_download_size(url, part, total, size)
+        # A server may ignore the range and send everything.
         with (
             open(part, "ab" if resumed else "wb") as file,
-            progress_bar(Path(urllib.parse.urlsplit(url).path).name, total, have, progress) as bar,
+            progress_bar(_name(url), total, have if resumed else 0, progress) as bar,
         ):
             while chunk := response.read(CHUNK_BYTES):
                 file.write(chunk)
                 bar.update(len(chunk))
-                _check_download_size(url, file.tell())
+                _check_download_size(url, part, file.tell(), size)
             file.flush()
             os.fsync(file.fileno())
     if total is not None and _size(part) != total:
         raise ConnectionError(f"received {_size(part)} of {total} bytes")
 
 
-def _check_download_size(url: str, size: int) -> None:
-    if size > MAX_DOWNLOAD_BYTES:
+def _check_download_size(url: str, part: Path, received: int, size: int | None) -> None:
+    """Refuse more than is expected, or than the limit, and remove what has arrived of it."""
+    if size is not None and received > size:
+        part.unlink(missing_ok=True)
+        raise DownloadError(
+            f"{url}: the download was removed: expected {size} bytes, received {received} or more."
+        )
+    if received > MAX_DOWNLOAD_BYTES:
         raise DownloadError(f"{url}: more than {MAX_DOWNLOAD_BYTES} bytes, the limit.")
 
 
-def _range_start(headers: Any) -> int | None:
-    match = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
-    return int(match[1]) if match else None
+def _range(headers: Any) -> tuple[int | None, int | None]:
+    """Where a part begins, and how long the whole is; None for what a server does not say."""
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", "").strip())
+    if match is None:
+        return None, None
+    return int(match[1]), int(match[2]) + 1 if match[3] == "*" else int(match[3])
+
+
+def _length(headers: Any) -> int | None:
+    length = headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def _name(url: str) -> str:
+    return Path(urllib.parse.urlsplit(url).path).name
 
 
 def _size(path: Path) -> int:

@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 from mrcnn.files.download import CHUNK_BYTES, DownloadError, progress_bar
+from mrcnn.files.untrusted import MAX_NAME_BYTES
 
 MAX_UNZIPPED_BYTES = 64 << 30  # COCO's largest archive holds 20 GB
 MAX_UNZIP_RATIO = 200  # JSON compresses about 10 times; a zip bomb 1000 times
@@ -45,8 +46,9 @@ def extract_zip(
     Raises:
         DamagedArchiveError: a `DownloadError`: if the archive is damaged.
         DownloadError: if an entry leaves the folder, is a link or another special file, is
-            encrypted or compressed in an unusual way, or if the sizes or the number of entries
-            are absurd or above the free space. Nothing is written.
+            encrypted or compressed in an unusual way, or has a name that no file can have beside
+            the others; or if the sizes or the number of entries are absurd or above the free
+            space. Nothing is written.
     """
     root = Path(folder)
     try:
@@ -105,6 +107,7 @@ def _check_entries(
                 f"{path}: the entry {name!r} is compressed by the method {entry.compress_type}; "
                 f"expected {' or '.join(map(str, COMPRESSIONS))}, none or deflate."
             )
+    _check_names(path, entries)
     unpacked = sum(entry.file_size for entry in entries)
     packed = max(1, os.stat(path).st_size)
     if unpacked > max_bytes:
@@ -114,3 +117,28 @@ def _check_entries(
             f"{path}: {packed} bytes unpack to {unpacked}, more than {MAX_UNZIP_RATIO} times as "
             "many: this looks like a zip bomb."
         )
+
+
+def _check_names(path: str | os.PathLike[str], entries: list[zipfile.ZipInfo]) -> None:
+    """Refuse names that are too long, that come twice, or that are of a file and of a folder."""
+    files: set[str] = set()
+    folders: set[str] = set()
+    for entry in entries:
+        parts = [part for part in entry.filename.split("/") if part not in ("", ".")]
+        lengths = [len(os.fsencode(part)) for part in parts]
+        if len(os.fsencode(entry.filename)) > MAX_NAME_BYTES or max(lengths, default=0) > 255:
+            raise DownloadError(
+                f"{path}: the entry {entry.filename[:60]!r}... has a name longer than files have."
+            )
+        name = "/".join(parts)
+        if not entry.is_dir():
+            if name in files or not parts:
+                raise DownloadError(f"{path}: the entry {entry.filename!r} is there twice.")
+            files.add(name)
+            name = name.rpartition("/")[0]
+        while name and name not in folders:
+            folders.add(name)
+            name = name.rpartition("/")[0]
+    both = files & folders
+    if both:
+        raise DownloadError(f"{path}: the entry {min(both)!r} is a file and a folder.")

@@ -67,6 +67,15 @@ def test_a_second_subset_reuses_the_annotations(coco, tmp_path):
     assert names(tmp_path) == ["annotations", "train2017", "val2017"]
 
 
+def test_annotations_that_are_there_are_not_overwritten(coco, tmp_path):
+    (tmp_path / "annotations").mkdir()
+    edited = tmp_path / "annotations" / "instances_val2017.json"
+    edited.write_text("mine")
+    download_coco(tmp_path, "train", 2017, progress=False)
+    assert edited.read_text() == "mine"
+    assert (tmp_path / "annotations" / "instances_train2017.json").is_file()
+
+
 def test_a_damaged_archive_leaves_no_half_folder(coco, tmp_path):
     content = bytearray(coco.files["/zips/train2017.zip"])
     content[content.index(b"1.jpg") + len(b"1.jpg")] ^= 255  # the first byte of its data

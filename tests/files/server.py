@@ -26,6 +26,9 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {"/file.bin": CONTENT}
         self.ranges = True
         self.wrong_range = False
+        self.part_of_all: str | None = None  # a Content-Range for those who ask for all
+        self.part_bytes = 0  # the most that a part has, if any
+        self.endless = False
         self.breaks: list[int] = []  # bytes to send before each of the next answers breaks off
         self.statuses: list[int] = []  # error codes of the next answers
         self.redirect: str | None = None
@@ -51,8 +54,17 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         body = server.files[self.path]
-        start = 0
-        if wanted and server.ranges:
+        start, end = 0, len(body)
+        if server.endless:
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(1000):
+                self.wfile.write(body)
+            return
+        if not wanted and server.part_of_all is not None:
+            self.send_response(206)
+            self.send_header("Content-Range", server.part_of_all)
+        elif wanted and server.ranges:
             start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
             if start >= len(body):
                 self.send_response(416)
@@ -60,13 +72,14 @@ class Handler(BaseHTTPRequestHandler):
                 self.end_headers()
                 return
             start = 0 if server.wrong_range else start
+            end = min(end, start + server.part_bytes) if server.part_bytes else end
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(body)}")
         else:
             self.send_response(200)
-        self.send_header("Content-Length", str(len(body) - start))
+        self.send_header("Content-Length", str(end - start))
         self.end_headers()
-        end = start + server.breaks.pop(0) if server.breaks else len(body)
+        end = start + server.breaks.pop(0) if server.breaks else end
         self.wfile.write(body[start:end])
 
     def log_message(self, *_args: object) -> None:

@@ -56,6 +56,39 @@ def test_a_server_that_sends_another_range(server, tmp_path):
     assert server.requests == ["bytes=1000000-", None]
 
 
+@pytest.mark.parametrize("answer", ["bytes 5-9/10", "bytes */10", "all", ""])
+def test_a_part_for_those_who_asked_for_all(server, tmp_path, answer):
+    server.part_of_all = answer
+    with pytest.raises(DownloadError, match="asked for all of it, the server answered with a part"):
+        fetch(server, tmp_path / "file.bin")
+    assert names(tmp_path) == []
+    server.wrong_range = True
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:1_000_000])
+    with pytest.raises(DownloadError, match="asked for all of it, the server answered with a part"):
+        fetch(server, tmp_path / "file.bin")
+    assert (tmp_path / "file.bin.part").read_bytes() == CONTENT[:1_000_000]
+
+
+def test_a_server_that_sends_the_rest_in_parts(server, tmp_path):
+    server.part_bytes = 900_000
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:1_000_000])
+    assert fetch(server, tmp_path / "file.bin").read_bytes() == CONTENT
+    assert server.requests == [f"bytes={n}-" for n in (1_000_000, 1_900_000, 2_800_000)]
+
+
+def test_no_more_is_read_than_the_expected_size(server, tmp_path):
+    server.endless = True
+    with pytest.raises(DownloadError, match="expected 1000 bytes, received .* or more"):
+        fetch(server, tmp_path / "file.bin", size=1000)
+    assert names(tmp_path) == []
+
+
+def test_a_part_above_the_expected_size_starts_over(server, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(CONTENT + b"more")
+    path = fetch(server, tmp_path / "file.bin", size=len(CONTENT))
+    assert path.read_bytes() == CONTENT and server.requests == [None]
+
+
 def test_a_part_that_is_whole_already(server, tmp_path):
     (tmp_path / "file.bin.part").write_bytes(CONTENT)
     assert fetch(server, tmp_path / "file.bin", sha256=SHA256).read_bytes() == CONTENT

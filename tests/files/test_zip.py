@@ -77,3 +77,30 @@ def test_damaged_archives(tmp_path, damage):
     (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(DownloadError, match=r"a\.zip is not a zip archive or is damaged"):
         extract_zip(tmp_path / "a.zip", tmp_path / "out", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (("a", "a/b"), "the entry 'a' is a file and a folder"),
+        (("a/b/c", "x", "a/b"), "the entry 'a/b' is a file and a folder"),
+        (("a/", "a"), "the entry 'a' is a file and a folder"),
+        (("a", "./a"), "the entry './a' is there twice"),
+        (("a//b", "a/b"), "the entry 'a/b' is there twice"),
+        (("good", "x" * 256), "a name longer than files have"),
+        (("good", "a/" * 3000 + "b"), "a name longer than files have"),
+    ],
+)
+def test_names_that_cannot_be_beside_each_other(tmp_path, entries, message):
+    path = tmp_path / "a.zip"
+    path.write_bytes(make_zip(dict.fromkeys(entries, b"x")))
+    with pytest.raises(DownloadError, match=message):
+        extract_zip(path, tmp_path / "out", progress=False)
+    assert names(tmp_path) == ["a.zip"]
+
+
+def test_folders_may_be_named_any_number_of_times(tmp_path):
+    path = tmp_path / "a.zip"
+    path.write_bytes(make_zip(dict.fromkeys(("a/", "a/b/", "a/b/c", "a/d", "./a/e"), b"")))
+    extract_zip(path, tmp_path / "out", progress=False)
+    assert names(tmp_path / "out" / "a") == ["b", "d", "e"]
