@@ -6,7 +6,7 @@ Heavy modules are imported where they are used, so that `mrcnn --help` is quick.
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrcnn.commands.options import parse_settings
 from mrcnn.config import Config
@@ -14,6 +14,9 @@ from mrcnn.logger import logger
 from mrcnn.runs.settings import configure
 
 HELP = "look for faults in a data set in COCO's layout"
+
+if TYPE_CHECKING:
+    from mrcnn.doctor.findings import Finding
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +34,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--box-only", action="store_true", help="accept boxes without masks, as for training"
     )
+    parser.add_argument(
+        "--skip-invalid", action="store_true", help="leave bad annotations out, as for training"
+    )
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="as for training")
     parser.add_argument(
         "--set",
@@ -45,6 +51,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         help="mend what is safe to mend, in a copy in this new folder; images become links",
     )
+    parser.add_argument(
+        "--crowds-as-objects",
+        action="store_true",
+        help="with --fix: make ordinary objects of crowds, for exports that mark all masks as such",
+    )
     parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: the cores)")
     parser.add_argument(
         "--quick", action="store_true", help="the json and some headers only, as before training"
@@ -58,16 +69,21 @@ def run(args: argparse.Namespace) -> int:
 
     if args.fix and args.quick:
         raise ValueError("--fix: expected a full check, which reads every file; received --quick.")
+    if args.crowds_as_objects and not args.fix:
+        raise ValueError("--crowds-as-objects: expected --fix OUT, of which it is an option.")
     if args.jobs is not None and args.jobs < 1:
         raise ValueError(f"--jobs: expected a number of at least 1; received {args.jobs}.")
     files = DatasetFiles(args.dataset, args.train_subset, args.val_subset or None, args.year)
-    examination = examine(files, _config(args), args.box_only, args.quick, args.jobs)
+    examination = examine(
+        *(files, _config(args), args.box_only, args.quick, args.jobs),
+        skip_invalid=args.skip_invalid,
+    )
     logger.info(report.text(examination))
     if args.json:
         report.write_json(examination, args.json)
         logger.info(f"All findings: {args.json}")
     if args.fix:
-        done = fixes.fix(examination, args.fix, args.box_only)
+        done = fixes.fix(examination, args.fix, args.box_only, args.crowds_as_objects)
         logger.info(f"\nMended in {args.fix}:\n{fixes.describe(done)}")
     return 1 if examination.stops_training else 0
 
@@ -87,16 +103,34 @@ def check_before_training(args: argparse.Namespace, config: Config) -> None:
     from mrcnn.doctor.findings import ERROR
 
     files = DatasetFiles(args.dataset, args.train_subset, args.val_subset, args.year)
-    examination = examine(files, config, args.box_only, quick=True, progress=False)
+    examination = examine(
+        *(files, config, args.box_only),
+        quick=True,
+        progress=False,
+        skip_invalid=args.skip_invalid,
+    )
     logger.info(report.text(examination, notes=False))
     errors = [finding for finding in examination.findings if finding.severity == ERROR]
     if errors:
         raise ValueError(
             f"{args.dataset}: expected a data set to train on; found {len(errors)} errors that "
             f"stop training or cost it images, the first of them: {errors[0].message} "
-            "`mrcnn check` reads every file and writes a mended copy with --fix; "
-            "`mrcnn train --no-check` tries it anyway."
+            f"`mrcnn check` reads every file and writes a mended copy with --fix; {_ways(errors)}"
+            f"`mrcnn train --no-check` tries it anyway."
         )
+
+
+def _ways(errors: list[Finding]) -> str:
+    """The options that some errors can be gone on with."""
+    kinds = {error.kind for error in errors}
+    ways = []
+    if {"only-crowds", "class-only-crowds"} & kinds:
+        ways.append("with --crowds-as-objects it makes objects of crowds; ")
+    if "segmentation-missing" in kinds:
+        ways.append("--box-only trains on boxes without masks; ")
+    if any(error.subject == "annotation" for error in errors):
+        ways.append("--skip-invalid leaves such annotations out; ")
+    return "".join(ways)
 
 
 def _config(args: argparse.Namespace) -> Config:

@@ -28,6 +28,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", help="folder with annotations/instances_SUBSET[YEAR].json")
     parser.add_argument("--model", required=True, help="a weights file; settings lie beside it")
     parser.add_argument("--subset", default="val")
+    parser.add_argument(
+        "--box-only", action="store_true", help="accept boxes without masks, as for training"
+    )
+    parser.add_argument(
+        "--skip-invalid", action="store_true", help="leave bad annotations out, as for training"
+    )
     parser.add_argument("--limit", type=int, default=0, help="number of images (default: all)")
     parser.add_argument("--output", help="folder of the results (default: beside the weights)")
     parser.add_argument("--year", default="", help="in the data set's file names")
@@ -40,7 +46,11 @@ def run(args: argparse.Namespace) -> int:
     from mrcnn.datasets.coco import CocoDataset
     from mrcnn.runs.results import Split
 
-    dataset = CocoDataset.of(args.dataset, args.subset, args.year)
+    dataset = CocoDataset.of(
+        *(args.dataset, args.subset, args.year),
+        box_only=args.box_only,
+        skip_invalid=args.skip_invalid,
+    )
     split = Split(dataset, dataset.ground_truth, f"{args.subset}{args.year}", args.limit)
     evaluate_from_args(derive_config(Config, {"NAME": "evaluation"}), args, args.model, split)
     return 0

@@ -39,6 +39,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--augment", nargs="*", default=["flip"], choices=("flip", "updown", "rotate")
     )
+    parser.add_argument(
+        "--skip-invalid",
+        action="store_true",
+        help="leave out annotations that cannot be used, and count them by kind",
+    )
     parser.add_argument("--no-check", action="store_true", help="do not look at the data set first")
     parser.add_argument("--year", default="", help="in the data set's file names")
     parser.add_argument("--logs", default="logs", help="folder of the log folders")
@@ -57,7 +62,11 @@ def run(args: argparse.Namespace) -> int:
         config = run_settings.configure(base, options.settings_from_args(args))
         check.check_before_training(args, config)
     train_set, val_set = (
-        CocoDataset.of(args.dataset, subset, args.year, box_only=args.box_only)
+        CocoDataset.of(
+            *(args.dataset, subset, args.year),
+            box_only=args.box_only,
+            skip_invalid=args.skip_invalid,
+        )
         for subset in (args.train_subset, args.val_subset)
     )
     transforms = {

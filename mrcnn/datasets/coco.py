@@ -9,7 +9,7 @@ Shape letters: H, W height and width of an image; N its instances.
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -21,13 +21,11 @@ from pycocotools.coco import COCO
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.instances import Instances
 from mrcnn.datasets.coco_json import (
+    EntryReader,
     by_type,
-    category_names,
     check_category,
     coco_api,
-    group_annotations,
     image_paths,
-    index_images,
     is_box_only,
     read_coco_json,
 )
@@ -53,8 +51,9 @@ UNDER_ONE_PIXEL = "masks under one pixel"
 class CocoDataset(Dataset):
     """Images and instances of COCO json files; several files can be loaded into one.
 
-    `image_info[i]` holds `width`, `height` and `annotations`, the selected entries of the
-    json, unchanged. What was left out is counted in `left_out`.
+    `image_info[i]` holds `width`, `height` and `annotations`, the selected entries of the json in
+    COCO's own form (see `mrcnn.data.coco_fields`). What was left out is counted in `left_out`,
+    what was written in another form in `forms`.
 
     `CocoDataset.of(folder, "val", "2017")` gives a split that is ready to use; `load_coco` and
     `load_coco_json` add files one by one, and `prepare` is then called as for any data set.
@@ -65,6 +64,7 @@ class CocoDataset(Dataset):
     def __init__(self, class_map: Mapping[int, int] | None = None) -> None:
         super().__init__(class_map)
         self._left_out: Counter[str] = Counter()
+        self.forms: Counter[str] = Counter()
         self._under_one_pixel: set[tuple[str, Any, str]] = set()
 
     @classmethod
@@ -75,12 +75,14 @@ class CocoDataset(Dataset):
         year: str | int | None = "",
         *,
         box_only: bool = False,
+        skip_invalid: bool = False,
         ground_truth: bool = True,
     ) -> Self:
         """Load one subset of a folder in COCO's layout and prepare it.
 
         Args:
-            folder, subset, year, box_only: as `dataset_dir` and the others of `load_coco`.
+            folder, subset, year, box_only, skip_invalid: as `dataset_dir` and the others of
+                `load_coco`.
             ground_truth: index the annotations for pycocotools, see the attribute of that name.
 
         Raises:
@@ -89,7 +91,10 @@ class CocoDataset(Dataset):
         """
         dataset = cls()
         dataset._ground_truth = dataset.load_coco(
-            folder, subset, year, return_coco=ground_truth, box_only=box_only
+            *(folder, subset, year),
+            return_coco=ground_truth,
+            box_only=box_only,
+            skip_invalid=skip_invalid,
         )
         dataset.prepare()
         return dataset
@@ -121,6 +126,7 @@ class CocoDataset(Dataset):
         class_map: Mapping[int, int] | None = None,
         return_coco: bool = False,
         box_only: bool = False,
+        skip_invalid: bool = False,
     ) -> COCO | None:
         """Load a subset of a folder in COCO's layout, with or without a year in its names.
 
@@ -132,7 +138,7 @@ class CocoDataset(Dataset):
             subset: "train", "val", "minival" or "valminusminival"; the last two take the
                 images of "val". Data sets with other subsets may name those.
             year: of the data set; None or "" when the names have none.
-            class_ids, class_map, return_coco, box_only: as in `load_coco_json`.
+            class_ids, class_map, return_coco, box_only, skip_invalid: as in `load_coco_json`.
 
         Raises:
             FileNotFoundError: the json, the image folder or an image is missing.
@@ -145,7 +151,10 @@ class CocoDataset(Dataset):
             if annotations.is_file():
                 image_dir = Path(dataset_dir, f"{image_subset}{suffix}")
                 return self.load_coco_json(
-                    annotations, image_dir, class_ids, "coco", class_map, return_coco, box_only
+                    *(annotations, image_dir, class_ids, "coco", class_map),
+                    return_coco=return_coco,
+                    box_only=box_only,
+                    skip_invalid=skip_invalid,
                 )
             tried.append(str(annotations))
         raise FileNotFoundError(
@@ -162,6 +171,7 @@ class CocoDataset(Dataset):
         class_map: Mapping[int, int] | None = None,
         return_coco: bool = False,
         box_only: bool = False,
+        skip_invalid: bool = False,
     ) -> COCO | None:
         """Load one json file in COCO's format.
 
@@ -174,9 +184,11 @@ class CocoDataset(Dataset):
             source: name of the data set. Categories of the same source and id are one class.
             class_map: {category id: category id to load it as}, to join categories of the
                 file; ids it does not name stay as they are.
-            return_coco: return the file's `pycocotools.coco.COCO` object too.
+            return_coco: return the `pycocotools.coco.COCO` object of all that was read too.
             box_only: accept annotations with a `bbox` and no `segmentation`. They train boxes and
                 classes, and nothing of the mask branch.
+            skip_invalid: leave out annotations that cannot be used, and count them by kind in
+                `left_out`; False: the first one is an error.
 
         Raises:
             FileNotFoundError: the json, the image folder or an image is missing.
@@ -188,7 +200,9 @@ class CocoDataset(Dataset):
             raise FileNotFoundError(
                 f"{folder}: expected the folder with the images of {file}; there is none."
             )
-        names = category_names(content["categories"], file)
+        reader = EntryReader(file, box_only, skip_invalid)
+        categories = reader.categories(content["categories"])
+        names = {category["id"]: category["name"] for category in categories}
         selected = [] if class_ids is None else list(class_ids)
         select = bool(selected)
         if not select:
@@ -199,13 +213,15 @@ class CocoDataset(Dataset):
         classes = {k: names[k] for k in (class_map.get(k, k) for k in selected)}
         self._check_class_names(source, classes, file)
 
-        images = index_images(content["images"], file)
-        chosen, skipped = group_annotations(
-            content["annotations"], images, names, set(selected), class_map, file, box_only
-        )
+        images = reader.images(content["images"])
+        annotated = reader.annotations(content["annotations"], images, names, set(selected))
+        chosen = _group(annotated, set(selected), class_map)
         wanted = [image for image in images.values() if image["id"] in chosen or not select]
         paths = image_paths(wanted, folder, file)
-        api = coco_api(content, str(file)) if return_coco else None
+        api = None
+        if return_coco:
+            lists = {"images": list(images.values()), "annotations": annotated}
+            api = coco_api({**content, **lists, "categories": categories}, str(file))
 
         for category, name in classes.items():
             self.add_class(source, category, name)
@@ -219,8 +235,10 @@ class CocoDataset(Dataset):
                 annotations=chosen.get(image["id"], []),
                 annotation_file=str(file),
             )
-        self._left_out[NOT_SELECTED] += skipped
+        self._left_out[NOT_SELECTED] += reader.not_selected
         self._left_out[NO_SELECTED_CLASS] += len(images) - len(wanted)
+        self._left_out += reader.left_out
+        self.forms += reader.forms
         return api
 
     def _check_class_names(self, source: str, classes: Mapping[int, str], file: Path) -> None:
@@ -234,7 +252,7 @@ class CocoDataset(Dataset):
                 )
 
     def annotations(self, image_id: int) -> list[Annotation]:
-        """The selected annotations of an image, unchanged from the json, crowds included."""
+        """The selected annotations of an image in COCO's own form, crowds included."""
         return self.image_info[image_id]["annotations"]
 
     def load_box_only(self, image_id: int) -> np.ndarray | None:
@@ -327,15 +345,16 @@ class CocoDataset(Dataset):
         return {**self._left_out, UNDER_ONE_PIXEL: len(self._under_one_pixel)}
 
     def summary(self) -> str:
-        """One sentence: how many images and instances there are, and what was left out."""
+        """How many images and instances there are, what was left out, and what read how."""
         loaded = [a for info in self.image_info for a in info.get("annotations", [])]
         crowds = sum(bool(a.get("iscrowd")) for a in loaded)
         left_out = ", ".join(
             f"{count} {reason}" for reason, count in self.left_out.items() if count
         )
+        forms = ", ".join(f"{count} {form}" for form, count in self.forms.items())
         return (
             f"{len(self.image_info)} images with {len(loaded)} annotations, {crowds} of them "
-            f"crowds; left out: {left_out or 'nothing'}."
+            f"crowds; left out: {left_out or 'nothing'}." + (f" Read as: {forms}." if forms else "")
         )
 
     def annToRLE(self, ann: Annotation, height: int, width: int) -> Rle:  # noqa: N802
@@ -345,3 +364,19 @@ class CocoDataset(Dataset):
     def annToMask(self, ann: Annotation, height: int, width: int) -> np.ndarray:  # noqa: N802
         """Matterport's name of `annotation_to_mask`."""
         return annotation_to_mask(ann, height, width)
+
+
+def _group(
+    annotations: list[Annotation], selected: set[Any], class_map: Mapping[int, int]
+) -> dict[Any, list[Annotation]]:
+    """The annotations of selected categories by image id, with the category they are taken for."""
+    chosen: dict[Any, list[Annotation]] = defaultdict(list)
+    for annotation in annotations:
+        category = annotation["category_id"]
+        if category not in selected:
+            continue
+        target = class_map.get(category, category)
+        if target != category:
+            annotation = {**annotation, "category_id": target}
+        chosen[annotation["image_id"]].append(annotation)
+    return dict(chosen)

@@ -9,15 +9,23 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from pycocotools.coco import COCO
 
-from mrcnn.datasets.segmentation import Annotation, check_box, check_structure
-from mrcnn.files.untrusted import MAX_IMAGE_PIXELS, Folder, is_size, load_json
+from mrcnn.data import coco_fields
+from mrcnn.data.coco_fields import Entry
+from mrcnn.datasets.segmentation import (
+    REMEDY,
+    Annotation,
+    check_box,
+    check_structure,
+    check_values,
+)
+from mrcnn.files.untrusted import Folder, load_json
 
 
 def read_coco_json(file: str | os.PathLike[str]) -> dict[str, Any]:
@@ -37,41 +45,48 @@ def read_coco_json(file: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
-def coco_api(content: dict[str, Any], file: str = "annotations") -> COCO:
+def normalized(content: Mapping[str, Any], file: str = "annotations") -> dict[str, Any]:
+    """The content of a COCO json with each field in COCO's own form, as training reads it.
+
+    Entries that are in that form already are not copied. Annotations may have a box alone.
+
+    Raises:
+        ValueError: an entry cannot be read, as training would refuse it; names file, id and field.
+    """
+    reader = EntryReader(file, box_only=True)
+    categories = reader.categories(content["categories"])
+    names = {category["id"]: category["name"] for category in categories}
+    images = reader.images(content["images"], with_files=False)
+    annotations = reader.annotations(content["annotations"], images, names)
+    lists = {"images": list(images.values()), "annotations": annotations, "categories": categories}
+    return {**content, **lists}
+
+
+def coco_api(content: Mapping[str, Any], file: str = "annotations") -> COCO:
     """Index the content of a COCO json file with pycocotools, without its printing.
+
+    Args:
+        content: in COCO's own form, see `normalized`.
+        file: named in errors.
 
     Raises:
         ValueError: an annotation has no id; names the file.
     """
     for annotation in content["annotations"]:
-        if not _is_scalar(annotation.get("id")):
+        if not isinstance(annotation.get("id"), (int, str)):
             raise ValueError(
                 f"{file}: expected an 'id' of each annotation; received {repr(annotation)[:60]}."
             )
     api = COCO()
-    api.dataset = content
+    api.dataset = dict(content)
     with contextlib.redirect_stdout(io.StringIO()):
         api.createIndex()
     return api
 
 
 def is_box_only(annotation: Annotation) -> bool:
-    """Whether an annotation has no segmentation: the field is missing, null or empty."""
+    """Whether an annotation in COCO's own form has no segmentation."""
     return not annotation.get("segmentation")
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, (int, float, str))
-
-
-def _is_id(value: Any) -> bool:
-    """Whether a value can be the id of a category: True and 1.0 would pass for 1."""
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
-
-
-def is_category(number: Any, name: Any) -> bool:
-    """Whether a category can have this id and this name."""
-    return _is_id(number) and isinstance(name, str) and name.isprintable()
 
 
 def by_type(value: Any) -> tuple[bool, Any]:
@@ -79,34 +94,221 @@ def by_type(value: Any) -> tuple[bool, Any]:
     return isinstance(value, str), value
 
 
-def _check_entries(entries: list[Any], what: str, file: Path) -> None:
-    for number, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise ValueError(
-                f"{file}: {what} number {number}: expected an object; received {repr(entry)[:60]}."
-            )
+MALFORMED = "annotations with a malformed mask or box"
 
 
-def category_names(categories: list[Any], file: Path) -> dict[Any, str]:
-    """{category id: name}.
+class AnnotationError(ValueError):
+    """An annotation that training cannot use.
 
-    Raises:
-        ValueError: a category has no id or no name.
+    Attributes:
+        kind: names all annotations with that fault, for counts.
     """
-    _check_entries(categories, "category", file)
-    names = {}
-    for category in categories:
-        number, name = category.get("id"), category.get("name")
-        if not is_category(number, name):
-            raise ValueError(
-                f"{file}: expected categories with an 'id', a number or text, and a 'name', a "
-                f"printable text; received {repr(category)[:100]}."
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class EntryReader:
+    """Reads the entries of one json file into COCO's own form, strictly or leaving out bad ones.
+
+    Attributes:
+        forms: how many fields of which name were written in which other form.
+        left_out: how many annotations were left out, by kind; none unless `skip_invalid`.
+        not_selected: how many annotations were of categories that are not selected.
+    """
+
+    def __init__(
+        self, file: str | os.PathLike[str], box_only: bool = False, skip_invalid: bool = False
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            file: named in errors.
+            box_only: accept annotations with a `bbox` and no `segmentation`.
+            skip_invalid: leave out annotations that cannot be used; else they are errors.
+        """
+        self._file = file
+        self._box_only = box_only
+        self._skip_invalid = skip_invalid
+        self.forms: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self.not_selected = 0
+
+    def categories(self, entries: list[Any]) -> list[Entry]:
+        """The categories.
+
+        Raises:
+            ValueError: one has no id or no name.
+        """
+        categories = []
+        for number, entry in enumerate(entries):
+            reading = coco_fields.read_category(entry)
+            self._count(reading)
+            for problem in reading.problems:
+                raise ValueError(
+                    problem.sentence(f"{self._file}: category {_name(entry, number)}")
+                    + f" The entry is {coco_fields.shorten(entry)}."
+                )
+            categories.append(reading.entry)
+        return categories
+
+    def images(self, entries: list[Any], with_files: bool = True) -> dict[Any, Entry]:
+        """The images by id, in the file's order.
+
+        Args:
+            entries: of the file.
+            with_files: whether they need file names.
+
+        Raises:
+            ValueError: an image lacks a field or has an impossible size, or two have one id.
+        """
+        index: dict[Any, Entry] = {}
+        for number, entry in enumerate(entries):
+            reading = coco_fields.read_image(entry, with_files)
+            self._count(reading)
+            for problem in reading.problems:
+                raise ValueError(
+                    problem.sentence(f"{self._file}: image {_name(entry, number)}")
+                    + " `mrcnn check DATASET --fix OUT` takes sizes from the files."
+                )
+            image = reading.entry
+            if image["id"] in index:
+                names = [other.get("file_name") for other in (index[image["id"]], image)]
+                raise ValueError(
+                    f"{self._file}: expected each image id once; {image['id']} is the id of "
+                    f"{names[0]} and of {names[1]}."
+                )
+            index[image["id"]] = image
+        return index
+
+    def annotations(
+        self,
+        entries: list[Any],
+        images: Mapping[Any, Any],
+        names: Mapping[Any, str],
+        selected: Collection[Any] | None = None,
+    ) -> list[Annotation]:
+        """The annotations.
+
+        Args:
+            entries: of the file.
+            images: by id.
+            names: of the categories, by id.
+            selected: ids of categories; None: all. Those of others need no mask or box, and are
+                left out without a word where they are malformed.
+
+        Raises:
+            AnnotationError: an annotation lacks a field, or belongs to no image or category.
+        """
+        kept = []
+        for number, entry in enumerate(entries):
+            reading = coco_fields.read_annotation(entry)
+            self._count(reading)
+            where = f"{self._file}: annotation {_name(entry, number)}"
+            try:
+                self._check_owner(reading, images, names, where)
+                if selected is None or reading.entry["category_id"] in selected:
+                    self._check_object(reading, entry, where)
+                    if self._skip_invalid:
+                        self._check_mask(reading.entry, images[reading.entry["image_id"]])
+                else:
+                    self.not_selected += 1
+                    if reading.problems:
+                        continue
+            except AnnotationError as error:
+                if not self._skip_invalid:
+                    raise
+                self.left_out[error.kind] += 1
+                continue
+            kept.append(reading.entry)
+        return kept
+
+    def _count(self, reading: coco_fields.Reading) -> None:
+        for field, form in reading.forms:
+            self.forms[f"{field!r}: {form}"] += 1
+
+    def _check_owner(
+        self,
+        reading: coco_fields.Reading,
+        images: Mapping[Any, Any],
+        names: Mapping[Any, str],
+        where: str,
+    ) -> None:
+        """Which image and category an annotation belongs to."""
+        for field in ("", "id", "image_id", "category_id"):
+            _raise(reading.problem(field), where)
+        annotation = reading.entry
+        if annotation["image_id"] not in images:
+            raise AnnotationError(
+                "annotations of unknown images",
+                f"{where}, field 'image_id': expected the id of an entry of 'images'; received "
+                f"{annotation['image_id']!r}, which has none. {REMEDY}",
             )
-        names[number] = name
-    return names
+        try:
+            check_category(annotation["category_id"], names, f"{where}, field 'category_id'")
+        except ValueError as error:
+            raise AnnotationError(
+                "annotations of unknown categories", f"{error} {REMEDY}"
+            ) from None
+
+    def _check_object(self, reading: coco_fields.Reading, entry: Any, where: str) -> None:
+        """What an annotation says of its object."""
+        for problem in reading.problems:
+            _raise(problem, where)
+        annotation = reading.entry
+        if not is_box_only(annotation):
+            check: Callable[[Annotation, str], None] = check_structure
+        elif self._box_only:
+            check = check_box
+            if "bbox" not in annotation:
+                raise AnnotationError(
+                    "annotations without a mask and a box",
+                    f"{where}: expected the field 'bbox', because there is no 'segmentation'; it "
+                    f"is missing. {REMEDY}",
+                )
+        else:
+            raise AnnotationError("annotations without a mask", _no_mask(annotation, entry, where))
+        try:
+            check(annotation, str(self._file))
+        except ValueError as error:
+            raise AnnotationError(MALFORMED, str(error)) from None
+
+    def _check_mask(self, annotation: Annotation, image: Entry) -> None:
+        """What is checked as a rule when the image's turn comes."""
+        if not is_box_only(annotation):
+            try:
+                check_values(annotation, image["height"], image["width"], str(self._file))
+            except ValueError as error:
+                raise AnnotationError(MALFORMED, str(error)) from None
 
 
-def check_category(category: Any, names: Mapping[int, str], where: str) -> None:
+def _raise(problem: coco_fields.Problem | None, where: str) -> None:
+    if problem is not None:
+        field = f"field {problem.field!r}" if problem.field else "entry"
+        kind = f"annotations whose {field} is missing or cannot be read"
+        raise AnnotationError(kind, f"{problem.sentence(where)} {REMEDY}")
+
+
+def _no_mask(annotation: Annotation, entry: Entry, where: str) -> str:
+    if "segmentation" in entry:
+        received = coco_fields.shorten(entry["segmentation"])
+        text = f"{where}, field 'segmentation': expected polygons or run lengths; received "
+        text += f"{received}."
+    else:
+        text = f"{where}: expected the field 'segmentation'; it is missing."
+    if "bbox" in annotation:
+        text += " There is a 'bbox': --box-only (box_only=True) trains on boxes without masks."
+    return f"{text} {REMEDY}"
+
+
+def _name(entry: Any, number: int) -> str:
+    """The id of an entry, or its number in the list."""
+    has_id = isinstance(entry, dict) and "id" in entry
+    return coco_fields.shorten(entry["id"], 60) if has_id else f"number {number}"
+
+
+def check_category(category: Any, names: Mapping[Any, str], where: str) -> None:
     """Raise a `ValueError`, which begins with `where`, unless this is a category of the file."""
     if category not in names:
         known = sorted(names, key=by_type)
@@ -114,103 +316,6 @@ def check_category(category: Any, names: Mapping[int, str], where: str) -> None:
             f"{where}: expected a category id of the file's 'categories' "
             f"({', '.join(map(str, known))}); received {category!r}."
         )
-
-
-def index_images(images: list[dict[str, Any]], file: Path) -> dict[Any, dict[str, Any]]:
-    """The images by id, in the file's order.
-
-    Raises:
-        ValueError: an image lacks a field or has an impossible size, or two have one id.
-    """
-    index: dict[Any, dict[str, Any]] = {}
-    _check_entries(images, "image", file)
-    for image in images:
-        for field in ("id", "file_name", "height", "width"):
-            if field not in image:
-                raise ValueError(
-                    f"{file}: image {image.get('id')}: expected the field {field!r}; it is missing."
-                )
-        if not _is_scalar(image["id"]):
-            raise ValueError(
-                f"{file}: expected the 'id' of an image to be a number or a text; received "
-                f"{repr(image['id'])[:60]}."
-            )
-        if not is_size(image["height"], image["width"]):
-            raise ValueError(
-                f"{file}: image {image['id']}: expected a positive 'height' and 'width', of at "
-                f"most {MAX_IMAGE_PIXELS} pixels (the environment variable "
-                f"MRCNN_MAX_IMAGE_PIXELS); received {repr(image['height'])[:60]} and "
-                f"{repr(image['width'])[:60]}."
-            )
-        if image["id"] in index:
-            raise ValueError(
-                f"{file}: expected each image id once; {image['id']} is the id of "
-                f"{index[image['id']]['file_name']} and of {image['file_name']}."
-            )
-        index[image["id"]] = image
-    return index
-
-
-def group_annotations(
-    annotations: list[Annotation],
-    images: Mapping[Any, Any],
-    names: Mapping[int, str],
-    selected: set[int],
-    class_map: Mapping[int, int],
-    file: Path,
-    box_only: bool,
-) -> tuple[dict[Any, list[Annotation]], int]:
-    """Group the annotations of selected categories by image id; count the others.
-
-    Args:
-        annotations: of the file.
-        images: by id.
-        names: of the categories, by id.
-        selected: ids of categories.
-        class_map: {category id: category id to take it for}.
-        file: named in errors.
-        box_only: accept annotations with a `bbox` and no `segmentation`.
-
-    Raises:
-        ValueError: an annotation lacks a field, or belongs to no image or category.
-    """
-    chosen: dict[Any, list[Annotation]] = defaultdict(list)
-    skipped = 0
-    _check_entries(annotations, "annotation", file)
-    for annotation in annotations:
-        where = f"{file}: annotation {repr(annotation.get('id'))[:60]}"
-        shape = "bbox" if box_only and is_box_only(annotation) else "segmentation"
-        for field in ("image_id", "category_id", shape):
-            if field not in annotation:
-                hint = ""
-                if field == "segmentation" and "bbox" in annotation:
-                    hint = " There is a 'bbox': box_only=True trains on boxes without masks."
-                raise ValueError(f"{where}: expected the field {field!r}; it is missing.{hint}")
-        for field, valid in (("image_id", _is_scalar), ("category_id", _is_id)):
-            if not valid(annotation[field]):
-                raise ValueError(
-                    f"{where}, field {field!r}: expected an id; received "
-                    f"{repr(annotation[field])[:60]}."
-                )
-        if annotation["image_id"] not in images:
-            raise ValueError(
-                f"{where}, field 'image_id': expected the id of an entry of 'images'; received "
-                f"{annotation['image_id']!r}, which has none."
-            )
-        category = annotation["category_id"]
-        check_category(category, names, f"{where}, field 'category_id'")
-        if category not in selected:
-            skipped += 1
-            continue
-        if shape == "segmentation":
-            check_structure(annotation, str(file))
-        else:
-            check_box(annotation, str(file))
-        target = class_map.get(category, category)
-        if target != category:
-            annotation = {**annotation, "category_id": target}
-        chosen[annotation["image_id"]].append(annotation)
-    return dict(chosen), skipped
 
 
 def image_paths(images: list[dict[str, Any]], folder: Path, file: Path) -> list[str]:
@@ -232,6 +337,14 @@ def image_paths(images: list[dict[str, Any]], folder: Path, file: Path) -> list[
         else:
             paths.append(path)
     if missing:
+        name = missing[0]["file_name"]
+        slashed = name.replace("\\", "/")
+        if slashed != name and files.find(slashed) is not None:
+            raise FileNotFoundError(
+                f"{file}: image {missing[0]['id']}, field 'file_name': expected {slashed!r}, which "
+                f"exists in {folder}; received {name!r}, with the separators of Windows. "
+                f"`mrcnn check DATASET --fix OUT` writes {len(missing)} names with '/'."
+            )
         raise FileNotFoundError(
             f"{file}: image {missing[0]['id']}: expected the file {missing[0]['file_name']!r} in "
             f"{folder}; it is missing, as are {len(missing) - 1} of the other {len(images) - 1}. "

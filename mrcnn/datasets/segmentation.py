@@ -13,13 +13,18 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
+from mrcnn.data.coco_fields import POLYGON_MIN_POINTS
 from mrcnn.data.rle import run_lengths
 from mrcnn.files.untrusted import is_finite, is_size
 
 Annotation = dict[str, Any]  # an entry of "annotations" in a COCO json
 Rle = dict[str, Any]  # {"size": [H, W], "counts": compressed bytes}
 
-POLYGON_MIN_POINTS = 3
+# The ways on from an annotation that training cannot use.
+REMEDY = (
+    "`mrcnn check DATASET --fix OUT` writes a mended copy; --skip-invalid (skip_invalid=True) "
+    "leaves such annotations out and counts them."
+)
 # Annotators' points stray a little over the border. Further out than this (in image sides) a
 # coordinate is an error, and rasterizing it would take memory without bound.
 POLYGON_MARGIN = 1.0
@@ -57,17 +62,43 @@ def annotation_to_rle(
     """
     check_structure(annotation, file)
     segmentation = annotation["segmentation"]
+    if isinstance(segmentation, dict) and annotation.get("iscrowd"):
+        height, width = segmentation["size"]
+    check_values(annotation, height, width, file)
+    if isinstance(segmentation, list):
+        return _unite(mask_api.frPyObjects(segmentation, height, width))
+    counts = segmentation["counts"]
+    if isinstance(counts, list):
+        return mask_api.frPyObjects(segmentation, height, width)
+    return {
+        "size": segmentation["size"],
+        "counts": counts.encode() if isinstance(counts, str) else counts,
+    }
+
+
+def check_values(
+    annotation: Annotation, height: int, width: int, file: str = "annotations"
+) -> None:
+    """Check the coordinates of polygons, or the run lengths, which takes longer than the structure.
+
+    Args:
+        annotation: an entry whose structure is right.
+        height, width: of the image, in pixels.
+        file: named in errors.
+
+    Raises:
+        ValueError: the segmentation cannot be rasterized; names the file and the annotation's id.
+    """
+    segmentation = annotation["segmentation"]
     if isinstance(segmentation, list):
         _refuse(_coordinates_problem(segmentation, height, width), annotation, file)
-        return _unite(mask_api.frPyObjects(segmentation, height, width))
+        return
     size, counts = segmentation["size"], segmentation["counts"]
-    if size != [height, width] and not annotation.get("iscrowd"):
+    if size == [height, width]:
+        _refuse(_run_lengths_problem(counts, height * width), annotation, file)
+    elif not annotation.get("iscrowd"):  # a crowd of another size covers the image
         problem = f"run lengths of the image's size [{height}, {width}]; received the size {size}"
         _refuse(problem, annotation, file)
-    _refuse(_run_lengths_problem(counts, size[0] * size[1]), annotation, file)
-    if isinstance(counts, list):
-        return mask_api.frPyObjects(segmentation, *size)
-    return {"size": size, "counts": counts.encode() if isinstance(counts, str) else counts}
 
 
 def annotation_to_image_rle(
@@ -161,9 +192,12 @@ def _refuse(
     problem: str | None, annotation: Annotation, file: str, field: str = "segmentation"
 ) -> None:
     if problem:
+        hint = ""
+        if field == "segmentation" and annotation.get("bbox"):
+            hint = "--box-only (box_only=True) takes the boxes of annotations without a mask. "
         raise ValueError(
             f"{file}: annotation {annotation.get('id')}, field {field!r}: expected {problem}. "
-            f"Correct the annotation or take it out of the file."
+            f"{hint}{REMEDY}"
         )
 
 
@@ -194,7 +228,7 @@ def _coordinates_problem(polygons: list[list[float]], height: int, width: int) -
         for values, side in ((polygon[0::2], width), (polygon[1::2], height)):
             for value in values:
                 # The comparison is false for NaN too.
-                if not (isinstance(value, (int, float)) and -margin <= value <= side + margin):
+                if not (type(value) in (int, float) and -margin <= value <= side + margin):
                     return (
                         f"coordinates in the image of {height} x {width}; received "
                         f"{repr(value)[:60]}"
@@ -227,7 +261,7 @@ def _run_lengths_problem(counts: str | bytes | list[int], pixels: int) -> str | 
     pycocotools would leave the rest of the mask uninitialized, or read beyond the end.
     """
     if isinstance(counts, list):
-        if not all(isinstance(run, int) for run in counts):
+        if not all(type(run) is int for run in counts):
             return f"run lengths as integers; received {repr(counts)[:60]}"
         shortest, total = min(counts, default=0), sum(counts)
     else:

@@ -10,20 +10,26 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from mrcnn.data import coco_fields
+from mrcnn.data.coco_fields import Entry, Reading, shorten
 from mrcnn.datasets.coco_json import read_coco_json
-from mrcnn.doctor.findings import Finding, Kind, note, report, stops_at_start, warning
-from mrcnn.doctor.subset import (
-    Entry,
-    Subset,
-    is_id,
-    is_outside,
-    is_side,
-    same_object_key,
-    shorten,
-    split_categories,
+from mrcnn.doctor.boxes import AREA_MALFORMED, BOX_MALFORMED
+from mrcnn.doctor.findings import (
+    Finding,
+    Kind,
+    note,
+    report,
+    stops_at_start,
+    stops_train_command,
+    warning,
 )
+from mrcnn.doctor.image_files import SUFFIXES
+from mrcnn.doctor.segmentations import MALFORMED
+from mrcnn.doctor.subset import Subset, same_object_key
+from mrcnn.files.untrusted import is_outside
 
 JSON_UNREADABLE = stops_at_start(
     *("json-unreadable", "subset", ""),
@@ -36,14 +42,18 @@ FOLDER_MISSING = stops_at_start(
 NO_IMAGES = stops_at_start(
     *("no-images", "subset", "images", "at least one image", "none that is usable")
 )
-NO_ANNOTATIONS = warning(
+NO_ANNOTATIONS = stops_train_command(
     *("no-annotations", "subset", "annotations", "at least one object", "none that is usable"),
-    "learns that there is only background",
+    "would learn that there is only background",
 )
 CATEGORY_ENTRY = stops_at_start(
     *("category-entry", "category", ""),
     *("an 'id', a whole number or text, and a 'name', a printable text", "{entry}"),
     fix="leaves the entry out",
+)
+CATEGORY_FORM = note(
+    *("category-form", "category", "", "{field!r} in COCO's form", "{form}, {value}"),
+    *("reads it without loss", "writes it in COCO's form"),
 )
 CATEGORY_ID_TWICE = warning(
     *("category-id-twice", "category", "id", "each category id once", "it for {names}"),
@@ -54,11 +64,24 @@ CATEGORY_NAME_TWICE = warning(
     *("category-name-twice", "category", "name", "a name of its own", "{name!r}, as {other} has"),
     "makes them two classes, which compete",
 )
+CATEGORY_PLACEHOLDER = note(
+    *("category-placeholder", "category", "name", "a name of its own", "{name!r}, as {other} has"),
+    "makes it a class that has no object here, beside the one that has; Roboflow's exports begin "
+    "with such a category",
+)
+CATEGORY_NAMELESS = warning(
+    *("category-nameless", "category", "name", "a name for people, and not 'BG'", "{name!r}"),
+    "trains it as any class; tables and pictures show no name, or that of the background",
+)
 IMAGE_ENTRY = stops_at_start(
     *("image-entry", "image", ""),
-    "'id', 'file_name', and a whole 'height' and 'width' above 0",
+    "'id', 'file_name', and a whole 'height' and 'width' above 0, of a size that can be read",
     "{entry}",
     fix="takes the size from the file; leaves out an entry without id or file name",
+)
+IMAGE_FORM = note(
+    *("image-form", "image", "", "{field!r} in COCO's form", "{form}, {value}"),
+    *("reads it without loss", "writes it in COCO's form"),
 )
 IMAGE_ID_TWICE = stops_at_start(
     *("image-id-twice", "image", "id", "each image id once", "it for {first!r} and {second!r}"),
@@ -77,6 +100,10 @@ IMAGE_MISSING = stops_at_start(
     *("image-missing", "image", "file_name", "the file {name!r} in {folder}", "no such file"),
     fix="leaves the image and its annotations out",
 )
+PATH_BACKSLASH = stops_at_start(
+    *("path-backslash", "image", "file_name", "{slashed!r}, which exists", "{name!r}"),
+    fix="writes the name with `/`",
+)
 UNLISTED = note(
     *("images-unlisted", "subset", "images", "an entry for each file of {folder}"),
     "{count} files without one, such as {examples}",
@@ -89,6 +116,10 @@ UNANNOTATED = note(
 ANNOTATION_ENTRY = stops_at_start(
     *("annotation-entry", "annotation", "", "'id', 'image_id' and 'category_id'", "{entry}"),
     fix="gives it an id; without one of the others, leaves it out",
+)
+ANNOTATION_FORM = note(
+    *("annotation-form", "annotation", "", "{field!r} in COCO's form", "{form}, {value}"),
+    *("reads it without loss", "writes it in COCO's form"),
 )
 ANNOTATION_ID_TWICE = warning(
     *("annotation-id-twice", "annotation", "id", "each annotation id once", "it {count} times"),
@@ -109,10 +140,9 @@ CATEGORY_UNKNOWN = stops_at_start(
     *("category-unknown", "annotation", "category_id", "an id of 'categories'", "{value!r}"),
     fix="leaves the annotation out",
 )
-CROWD_FLAG = warning(
-    *("crowd-flag", "annotation", "iscrowd", "0 or 1", "{value!r}"),
-    "treats as a crowd whatever Python counts as true, the text '0' too",
-    fix="writes 0 for the text '0', else what training treats it as",
+CROWD_FLAG = stops_at_start(
+    *("crowd-flag", "annotation", "iscrowd", "0 or 1", "{received}"),
+    fix="leaves the annotation out",
 )
 CROWD = note(
     *("crowd", "annotation", "iscrowd", "0, an object", "1, a crowd"),
@@ -121,12 +151,21 @@ CROWD = note(
 
 KINDS: tuple[Kind, ...] = (
     *(JSON_UNREADABLE, FOLDER_MISSING, NO_IMAGES, NO_ANNOTATIONS),
-    *(CATEGORY_ENTRY, CATEGORY_ID_TWICE, CATEGORY_NAME_TWICE),
-    *(IMAGE_ENTRY, IMAGE_ID_TWICE, IMAGE_FILE_TWICE, PATH_OUTSIDE, IMAGE_MISSING),
-    *(UNLISTED, UNANNOTATED),
-    *(ANNOTATION_ENTRY, ANNOTATION_ID_TWICE, ANNOTATION_TWICE, IMAGE_UNKNOWN, CATEGORY_UNKNOWN),
-    *(CROWD_FLAG, CROWD),
+    *(CATEGORY_ENTRY, CATEGORY_FORM, CATEGORY_ID_TWICE, CATEGORY_NAME_TWICE),
+    *(CATEGORY_PLACEHOLDER, CATEGORY_NAMELESS),
+    *(IMAGE_ENTRY, IMAGE_FORM, IMAGE_ID_TWICE, IMAGE_FILE_TWICE),
+    *(PATH_OUTSIDE, PATH_BACKSLASH, IMAGE_MISSING, UNLISTED, UNANNOTATED),
+    *(ANNOTATION_ENTRY, ANNOTATION_FORM, ANNOTATION_ID_TWICE, ANNOTATION_TWICE),
+    *(IMAGE_UNKNOWN, CATEGORY_UNKNOWN, CROWD_FLAG, CROWD),
 )
+
+_KIND_OF_FIELD = {
+    "iscrowd": CROWD_FLAG,
+    "area": AREA_MALFORMED,
+    "bbox": BOX_MALFORMED,
+    "segmentation": MALFORMED,
+}
+PICTURE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 
 def read_entries(subset: Subset) -> list[Finding]:
@@ -144,6 +183,7 @@ def read_entries(subset: Subset) -> list[Finding]:
         *_check_images(subset),
         *_check_files(subset),
         *_check_annotations(subset),
+        *_check_names(subset),
         *_check_emptiness(subset),
     ]
 
@@ -158,22 +198,49 @@ def _report(subset: Subset, kind: Kind, id: Any = None, **values: Any) -> Findin
     return report(kind, subset.name, subset.file, id, **values)
 
 
+def _written_id(entry: Any) -> Any:
+    """The id of an entry that cannot be read, if it says where to look."""
+    id = entry.get("id") if isinstance(entry, dict) else None
+    return id if isinstance(id, (int, float, str)) else None
+
+
+def _report_forms(subset: Subset, kind: Kind, entry: Entry, reading: Reading) -> Iterator[Finding]:
+    for field, form in reading.forms:
+        values = {"field": field, "form": form, "value": shorten(entry[field])}
+        yield _report(subset, kind, reading.entry.get("id"), **values)
+
+
 def _check_categories(subset: Subset) -> Iterator[Finding]:
     names: dict[Any, list[str]] = defaultdict(list)
-    usable, unusable = split_categories(subset.content["categories"])
-    for entry in unusable:
-        id = entry.get("id") if isinstance(entry, dict) else None
-        yield _report(subset, CATEGORY_ENTRY, id if is_id(id) else None, entry=shorten(entry))
-    for entry in usable:
-        names[entry["id"]].append(str(entry["name"]))
+    for entry in subset.content["categories"]:
+        reading = coco_fields.read_category(entry)
+        yield from _report_forms(subset, CATEGORY_FORM, entry, reading)
+        id = reading.entry.get("id")
+        if reading.problems:
+            yield _report(subset, CATEGORY_ENTRY, _written_id(entry), entry=shorten(entry))
+        else:
+            names[id].append(reading.entry["name"])
     subset.categories = {id: of_id[-1] for id, of_id in names.items()}
-    by_name: dict[str, Any] = {}
     for id, of_id in names.items():
         if len(of_id) > 1:
             yield _report(subset, CATEGORY_ID_TWICE, id, names=" and ".join(map(repr, of_id)))
-        other = by_name.setdefault(of_id[-1], id)
-        if other != id:
-            yield _report(subset, CATEGORY_NAME_TWICE, id, name=of_id[-1], other=other)
+        if of_id[-1].strip() in ("", "BG"):
+            yield _report(subset, CATEGORY_NAMELESS, id, name=of_id[-1])
+
+
+def _check_names(subset: Subset) -> Iterator[Finding]:
+    """Whether two categories have one name; needs the annotations, which tell those in use."""
+    used = {entry["category_id"] for entries in subset.annotations.values() for entry in entries}
+    by_name: dict[str, list[Any]] = defaultdict(list)
+    for id, name in subset.categories.items():
+        by_name[name].append(id)
+    for name, ids in by_name.items():
+        first = next((id for id in ids if id in used), ids[0])
+        for id in ids:
+            if id != first:
+                is_placeholder = first in used and id not in used
+                kind = CATEGORY_PLACEHOLDER if is_placeholder else CATEGORY_NAME_TWICE
+                yield _report(subset, kind, id, name=name, other=first)
 
 
 def _check_images(subset: Subset) -> Iterator[Finding]:
@@ -181,30 +248,22 @@ def _check_images(subset: Subset) -> Iterator[Finding]:
     first: dict[Any, Entry] = {}
     by_file: dict[str, Any] = {}
     for entry in subset.content["images"]:
-        if not _is_image(entry):
-            id = entry.get("id") if isinstance(entry, dict) else None
-            yield _report(subset, IMAGE_ENTRY, id if is_id(id) else None, entry=shorten(entry))
+        reading = coco_fields.read_image(entry)
+        yield from _report_forms(subset, IMAGE_FORM, entry, reading)
+        image = reading.entry
+        if reading.problems:
+            yield _report(subset, IMAGE_ENTRY, _written_id(entry), entry=shorten(entry))
             continue
-        id, name = entry["id"], entry["file_name"]
+        id, name = image["id"], image["file_name"]
         if id in first:
             names = {"first": first[id]["file_name"], "second": name}
             yield _report(subset, IMAGE_ID_TWICE, id, **names)
             continue
-        first[id] = entry
+        first[id] = image
         other = by_file.setdefault(os.path.normpath(name), id)
         if other != id:
             yield _report(subset, IMAGE_FILE_TWICE, id, name=name, other=other)
     subset.images = list(first.values())
-
-
-def _is_image(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and is_id(entry.get("id"))
-        and isinstance(entry.get("file_name"), str)
-        and is_side(entry.get("height"))
-        and is_side(entry.get("width"))
-    )
 
 
 def _check_files(subset: Subset) -> Iterator[Finding]:
@@ -219,15 +278,20 @@ def _check_files(subset: Subset) -> Iterator[Finding]:
     used = {os.path.normpath(str(entry.get("file_name"))) for entry in entries}
     existing = []
     for image in subset.images:
-        name = image["file_name"]
+        name, slashed = image["file_name"], image["file_name"].replace("\\", "/")
         if is_outside(name):
             yield _report(subset, PATH_OUTSIDE, image["id"], name=name)
-        elif os.path.normpath(name) not in listing and not subset.path(image).is_file():
-            yield _report(subset, IMAGE_MISSING, image["id"], name=name, folder=folder)
-        else:
+        elif os.path.normpath(name) in listing or subset.finds(name):
             existing.append(image)
+        elif is_outside(slashed):
+            yield _report(subset, PATH_OUTSIDE, image["id"], name=name)
+        elif slashed != name and subset.finds(slashed):
+            yield _report(subset, PATH_BACKSLASH, image["id"], name=name, slashed=slashed)
+        else:
+            yield _report(subset, IMAGE_MISSING, image["id"], name=name, folder=folder)
     subset.images = existing
-    unlisted = sorted(listing - used)
+    pictures = {name for name in listing if Path(name).suffix.lower() in PICTURE_SUFFIXES}
+    unlisted = sorted(pictures - used)
     if unlisted:
         examples = ", ".join(unlisted[:3])
         yield _report(subset, UNLISTED, folder=folder, count=len(unlisted), examples=examples)
@@ -235,16 +299,18 @@ def _check_files(subset: Subset) -> Iterator[Finding]:
 
 def _check_annotations(subset: Subset) -> Iterator[Finding]:
     """The entries of annotations; keeps the usable ones of images that are kept."""
-    images = [entry for entry in subset.content["images"] if isinstance(entry, dict)]
-    image_ids = {image["id"] for image in images if is_id(image.get("id"))}
+    images = map(coco_fields.read_image, subset.content["images"])
+    image_ids = {reading.entry["id"] for reading in images if "id" in reading.entry}
     counts: Counter[Any] = Counter()
     by_key: dict[int, Entry] = {}
     usable: dict[Any, list[Entry]] = defaultdict(list)
-    for entry in subset.content["annotations"]:
-        yield from _check_fields(subset, entry)
-        if not _has_owner(entry):
+    for raw in subset.content["annotations"]:
+        reading = coco_fields.read_annotation(raw)
+        entry, id = reading.entry, reading.entry.get("id")
+        yield from _report_forms(subset, ANNOTATION_FORM, raw, reading)
+        yield from _check_fields(subset, raw, reading)
+        if reading.problem("", "image_id", "category_id"):
             continue
-        id = entry.get("id") if is_id(entry.get("id")) else None
         counts[id] += id is not None
         if entry["image_id"] not in image_ids:
             yield _report(subset, IMAGE_UNKNOWN, id, value=entry["image_id"])
@@ -252,11 +318,13 @@ def _check_annotations(subset: Subset) -> Iterator[Finding]:
         if entry["category_id"] not in subset.categories:
             yield _report(subset, CATEGORY_UNKNOWN, id, value=entry["category_id"])
             continue
-        yield from _check_crowd(subset, entry, id)
+        if entry.get("iscrowd"):
+            yield _report(subset, CROWD, id)
         key = same_object_key(entry)
         if key is not None and (other := by_key.setdefault(key, entry)) is not entry:
             yield _report(subset, ANNOTATION_TWICE, id, other=other.get("id"))
-        usable[entry["image_id"]].append(entry)
+        if not reading.problem("iscrowd", "segmentation"):
+            usable[entry["image_id"]].append(entry)
     for id, count in counts.items():
         if count > 1:
             yield _report(subset, ANNOTATION_ID_TWICE, id, count=count)
@@ -264,31 +332,19 @@ def _check_annotations(subset: Subset) -> Iterator[Finding]:
     subset.annotations = {id: entries for id, entries in usable.items() if id in kept}
 
 
-def _has_owner(entry: Any) -> bool:
-    """Whether an annotation says of which image and category it is."""
-    return (
-        isinstance(entry, dict) and is_id(entry.get("image_id")) and is_id(entry.get("category_id"))
-    )
-
-
-def _check_fields(subset: Subset, entry: Any) -> Iterator[Finding]:
-    if not isinstance(entry, dict):
-        yield _report(subset, ANNOTATION_ENTRY, entry=shorten(entry))
+def _check_fields(subset: Subset, raw: Any, reading: Reading) -> Iterator[Finding]:
+    """The fields that cannot be read."""
+    id = reading.entry.get("id")
+    if reading.problem(""):
+        yield _report(subset, ANNOTATION_ENTRY, entry=shorten(raw))
         return
-    # Training looks nothing up by the id, so that null is as good as a number.
-    has_id = "id" in entry and not isinstance(entry["id"], (list, dict))
-    if not has_id or not _has_owner(entry):
-        id = entry.get("id") if is_id(entry.get("id")) else None
-        received = {name: entry.get(name) for name in ("id", "image_id", "category_id")}
-        yield _report(subset, ANNOTATION_ENTRY, id, entry=shorten(received))
-
-
-def _check_crowd(subset: Subset, entry: Entry, id: Any) -> Iterator[Finding]:
-    flag = entry.get("iscrowd", 0)
-    if isinstance(flag, bool) or flag not in (0, 1):
-        yield _report(subset, CROWD_FLAG, id, value=flag)
-    if flag:
-        yield _report(subset, CROWD, id)
+    if reading.problem("id", "image_id", "category_id"):
+        received = {name: raw.get(name) for name in ("id", "image_id", "category_id")}
+        yield _report(subset, ANNOTATION_ENTRY, _written_id(raw), entry=shorten(received))
+    for problem in reading.problems:
+        kind = _KIND_OF_FIELD.get(problem.field)
+        if kind is not None:
+            yield _report(subset, kind, id, received=problem.received)
 
 
 def _check_emptiness(subset: Subset) -> Iterator[Finding]:

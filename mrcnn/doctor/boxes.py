@@ -11,16 +11,15 @@ from collections.abc import Iterator
 import numpy as np
 from pycocotools import mask as mask_api
 
+from mrcnn.data.coco_fields import MAX_AREA, Entry
 from mrcnn.data.rle import Rle
-from mrcnn.datasets.segmentation import check_box
-from mrcnn.doctor.findings import Fault, Kind, fault, note, warning
-from mrcnn.doctor.subset import Entry, is_finite, is_refused, shorten
+from mrcnn.doctor.findings import Fault, Kind, fault, note, stops_at_start, warning
 
-BOX_MALFORMED = warning(
+BOX_MALFORMED = stops_at_start(
     *("box-malformed", "annotation", "bbox"),
-    "[x, y, width, height] with a width and height above 0",
-    "{box}",
-    "takes the mask's box; `mrcnn evaluate` compares boxes with what is written",
+    "[x, y, width, height] in pixels, width and height not below 0",
+    "{received}",
+    "`mrcnn evaluate` could not compare it",
     fix="writes the mask's box",
 )
 BOX_CORNERS = warning(
@@ -34,14 +33,21 @@ BOX_DISAGREES = warning(
     "takes the mask's box; `mrcnn evaluate` compares boxes with what is written",
     fix="writes the mask's box",
 )
+AREA_MALFORMED = stops_at_start(
+    *("area-malformed", "annotation", "area"),
+    f"a number of pixels from 0 to {MAX_AREA:.0e}",
+    "{received}",
+    "`mrcnn evaluate` could not compare it",
+    fix="writes the mask's area",
+)
 AREA_DISAGREES = note(
     *("area-disagrees", "annotation", "area", "the mask's {mask_area} pixels", "{area}"),
     "does not read it; `mrcnn evaluate` sorts objects into small, medium and large by it",
     fix="writes the mask's area",
 )
 
-BOX_KINDS = (BOX_MALFORMED, BOX_CORNERS, BOX_DISAGREES)
-KINDS: tuple[Kind, ...] = (*BOX_KINDS, AREA_DISAGREES)
+BOX_KINDS = (BOX_CORNERS, BOX_DISAGREES)
+KINDS: tuple[Kind, ...] = (BOX_MALFORMED, *BOX_KINDS, AREA_MALFORMED, AREA_DISAGREES)
 
 # Boxes of whole pixels are off by so much, in pixels.
 BOX_TOLERANCE = 2.0
@@ -50,7 +56,7 @@ AREA_TOLERANCE = 0.1
 
 
 def check_agreement(annotation: Entry, rle: Rle) -> Iterator[Fault]:
-    """Whether the box and the area of an annotation are those of its mask."""
+    """Whether the box and the area of an annotation in COCO's own form are those of its mask."""
     if "bbox" in annotation:  # else `mrcnn evaluate` computes it
         yield from _check_box(annotation, mask_api.toBbox(rle))
     if "area" in annotation:
@@ -58,9 +64,6 @@ def check_agreement(annotation: Entry, rle: Rle) -> Iterator[Fault]:
 
 
 def _check_box(annotation: Entry, mask_box: np.ndarray) -> Iterator[Fault]:
-    if is_refused(lambda: check_box(annotation)):
-        yield fault(BOX_MALFORMED, box=shorten(annotation["bbox"]))
-        return
     x, y, width, height = mask_box
     corners = np.array([x, y, x + width, y + height])
     box = np.array(annotation["bbox"], np.float64)
@@ -76,8 +79,8 @@ def _check_area(annotation: Entry, mask_area: int) -> Iterator[Fault]:
     area = annotation["area"]
     # A border of a pixel's width around a square of that area.
     tolerance = max(AREA_TOLERANCE * mask_area, 4 * math.sqrt(mask_area))
-    if not is_finite(area) or abs(area - mask_area) > tolerance:
-        yield fault(AREA_DISAGREES, area=shorten(area), mask_area=mask_area)
+    if abs(area - mask_area) > tolerance:
+        yield fault(AREA_DISAGREES, area=area, mask_area=mask_area)
 
 
 def _format_box(box: np.ndarray) -> str:

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mrcnn.doctor.findings import Finding, Kind, note, report, stops_at_step, warning
+from mrcnn.data.coco_fields import Entry
+from mrcnn.datasets.coco_json import by_type
+from mrcnn.doctor.findings import (
+    Finding,
+    Kind,
+    note,
+    report,
+    stops_at_step,
+    stops_train_command,
+    warning,
+)
 from mrcnn.doctor.subset import Subset
 
 EMPTY = warning(
     *("class-empty", "category", "", "objects of {name!r}", "none"),
     "learns the class as something that never occurs",
+)
+ONLY_CROWDS = stops_train_command(
+    *("only-crowds", "subset", "annotations", "at least one ordinary object"),
+    "{count} crowds and no object",
+    "would learn nothing from them: no object is taken from a crowd, and no background where it is",
+    fix="with `--crowds-as-objects`, makes objects of them; CVAT marks every brush mask as a crowd",
+)
+CLASS_ONLY_CROWDS = stops_train_command(
+    *("class-only-crowds", "category", "", "at least one ordinary object of {name!r}"),
+    "{count} crowds and no object",
+    "would never learn the class",
+    fix="with `--crowds-as-objects`, makes objects of them",
 )
 RARE = note(
     *("class-rare", "category", "", "at least {few} objects of {name!r}", "{count}"),
@@ -39,7 +61,10 @@ NAMES_DIFFER = warning(
     "counts classes by the order of their ids, and takes one for another",
 )
 
-KINDS: tuple[Kind, ...] = (EMPTY, RARE, IMBALANCE, VALIDATION_ONLY, COUNTS_DIFFER, NAMES_DIFFER)
+KINDS: tuple[Kind, ...] = (
+    *(EMPTY, ONLY_CROWDS, CLASS_ONLY_CROWDS, RARE, IMBALANCE),
+    *(VALIDATION_ONLY, COUNTS_DIFFER, NAMES_DIFFER),
+)
 
 FEW = 10
 MAX_RATIO = 100
@@ -53,7 +78,26 @@ def count_objects(subset: Subset) -> dict[Any, int]:
         for annotation in annotations
         if not annotation.get("iscrowd")
     )
-    return {id: counts[id] for id in sorted(subset.categories)}
+    return {id: counts[id] for id in sorted(subset.categories, key=by_type)}
+
+
+def check_crowds(subset: Subset, usable: Sequence[Entry]) -> Iterator[Finding]:
+    """Whether there is an ordinary object in the subset, and in each class that has crowds.
+
+    Args:
+        subset: whose images can be read.
+        usable: the annotations that training can use.
+    """
+    objects, crowds = Counter[Any](), Counter[Any]()
+    for annotation in usable:
+        (crowds if annotation.get("iscrowd") else objects)[annotation["category_id"]] += 1
+    if crowds and not objects:
+        yield report(ONLY_CROWDS, subset.name, subset.file, count=crowds.total())
+        return
+    for id, count in crowds.items():
+        if not objects[id]:
+            name = subset.categories[id]
+            yield report(CLASS_ONLY_CROWDS, subset.name, subset.file, id, name=name, count=count)
 
 
 def check_balance(subset: Subset) -> Iterator[Finding]:
@@ -92,8 +136,8 @@ def check_same_classes(train: Subset, val: Subset) -> Iterator[Finding]:
             received_count=len(received),
         )
         return
-    ours = [expected[id] for id in sorted(expected)]
-    theirs = [received[id] for id in sorted(received)]
+    ours = [expected[id] for id in sorted(expected, key=by_type)]
+    theirs = [received[id] for id in sorted(received, key=by_type)]
     if ours != theirs:
         first = next(
             i for i, pair in enumerate(zip(ours, theirs, strict=True)) if len(set(pair)) > 1

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from mrcnn.config import Config
+from mrcnn.data.coco_fields import Entry
 from mrcnn.doctor import anchors, classes, segmentations, sizes, splits
 from mrcnn.doctor.annotations import read_entries
-from mrcnn.doctor.findings import ERROR, Finding
+from mrcnn.doctor.findings import ERROR, WARNING, Finding
 from mrcnn.doctor.image_files import ImageFile, ImageFiles, check_image_file
-from mrcnn.doctor.subset import Entry, Subset, find_subset
+from mrcnn.doctor.subset import Subset, find_subset
 
 # Image files a subset whose headers the quick check reads, spread over the subset.
 QUICK_IMAGES = 500
@@ -46,12 +48,23 @@ class ExaminedSubset:
         findings: in the order of the checks.
         image_files: those that were read.
         objects: all of them; none in a quick check.
+        usable: the annotations that training can use, as far as was checked.
     """
 
     subset: Subset
     findings: list[Finding] = field(default_factory=list)
     image_files: ImageFiles = field(default_factory=list)
     objects: sizes.ObjectSizes = field(default_factory=sizes.ObjectSizes)
+    usable: list[Entry] = field(default_factory=list)
+
+
+class CheckedImage(NamedTuple):
+    """What was found in an image, its annotations included."""
+
+    file: ImageFile
+    findings: list[Finding]
+    usable: list[Entry]
+    objects: sizes.ObjectSizes
 
 
 @dataclass
@@ -88,6 +101,7 @@ def examine(
     quick: bool = False,
     jobs: int | None = None,
     progress: bool = True,
+    skip_invalid: bool = False,
 ) -> Examination:
     """Check a data set.
 
@@ -98,6 +112,8 @@ def examine(
         quick: read the json and the headers of some images only.
         jobs: threads; None: the number of cores, at most 8.
         progress: show a progress bar.
+        skip_invalid: as `mrcnn train --skip-invalid`: annotations that cannot be used are left
+            out, which is a warning then.
     """
     examination = Examination(str(dataset.folder), [], quick)
     names = dict.fromkeys([dataset.train, *([dataset.val] if dataset.val else [])])
@@ -114,7 +130,17 @@ def examine(
     _check_training(examination, config)
     if all(examined.subset.is_readable for examined in examination.subsets):
         _compare(examination.subsets, quick)
+    if skip_invalid:
+        for examined in examination.subsets:
+            examined.findings = list(map(_without_stop, examined.findings))
     return examination
+
+
+def _without_stop(finding: Finding) -> Finding:
+    """A finding of a training that leaves invalid annotations out."""
+    if finding.subject != "annotation" or finding.severity != ERROR:
+        return finding
+    return replace(finding, severity=WARNING, training="leaves the annotation out, and counts it")
 
 
 def default_jobs() -> int:
@@ -128,16 +154,16 @@ def _check_fully(
     """Read every file, rasterize every object."""
     subset = examined.subset
 
-    def check_image(image: Entry) -> tuple[ImageFile, list[Finding], sizes.ObjectSizes]:
+    def check_image(image: Entry) -> CheckedImage:
         file = check_image_file(subset, image)
         # Masks of another size than the image's tell nothing, and may be of any size.
         masks = file.size == (image["height"], image["width"])
         checked = segmentations.check_annotations(subset, image, box_only, masks)
         findings = file.findings + checked.findings
         if file.size is None:
-            return file, findings, sizes.ObjectSizes()
+            return CheckedImage(file, findings, checked.usable, sizes.ObjectSizes())
         of_sizes, objects = sizes.check_objects(subset, image, file.size, checked, config)
-        return file, findings + of_sizes, objects
+        return CheckedImage(file, findings + of_sizes, checked.usable, objects)
 
     objects = []
     with ThreadPoolExecutor(jobs, thread_name_prefix="mrcnn-doctor") as pool:
@@ -148,10 +174,11 @@ def _check_fully(
             unit="image",
             disable=not progress,
         )
-        for image, (file, findings, of_image) in results:
-            examined.image_files.append((image, file))
-            examined.findings += findings
-            objects.append(of_image)
+        for image, result in results:
+            examined.image_files.append((image, result.file))
+            examined.findings += result.findings
+            examined.usable += result.usable
+            objects.append(result.objects)
     examined.objects = sizes.ObjectSizes.concatenate(objects)
     examined.findings += splits.check_duplicates(subset, examined.image_files)
 
@@ -167,6 +194,7 @@ def _check_quickly(examined: ExaminedSubset, config: Config, box_only: bool) -> 
     for image in subset.images:
         checked = segmentations.check_annotations(subset, image, box_only, masks=False)
         examined.findings += checked.findings
+        examined.usable += checked.usable
         count = len(subset.annotations.get(image["id"], ()))
         placement = sizes.place_image((image["height"], image["width"]), config)
         examined.findings += sizes.check_count(subset, image, count, config)
@@ -175,6 +203,8 @@ def _check_quickly(examined: ExaminedSubset, config: Config, box_only: bool) -> 
 
 def _check_training(examination: Examination, config: Config) -> None:
     """The checks of all objects of the training together."""
+    for examined in examination.subsets:
+        examined.findings += classes.check_crowds(examined.subset, examined.usable)
     train = examination.subsets[0]
     if not train.subset.is_readable:
         return

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 ERROR, WARNING, NOTE = "error", "warning", "note"
 SEVERITIES = (ERROR, WARNING, NOTE)
 # When training meets it: before the first step, where it stops, or when the image's turn comes.
-AT_START, AT_STEP = "start", "step"
+AT_COMMAND, AT_START, AT_STEP = "command", "start", "step"
 _STOPS = {
+    AT_COMMAND: "`mrcnn train` stops before the first step; without its check",
     AT_START: "stops before the first step",
     AT_STEP: "puts another image in its place; stops when LOADER_MAX_BAD_SHARE are such",
     None: "",
@@ -24,7 +25,7 @@ class Kind:
         name: short, with dashes.
         severity: ERROR: training stops, or cannot use the image. WARNING: it goes on, but
             something is lost, or is not what one would expect. NOTE: good to know.
-        stops: AT_START or AT_STEP for an error, else None.
+        stops: AT_COMMAND, AT_START or AT_STEP for an error, else None.
         subject: what the id of a finding belongs to: "image", "annotation", …
         field: of the json; "" when it is not about a field.
         expected, received: templates of the message, whose {names} `report` fills in.
@@ -45,7 +46,8 @@ class Kind:
     @property
     def effect(self) -> str:
         """What training does, in a sentence."""
-        return "; ".join(part for part in (_STOPS[self.stops], self.training) if part)
+        joint = ", it " if self.stops == AT_COMMAND else "; "
+        return joint.join(part for part in (_STOPS[self.stops], self.training) if part)
 
 
 def stops_at_start(
@@ -59,6 +61,19 @@ def stops_at_start(
 ) -> Kind:
     """An error that training meets before the first step."""
     return Kind(name, ERROR, AT_START, subject, field, expected, received, training, fix)
+
+
+def stops_train_command(
+    name: str,
+    subject: str,
+    field: str,
+    expected: str,
+    received: str,
+    training: str,
+    fix: str = "",
+) -> Kind:
+    """An error that only the check of `mrcnn train` stops at: training would run for nothing."""
+    return Kind(name, ERROR, AT_COMMAND, subject, field, expected, received, training, fix)
 
 
 def stops_at_step(

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.data import coco_fields
+from mrcnn.data.coco_fields import Entry
 from mrcnn.doctor import image_files
 from mrcnn.doctor.image_files import ImageFile, ImageFiles
 from mrcnn.doctor.segmentations import position_fault
-from mrcnn.doctor.subset import Entry, Subset, is_finite, is_id, is_outside, is_side
+from mrcnn.doctor.subset import Subset, is_finite
+from mrcnn.files.untrusted import is_outside
 
 
 def mend_images(subset: Subset, checked: ImageFiles, done: Counter[str]) -> list[Entry]:
@@ -22,10 +25,10 @@ def mend_images(subset: Subset, checked: ImageFiles, done: Counter[str]) -> list
         checked: its image files.
         done: what is done is counted here.
     """
-    files = {id(image): file for image, file in checked}
+    files = {image["id"]: file for image, file in checked}
     mended = []
     for entry in _one_of_each_id(subset, done):
-        file = files.get(id(entry))
+        file = files.get(entry["id"])
         if file is None:  # its size is malformed, or its file does not exist
             file = _check_again(subset, entry)
         if file is None or not file.is_readable or file.size is None:
@@ -46,11 +49,13 @@ def _one_of_each_id(subset: Subset, done: Counter[str]) -> Iterator[Entry]:
     """The entries with id and file name; none of an id that stands for several files."""
     by_id: dict[Any, list[Entry]] = {}
     for entry in subset.content["images"]:
-        named = isinstance(entry, dict) and isinstance(entry.get("file_name"), str)
-        if named and is_id(entry.get("id")):
-            by_id.setdefault(entry["id"], []).append(entry)
-        else:
+        reading = coco_fields.read_image(entry)
+        if reading.problem("", "id", "file_name"):
             done["images without id or file name left out"] += 1
+            continue
+        for field, form in reading.forms:
+            done[f"images, field {field!r}: {form}, written as COCO does"] += 1
+        by_id.setdefault(reading.entry["id"], []).append(_with_slashes(subset, reading.entry, done))
     for entries in by_id.values():
         if len({entry["file_name"] for entry in entries}) > 1:
             done["images left out, of an id that stands for several files"] += len(entries)
@@ -60,10 +65,24 @@ def _one_of_each_id(subset: Subset, done: Counter[str]) -> Iterator[Entry]:
         yield entries[0]
 
 
+def _with_slashes(subset: Subset, entry: Entry, done: Counter[str]) -> Entry:
+    """The entry with the `/` of the file that its name means, where it has those of Windows."""
+    name = entry["file_name"]
+    slashed = name.replace("\\", "/")
+    if name == slashed or is_outside(name) or is_outside(slashed):
+        return entry
+    if subset.finds(name) or not subset.finds(slashed):
+        return entry
+    done["file names written with '/'"] += 1
+    return {**entry, "file_name": slashed}
+
+
 def _check_again(subset: Subset, entry: Entry) -> ImageFile | None:
     """The file of an entry that was not checked because of its size; None where that is right."""
-    has_size = is_side(entry.get("height")) and is_side(entry.get("width"))
-    if has_size or is_outside(entry["file_name"]):
+    has_size = not coco_fields.read_image(entry).problems
+    name = entry["file_name"]
+    is_found = has_size and not is_outside(name) and subset.finds(name)
+    if is_outside(name) or (has_size and not is_found):
         return None
     return image_files.check_image_file(subset, {**entry, "height": 1, "width": 1})
 
@@ -74,7 +93,8 @@ def _annotations_fit(subset: Subset, entry: Entry, file: ImageFile, size: tuple[
         return False
     is_scaled = _is_scaled(entry, size)
     for annotation in subset.content["annotations"]:
-        if not isinstance(annotation, dict) or annotation.get("image_id") != entry["id"]:
+        annotation = coco_fields.read_annotation(annotation).entry
+        if annotation.get("image_id") != entry["id"]:
             continue
         segmentation = annotation.get("segmentation")
         if isinstance(segmentation, dict) and segmentation.get("size") != list(size):
@@ -87,8 +107,8 @@ def _annotations_fit(subset: Subset, entry: Entry, file: ImageFile, size: tuple[
 
 def _is_scaled(entry: Entry, size: tuple[int, int]) -> bool:
     """Whether the entry's size is that of the file in another scale, up to rounding."""
-    height, width = entry.get("height"), entry.get("width")
-    if is_side(height) and is_side(width):
+    if "height" in entry and "width" in entry:
+        height, width = entry["height"], entry["width"]
         return abs(height * size[1] - width * size[0]) <= max(height, width, *size)
     return False
 

@@ -13,14 +13,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from mrcnn.data import coco_fields
+from mrcnn.data.coco_fields import Entry
 from mrcnn.doctor.examine import Examination, ExaminedSubset
-from mrcnn.doctor.fix_annotations import mend_annotations
+from mrcnn.doctor.fix_annotations import Options, mend_annotations
 from mrcnn.doctor.fix_images import mend_images
-from mrcnn.doctor.subset import Entry, Subset, split_categories
+from mrcnn.doctor.subset import Subset
 
 
 def fix(
-    examination: Examination, out: str | os.PathLike[str], box_only: bool = False
+    examination: Examination,
+    out: str | os.PathLike[str],
+    box_only: bool = False,
+    crowds_as_objects: bool = False,
 ) -> dict[str, Counter[str]]:
     """Write a mended copy of a data set, with its images as links.
 
@@ -28,12 +33,13 @@ def fix(
         examination: of the data set, not a quick one.
         out: a new or empty folder.
         box_only: as `mrcnn train --box-only`.
+        crowds_as_objects: make ordinary objects of crowds, for tools that mark objects as crowds.
 
     Returns:
         What was done, and how often, by the name of the subset.
 
     Raises:
-        ValueError: `out` is in use, or a subset cannot be mended.
+        ValueError: `out` is in use, or a subset cannot be mended, or would have no object left.
     """
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -44,18 +50,24 @@ def fix(
     mended, done = {}, {}
     for examined in examination.subsets:
         name = examined.subset.name
-        mended[name], done[name] = mend(examined, box_only)
+        mended[name], done[name] = mend(examined, box_only, crowds_as_objects)
     (folder / "annotations").mkdir(parents=True, exist_ok=True)
     for examined in examination.subsets:
         _write(folder, examined.subset, mended[examined.subset.name])
     return done
 
 
-def mend(examined: ExaminedSubset, box_only: bool = False) -> tuple[dict[str, Any], Counter[str]]:
+def mend(
+    examined: ExaminedSubset, box_only: bool = False, crowds_as_objects: bool = False
+) -> tuple[dict[str, Any], Counter[str]]:
     """The mended content of a subset's json, and what was done to it, counted.
 
+    Args:
+        examined: the subset.
+        box_only, crowds_as_objects: as in `fix`.
+
     Raises:
-        ValueError: the subset cannot be read, or no image can be kept.
+        ValueError: the subset cannot be read, or no image or none of its objects can be kept.
     """
     subset = examined.subset
     if not subset.is_readable or not subset.folder.is_dir():
@@ -71,9 +83,29 @@ def mend(examined: ExaminedSubset, box_only: bool = False) -> tuple[dict[str, An
             f"{subset.file}: expected an image that can be kept; all would be left out, so that "
             f"there is nothing to mend."
         )
-    annotations = mend_annotations(subset, images, box_only, done)
+    options = Options(box_only, crowds_as_objects)
+    annotations = mend_annotations(subset, images, options, done)
+    _check_objects(subset, annotations, done)
     lists = {"images": images, "annotations": annotations, "categories": categories}
     return {**subset.content, **lists}, done
+
+
+def _check_objects(subset: Subset, mended: list[Entry], done: Counter[str]) -> None:
+    """Refuse a copy in which nothing is left to learn from, where there was something."""
+    entries = subset.content["annotations"]
+    if not entries or not all(entry.get("iscrowd") for entry in mended):
+        return
+    ways = ["correct the json, or the program that wrote it"]
+    if any(isinstance(entry, dict) and entry.get("bbox") for entry in entries):
+        ways.append("--box-only keeps boxes without masks")
+    if mended:
+        ways.append("--crowds-as-objects makes objects of crowds")
+    what = ", ".join(f"{count} {text}" for text, count in done.most_common())
+    raise ValueError(
+        f"{subset.file}: expected an ordinary object that can be kept; of {len(entries)} "
+        f"annotations, {len(mended)} crowds and no object would be left ({what or 'as they are'}). "
+        f"No copy was written. Ways on: {'; '.join(ways)}."
+    )
 
 
 def describe(done: dict[str, Counter[str]]) -> str:
@@ -95,11 +127,15 @@ def _write(folder: Path, subset: Subset, content: dict[str, Any]) -> None:
 
 
 def _mend_categories(entries: list[Any], done: Counter[str]) -> list[Entry]:
-    usable, unusable = split_categories(entries)
-    if unusable:
-        done["categories without a usable id and a name left out"] += len(unusable)
     kept: dict[Any, Entry] = {}
-    for entry in usable:
+    for raw in entries:
+        reading = coco_fields.read_category(raw)
+        if reading.problems:
+            done["categories without a usable id and a name left out"] += 1
+            continue
+        for field, form in reading.forms:
+            done[f"categories, field {field!r}: {form}, written as COCO does"] += 1
+        entry = reading.entry
         if entry["id"] in kept:
             done["categories left out, of an id that comes again"] += 1
         kept[entry["id"]] = entry

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mrcnn.data.coco_fields import Entry
 from mrcnn.data.images import read_image
 from mrcnn.doctor.findings import (
     Fault,
@@ -26,7 +27,7 @@ from mrcnn.doctor.findings import (
     stops_at_step,
     warning,
 )
-from mrcnn.doctor.subset import Entry, Subset
+from mrcnn.doctor.subset import Subset
 from mrcnn.files.image_file import open_image
 
 _LEFT_OUT = "leaves the image and its annotations out"

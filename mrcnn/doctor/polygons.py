@@ -15,13 +15,16 @@ BLOCK = 1 << 20
 MAX_PAIRS = 1 << 25
 # Corners this close to a line, relative to the polygon's extent, lie on it.
 ON_LINE = 1e-9
+# Edges from a corner whose directions differ by less, in radians, run along each other.
+SAME_DIRECTION = 1e-9
 
 
 def crossing(polygon: np.ndarray) -> tuple[float, float] | None:
-    """Where two edges of a polygon cross: (x, y) of one such place, or None.
+    """Where a polygon crosses itself: (x, y) of one such place, or None.
 
-    Edges that only touch do not cross. Of a polygon with more than `MAX_PAIRS` pairs of edges
-    beside or above each other, no more are compared.
+    Two edges cross, or the outline passes through one of its corners, from one side to the other.
+    Where it only touches itself, or runs along itself, it does not cross. Of a polygon with more
+    than `MAX_PAIRS` pairs of edges beside or above each other, no more are compared.
     """
     points = polygon[np.any(polygon != np.roll(polygon, 1, axis=0), axis=1)]
     if len(points) < 4:
@@ -35,6 +38,9 @@ def crossing(polygon: np.ndarray) -> tuple[float, float] | None:
             to_c, to_d = _turn(a[k], b[k], c[k]), _turn(a[k], b[k], d[k])
             x, y = c[k] + (d[k] - c[k]) * (to_c / (to_c - to_d))
             return float(x), float(y)
+        corner = _crossing_at_corner(points, np.concatenate([i, j]), np.concatenate([j, i]))
+        if corner is not None:
+            return float(points[corner, 0]), float(points[corner, 1])
     return None
 
 
@@ -64,6 +70,44 @@ def _near_pairs(low: np.ndarray, high: np.ndarray) -> Iterator[tuple[np.ndarray,
         if near.any():
             i, j = i[near], j[near]
             yield np.minimum(i, j), np.maximum(i, j)
+
+
+def _crossing_at_corner(points: np.ndarray, corners: np.ndarray, edges: np.ndarray) -> int | None:
+    """Which of some corners lies on the edge it is paired with, while the outline crosses there.
+
+    Args:
+        points: float [P, 2]; edge i goes from point i to the next one.
+        corners, edges: int [K], indices of points.
+    """
+    ends, before = np.roll(points, -1, axis=0), np.roll(points, 1, axis=0)
+    strangers = (corners - edges) % len(points) > 1
+    corners, edges = corners[strangers], edges[strangers]
+    corner, start, end = points[corners], points[edges], ends[edges]
+    on_edge = (_turn(start, end, corner) == 0) & np.any(corner != end, axis=1)
+    on_edge &= np.all(np.minimum(start, end) <= corner, axis=1)
+    on_edge &= np.all(np.maximum(start, end) >= corner, axis=1)
+    corners, edges = corners[on_edge], edges[on_edge]
+    corner, start = points[corners], points[edges]
+    # Where the corner is the edge's start, the other way through it comes from the edge before.
+    came_from = np.where(np.all(corner == start, axis=1)[:, None], before[edges], start)
+    crosses = _is_crossed(
+        before[corners] - corner,
+        ends[corners] - corner,
+        came_from - corner,
+        ends[edges] - corner,
+    )
+    return int(corners[np.argmax(crosses)]) if crosses.any() else None
+
+
+def _is_crossed(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """Whether ways through a point, from a to b and from c to d, cross: directions [K, 2] each."""
+    from_a = [np.arctan2(v[:, 1], v[:, 0]) - np.arctan2(a[:, 1], a[:, 0]) for v in (b, c, d)]
+    to_b, to_c, to_d = (angle % (2 * np.pi) for angle in from_a)
+    apart = np.ones(len(a), bool)
+    for first, second in ((0.0, to_b), (0.0, to_c), (0.0, to_d), (to_b, to_c), (to_b, to_d)):
+        difference = np.abs(first - second)
+        apart &= np.minimum(difference, 2 * np.pi - difference) > SAME_DIRECTION
+    return apart & ((to_c < to_b) != (to_d < to_b))
 
 
 def has_area(polygon: np.ndarray) -> bool:

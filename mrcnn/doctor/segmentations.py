@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
+from mrcnn.data.coco_fields import Entry, shorten
 from mrcnn.data.rle import Rle
 from mrcnn.datasets.segmentation import (
     POLYGON_MARGIN,
@@ -36,9 +37,9 @@ from mrcnn.doctor.findings import (
     stops_at_step,
     warning,
 )
-from mrcnn.doctor.subset import Entry, Subset, is_finite, is_refused, shorten
+from mrcnn.doctor.subset import Subset, is_finite, is_refused
 
-_LEAVE_OUT = "leaves the annotation out"
+_LEAVE_OUT = "leaves the annotation out; with `--box-only`, keeps it as a box if it has one"
 
 MISSING = stops_at_start(
     *("segmentation-missing", "annotation", "segmentation", "polygons or run lengths", "none"),
@@ -53,11 +54,11 @@ BOX_ONLY_BAD = stops_at_start(
     *("box-only-malformed", "annotation", "bbox"),
     "[x, y, width, height] with a width and height above 0, because there is no segmentation",
     "{box}",
-    fix=_LEAVE_OUT,
+    fix="leaves the annotation out",
 )
 MALFORMED = stops_at_start(
     *("segmentation-malformed", "annotation", "segmentation", "polygons or run lengths"),
-    "{segmentation}",
+    "{received}",
     fix=_LEAVE_OUT,
 )
 POINTS = stops_at_start(
@@ -110,8 +111,8 @@ REFUSED = stops_at_step(
 )
 EMPTY = warning(
     *("mask-empty", "annotation", "segmentation", "a mask of at least one pixel", "none"),
-    "leaves it out, and counts it",
-    fix=_LEAVE_OUT,
+    "leaves it out, and counts it, as every evaluation does",
+    fix="leaves the annotation out",
 )
 KINDS: tuple[Kind, ...] = (
     *(MISSING, BOX_ONLY, BOX_ONLY_BAD, MALFORMED, POINTS, COORDINATES, OUTSIDE, CROSSING, NO_AREA),
@@ -128,12 +129,14 @@ class CheckedSegmentations:
 
     Attributes:
         findings: of the annotations.
+        usable: those that training can use, as far as was checked.
         visible: indices of those that have a pixel in the image.
         boxes: float [N, 4] x, y, width, height of their masks; empty when not rasterized.
         rles: their masks, compressed.
     """
 
     findings: list[Finding] = field(default_factory=list)
+    usable: list[Entry] = field(default_factory=list)
     visible: list[int] = field(default_factory=list)
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     rles: list[Rle] = field(default_factory=list)
@@ -156,6 +159,9 @@ def check_annotations(
         id = annotation.get("id")
         for kind, values in faults:
             checked.findings.append(report(kind, subset.name, subset.file, id, **values))
+        kinds = [kind for kind, _ in faults]
+        if not any(kind.severity == ERROR or kind is EMPTY for kind in kinds):
+            checked.usable.append(annotation)
         if rle is not None:
             checked.visible.append(index)
             checked.rles.append(rle)
@@ -170,7 +176,7 @@ def check_annotation(
     """Check the segmentation of one annotation.
 
     Args:
-        annotation: an entry of the json.
+        annotation: an entry of the json in COCO's own form.
         size: (height, width) of its image.
         box_only, masks: as in `check_annotations`.
 
@@ -204,7 +210,7 @@ def _check_numbers(
     elif isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation):
         yield from _check_polygons(segmentation, size, crossings)
     elif is_refused(lambda: check_structure(annotation)):
-        yield fault(MALFORMED, segmentation=shorten(segmentation))
+        yield fault(MALFORMED, received=shorten(segmentation))
     else:
         yield from _check_rle(annotation, size)
 
@@ -274,7 +280,7 @@ def _check_rle(annotation: Entry, size: tuple[int, int]) -> Iterator[Fault]:
 def run_lengths_problem(counts: Any, pixels: int) -> str | None:
     """What is wrong with run lengths that must sum up to a number of pixels, or None."""
     if isinstance(counts, list):
-        if not all(isinstance(run, int) for run in counts):
+        if not all(type(run) is int for run in counts):
             return f"numbers that are not whole: {shorten(counts)}"
         runs = np.array(counts, object)
     else:

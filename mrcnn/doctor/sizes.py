@@ -12,13 +12,14 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from mrcnn.config import Config
+from mrcnn.data.coco_fields import Entry
 from mrcnn.data.images import scaled_size
 from mrcnn.data.resize import Resize
 from mrcnn.data.rle import Rle
 from mrcnn.data.sample import place_masks
 from mrcnn.doctor.findings import Finding, Kind, report, stops_at_step, warning
 from mrcnn.doctor.segmentations import CheckedSegmentations
-from mrcnn.doctor.subset import Entry, Subset
+from mrcnn.doctor.subset import Subset
 
 OVERFLOW = warning(
     *("too-many-objects", "image", "annotations", "at most MAX_GT_INSTANCES = {limit}"),

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.data.coco_fields import Entry
 from mrcnn.doctor.findings import Finding, Kind, note, report, warning
 from mrcnn.doctor.image_files import THUMBNAIL, ImageFiles
-from mrcnn.doctor.subset import Entry, Subset
+from mrcnn.doctor.subset import Subset
 
 LEAK = warning(
     *("split-leak", "image", "", "a picture that is not in {other}"),

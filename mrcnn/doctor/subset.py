@@ -6,13 +6,11 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
-from typing import Any, TypeGuard
+from pathlib import Path
+from typing import Any
 
+from mrcnn.data.coco_fields import Entry
 from mrcnn.datasets.coco import SUBSETS_OF_VAL
-from mrcnn.datasets.coco_json import is_category
-
-Entry = dict[str, Any]  # of 'images', 'annotations' or 'categories'
 
 
 @dataclass
@@ -24,8 +22,8 @@ class Subset:
         file: the json.
         folder: of the images.
         content: all of the json, as it is written there; empty when it cannot be read.
-        images: the usable entries whose files exist, in the file's order.
-        annotations: the usable entries by image id.
+        images: the usable entries whose files exist, in the file's order and COCO's own form.
+        annotations: the usable entries by image id, in COCO's own form.
         categories: {id: name}.
     """
 
@@ -41,6 +39,10 @@ class Subset:
     def is_readable(self) -> bool:
         """Whether the json could be read; it then has COCO's three lists."""
         return bool(self.content)
+
+    def finds(self, file_name: str) -> bool:
+        """Whether a name, which does not lead out of the folder, is that of a file in it."""
+        return (self.folder / os.path.normpath(file_name)).is_file()
 
     def path(self, image: Entry) -> Path:
         """The file of an image."""
@@ -60,29 +62,9 @@ def find_subset(dataset: str | os.PathLike[str], subset: str, year: str) -> Subs
     return Subset(f"{subset}{suffix}", file, folder / f"{image_subset}{suffix}")
 
 
-def split_categories(entries: list[Any]) -> tuple[list[Entry], list[Any]]:
-    """The usable entries of 'categories', and the others."""
-    usable: list[Entry] = []
-    unusable: list[Any] = []
-    for entry in entries:
-        is_usable = isinstance(entry, dict) and is_category(entry.get("id"), entry.get("name"))
-        (usable if is_usable else unusable).append(entry)
-    return usable, unusable
-
-
-def is_id(value: Any) -> bool:
-    """Whether a value can be an id: a text or a number, which NaN is not."""
-    return isinstance(value, (int, float, str)) and value == value
-
-
-def is_side(value: Any) -> TypeGuard[int]:
-    """Whether a value can be a width or height in pixels."""
-    return isinstance(value, int) and value > 0
-
-
 def is_finite(value: Any) -> bool:
     """Whether a value of the json is a finite number, exact as a float where it is whole."""
-    if isinstance(value, int):
+    if type(value) is int:
         return abs(value) < 2**53
     return isinstance(value, float) and math.isfinite(value)
 
@@ -96,29 +78,13 @@ def is_refused(check: Callable[[], object]) -> bool:
     return False
 
 
-def is_outside(file_name: str) -> bool:
-    """Whether a file name leads out of the image folder, on any operating system."""
-    path = os.path.normpath(file_name)
-    return (
-        os.path.isabs(path)
-        or bool(PureWindowsPath(path).anchor)
-        or path.split(os.sep)[0] == os.pardir
-    )
-
-
 def same_object_key(annotation: Entry) -> int | None:
-    """A key that two annotations share when they say the same of the same pixels."""
+    """A key that two annotations share when they say the same of the same pixels.
+
+    Args:
+        annotation: in COCO's own form.
+    """
     segmentation = annotation.get("segmentation") or annotation.get("bbox")
     if not segmentation:
         return None
     return hash((annotation["image_id"], annotation["category_id"], repr(segmentation)))
-
-
-def shorten(value: Any, length: int = 80) -> str:
-    """The `repr` of a value, cut to a length.
-
-    >>> shorten("abcdefgh", 6)
-    "'abcd…"
-    """
-    text = repr(value)
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -23,14 +23,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.rle import Rle
-from mrcnn.datasets.coco_json import coco_api
 from mrcnn.evaluation.coco import (
-    GroundTruth,
-    complete_annotations,
-    read_ground_truth,
     run_evaluator,
-    select_images,
 )
+from mrcnn.evaluation.ground_truth import GroundTruth, Truth
 from mrcnn.evaluation.results import Result, segm_annotation
 
 # Width of a boundary as a share of the image's diagonal: the paper's for COCO, 15 pixels there.
@@ -144,12 +140,11 @@ def boundary_metrics(
             ratio is not above 0.
     """
     _check_ratio(dilation_ratio)
-    content = read_ground_truth(ground_truth)
-    chosen = select_images(content, results, image_ids)
+    truth = Truth.of(ground_truth)
+    chosen = truth.image_numbers(results, image_ids)
     annotations = [segm_annotation(result, number) for number, result in enumerate(results, 1)]
-    truth = coco_api({**content, "annotations": complete_annotations(content)})
-    detections = coco_api({**content, "annotations": annotations})
-    return run_evaluator(BoundaryEvaluator(truth, detections, dilation_ratio), chosen)
+    detections = truth.detections(annotations)
+    return run_evaluator(BoundaryEvaluator(truth.with_masks(), detections, dilation_ratio), chosen)
 
 
 class BoundaryEvaluator(COCOeval):

@@ -8,22 +8,18 @@ import io
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-from pycocotools import mask as mask_api
-from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.datasets.coco_json import coco_api, read_coco_json
-from mrcnn.datasets.segmentation import annotation_to_rle
 from mrcnn.evaluation.detection import DetectFunction, StepwiseDetector, Timing, detect_images
+from mrcnn.evaluation.ground_truth import GroundTruth, Truth
 from mrcnn.evaluation.results import Result, bbox_annotation, segm_annotation
 
 Metrics = dict[str, dict[str, float]]  # {"segm": {"AP": 0.32, ...}, "bbox": {...}}
-GroundTruth: TypeAlias = str | os.PathLike[str] | COCO
 
 # In the order of COCOeval's `stats`. S, M and L are objects of less than 32² pixels, of less
 # than 96², and larger ones; AR1, AR10 and AR100 the recall with that many detections an image.
@@ -58,12 +54,10 @@ def evaluate_results(
         has no object of that size. Without results, 0 takes their place.
 
     Raises:
-        ValueError: an image id is not in the ground truth, or a result lacks a field.
+        ValueError: an image id is not in the ground truth, a result lacks a field, or the ground
+            truth has an entry that training refuses too.
     """
-    content = read_ground_truth(ground_truth)
-    chosen = select_images(content, results, image_ids)
-    truth = coco_api({**content, "annotations": complete_annotations(content)})
-    return {iou_type: _evaluate(truth, results, iou_type, chosen) for iou_type in iou_types}
+    return _evaluate_all(Truth.of(ground_truth), results, iou_types, image_ids)
 
 
 class Evaluation(NamedTuple):
@@ -116,10 +110,11 @@ def evaluate_model(
             be read (`mrcnn.evaluation.pipeline.ImageError`, which names it).
     """
     chosen = _choose_images(dataset, image_ids, limit)
+    truth = Truth.of(coco_ground_truth)  # first: what is wrong with it is said before the work
     started = time.perf_counter()
     results, timing = detect_images(detector, dataset, chosen, progress, workers)
     source_ids = [dataset.image_info[image_id]["id"] for image_id in chosen]
-    metrics = evaluate_results(coco_ground_truth, results, image_ids=source_ids)
+    metrics = _evaluate_all(truth, results, IOU_TYPES, source_ids)
     return Evaluation(metrics, results, replace(timing, seconds=time.perf_counter() - started))
 
 
@@ -137,44 +132,6 @@ def _choose_images(dataset: Dataset, image_ids: Iterable[int] | None, limit: int
             f"is in the data set several times. Load one subset of it."
         )
     return chosen
-
-
-def read_ground_truth(ground_truth: GroundTruth) -> dict[str, Any]:
-    """The content of a ground truth, as its json has it.
-
-    Raises:
-        ValueError: a file is not a COCO json.
-    """
-    if isinstance(ground_truth, COCO):
-        return ground_truth.dataset
-    return read_coco_json(ground_truth)
-
-
-def select_images(
-    content: Mapping[str, Any], results: Sequence[Result], image_ids: Iterable[Any] | None
-) -> list[Any]:
-    """The ids in a ground truth to evaluate on, ascending.
-
-    >>> select_images({"images": [{"id": 3}, {"id": 1}]}, results=[], image_ids=None)
-    [1, 3]
-
-    Args:
-        content: of the ground truth.
-        results: in COCO's format.
-        image_ids: None: all of the ground truth's images.
-
-    Raises:
-        ValueError: an image id, or one of a result, is not in the ground truth.
-    """
-    known = {image["id"] for image in content["images"]}
-    chosen = known if image_ids is None else set(image_ids)
-    unknown = sorted((chosen | {result["image_id"] for result in results}) - known, key=str)
-    if unknown:
-        raise ValueError(
-            f"image_ids, results: expected ids of the ground truth's {len(known)} images; received "
-            f"{len(unknown)} others, such as {unknown[0]!r}. Are they of another subset?"
-        )
-    return sorted(chosen)
 
 
 def run_evaluator(evaluator: COCOeval, image_ids: list[Any]) -> dict[str, float]:
@@ -209,27 +166,23 @@ def _format(value: float) -> str:
     return "-" if value == UNDEFINED else f"{value:.3f}"
 
 
+def _evaluate_all(
+    truth: Truth,
+    results: Sequence[Result],
+    iou_types: Sequence[str],
+    image_ids: Iterable[Any] | None,
+) -> Metrics:
+    chosen = truth.image_numbers(results, image_ids)
+    return {iou_type: _evaluate(truth, results, iou_type, chosen) for iou_type in iou_types}
+
+
 def _evaluate(
-    truth: COCO, results: Sequence[Result], iou_type: str, image_ids: list[Any]
+    truth: Truth, results: Sequence[Result], iou_type: str, images: list[int]
 ) -> dict[str, float]:
     if iou_type not in IOU_TYPES:
         raise ValueError(f"iou_types: expected some of {IOU_TYPES}; received {iou_type!r}.")
     to_annotation = segm_annotation if iou_type == "segm" else bbox_annotation
+    objects = truth.with_masks() if iou_type == "segm" else truth.with_boxes()
     annotations = [to_annotation(result, number) for number, result in enumerate(results, start=1)]
-    detections = coco_api({**truth.dataset, "annotations": annotations})
-    return run_evaluator(COCOeval(truth, detections, iou_type), image_ids)
-
-
-def complete_annotations(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Copies, because the evaluator writes into them, with all the fields that it reads."""
-    sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
-    annotations = []
-    # Numbered from 1: the evaluator takes a match with the id 0 for no match.
-    for index, annotation in enumerate(content["annotations"], start=1):
-        annotation = {"iscrowd": 0, **annotation, "id": index}
-        if "area" not in annotation or "bbox" not in annotation:
-            rle = annotation_to_rle(annotation, *sizes[annotation["image_id"]])
-            annotation.setdefault("area", float(mask_api.area(rle)))
-            annotation.setdefault("bbox", mask_api.toBbox(rle).tolist())
-        annotations.append(annotation)
-    return annotations
+    detections = truth.detections(annotations)
+    return run_evaluator(COCOeval(objects, detections, iou_type), images)

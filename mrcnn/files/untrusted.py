@@ -80,6 +80,17 @@ def check_mask_bytes(height: int, width: int, count: int, where: str) -> None:
         )
 
 
+def is_outside(name: str) -> bool:
+    """Whether a file name leads out of the folder it is relative to.
+
+    >>> is_outside("day1/a.png"), is_outside("../a.png"), is_outside("C:/a.png")
+    (False, True, True)
+    """
+    inner = os.path.normpath(name)
+    is_absolute = os.path.isabs(inner) or bool(PureWindowsPath(inner).anchor)
+    return is_absolute or inner.split(os.sep)[0] == os.pardir
+
+
 class Folder:
     """A folder whose files are named by untrusted annotations.
 
@@ -106,8 +117,7 @@ class Folder:
                 f"{self._path}; received {len(text)} characters, {text[:60]!r}..."
             )
         inner = os.path.normpath(text)
-        absolute = os.path.isabs(inner) or PureWindowsPath(inner).anchor
-        if not text or not _can_be_a_name(text) or absolute or _first(inner) == os.pardir:
+        if not text or not _can_be_a_name(text) or is_outside(text):
             raise ValueError(
                 f"expected a path inside the image folder {self._path}; received {repr(name)[:200]}"
             )
@@ -119,7 +129,13 @@ class Folder:
         if base in self._files[parent]:
             return path
         self._check_links(path, name)
-        return path if os.path.isfile(path) else None
+        if os.path.isfile(path):
+            return path
+        if is_outside(text.replace("\\", "/")):  # a name written on Windows
+            raise ValueError(
+                f"expected a path inside the image folder {self._path}; received {repr(name)[:200]}"
+            )
+        return None
 
     def _plain_files(self, parent: str) -> frozenset[str]:
         """The files, but not the links, of a folder in here; none of a folder that leads out."""
@@ -146,10 +162,6 @@ class Folder:
 
 def _is_within(path: str, root: str) -> bool:
     return path == root or path.startswith(os.path.join(root, ""))
-
-
-def _first(path: str) -> str:
-    return path.split(os.sep)[0]
 
 
 def _can_be_a_name(text: str) -> bool:

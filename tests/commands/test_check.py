@@ -64,6 +64,7 @@ def test_one_subset_quickly(data, capsys):
     [
         (["--quick", "--fix", "out"], "--fix"),
         (["--jobs", "0"], "--jobs"),
+        (["--crowds-as-objects"], "--fix"),
         (["--set", "NO_SUCH=1"], "NO_SUCH"),
         (["--image-size", "100"], "64"),
     ],
@@ -117,6 +118,29 @@ class TestBeforeTraining:
         self.count_trainings(monkeypatch)
         assert self.train(tmp_path / "data", "--set", "MAX_GT_INSTANCES=5") == 0
         assert "3  too-many-objects" in capsys.readouterr().out
+
+    def test_a_subset_of_crowds_only_stops_with_the_remedy_which_works(self, tmp_path, capsys):
+        damaged("only-crowds", tmp_path / "data")
+        assert self.train(tmp_path / "data") == 2
+        captured = capsys.readouterr()
+        assert "expected at least one ordinary object; received 20 crowds" in captured.err
+        assert "--crowds-as-objects" in captured.out + captured.err
+        fix = ["check", str(tmp_path / "data"), "--fix", str(tmp_path / "mended")]
+        assert cli.main(fix) == 2  # a copy that teaches nothing is not written
+        assert "--crowds-as-objects" in capsys.readouterr().err
+        assert cli.main([*fix, "--crowds-as-objects"]) == 1
+        assert "20  train: crowds made objects" in capsys.readouterr().out
+        assert cli.main(["check", str(tmp_path / "mended"), *SETTINGS]) == 0
+
+    def test_invalid_annotations_can_be_left_out(self, tmp_path, capsys, monkeypatch):
+        damaged("polygon-of-two-points", tmp_path / "data")
+        trained = self.count_trainings(monkeypatch)
+        assert self.train(tmp_path / "data") == 2
+        assert "--skip-invalid" in capsys.readouterr().err
+        assert self.train(tmp_path / "data", "--skip-invalid") == 0
+        assert "leaves the annotation out, and counts it" in capsys.readouterr().out
+        (arguments,) = trained
+        assert sum(arguments[2].left_out.values()) == 1
 
     def count_trainings(self, monkeypatch) -> list:
         from mrcnn.commands import train as commands_train

@@ -300,7 +300,7 @@ def broken(part: str, index: int, **fields) -> dict:
             "annotation 1, field 'segmen.*3 po",
         ),
         (broken("images", 1, id=11), "each image id once; 11 is the id of a.png and of b.png"),
-        (broken("images", 1, height=0), "image 12: expected a positive 'height'"),
+        (broken("images", 1, height=0), "image 12, field 'height': expected a whole number"),
     ],
 )
 def test_errors_at_loading_name_file_id_and_field(tmp_path, data, message):
@@ -422,3 +422,166 @@ def test_boxes_outside_the_image_are_counted_and_do_not_shift_the_others(tmp_pat
     dataset.prepare()
     assert list(dataset.load_mask(0)[1]) == [-1] and list(dataset.load_box_only(0)) == [False]
     assert sum(dataset.left_out.values()) == 1
+
+
+# --- Other forms of the same, and what cannot be read --------------------------------------------
+
+NESTED = [[[2, 3], [12, 3], [12, 9], [2, 9]]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "form"),
+    [
+        ({"segmentation": SQUARE[0]}, "'segmentation': a flat list for one polygon"),
+        ({"segmentation": NESTED}, "'segmentation': pairs [x, y] for a polygon's list"),
+        ({"iscrowd": "0"}, "'iscrowd': a number written as text"),
+        ({"iscrowd": None}, "'iscrowd': null for a value that is not given"),
+        ({"image_id": "11"}, "'image_id': a number written as text"),
+        ({"category_id": 9.0}, "'category_id': a whole number written as a float"),
+        ({"area": "60"}, "'area': a number written as text"),
+    ],
+)
+def test_other_forms_are_the_same_object_and_are_counted(tmp_path, fields, form):
+    write(tmp_path, broken("annotations", 0, **fields))
+    dataset = CocoDataset.of(tmp_path, "train", "2017")
+    masks, class_ids = dataset.load_mask(0)
+    assert class_ids.tolist() == [2, -1] and masks[3:9, 2:12, 0].all() and masks[..., 0].sum() == 60
+    assert dataset.forms == {form: 1}
+    assert dataset.summary().endswith(f"Read as: 1 {form}.")
+    first = dataset.ground_truth.dataset["annotations"][0]  # pycocotools gets COCO's own form
+    assert first["segmentation"] == SQUARE and first["image_id"] == 11 and first["category_id"] == 9
+
+
+def test_nothing_is_said_of_forms_where_there_are_none(tmp_path):
+    write(tmp_path, broken("annotations", 0, iscrowd=False))
+    dataset = CocoDataset.of(tmp_path, "train", "2017")
+    assert not dataset.forms and "Read as" not in dataset.summary()
+
+
+def test_sizes_of_images_may_be_floats_or_text(tmp_path):
+    file = write(tmp_path, content())
+    file.write_text(json.dumps(broken("images", 0, height=float(HEIGHT), width=str(WIDTH))))
+    dataset = CocoDataset.of(tmp_path, "train", "2017")
+    assert dataset.load_mask(0)[0].shape == (HEIGHT, WIDTH, 2)
+    assert dataset.image_info[0]["height"] == HEIGHT and sum(dataset.forms.values()) == 2
+
+
+@pytest.mark.parametrize("placeholder", [[[]], [[0.0]], [0]])
+def test_a_placeholder_is_no_mask(tmp_path, placeholder):
+    write(tmp_path, with_boxes(segmentation=placeholder))
+    dataset = CocoDataset.of(tmp_path, "train", "2017", box_only=True)
+    assert list(dataset.load_box_only(0)) == [True, False]
+    with pytest.raises(ValueError, match=r"annotation 1, field 'segmentation': .*--box-only"):
+        loaded(tmp_path, "train")
+
+
+@pytest.mark.parametrize("segmentation", [[], [[1, 1, 2, 2]], "circle"])
+def test_a_mask_that_cannot_be_read_names_the_ways_on(tmp_path, segmentation):
+    write(tmp_path, with_boxes(segmentation=segmentation))
+    with pytest.raises(ValueError, match="annotation 1, field 'segmentation': exp") as error:
+        loaded(tmp_path, "train")
+    for way in ("mrcnn check DATASET --fix OUT", "--skip-invalid (skip_invalid=True)"):
+        assert way in str(error.value)
+    if segmentation != "circle":
+        assert "--box-only (box_only=True)" in str(error.value)
+
+
+INVALID = {
+    "annotations without a mask": {"segmentation": []},
+    "annotations with a malformed mask or box": {"segmentation": [[1, 1, 2, 2]]},
+    "annotations whose field 'iscrowd' is missing or cannot be read": {"iscrowd": "x"},
+    "annotations whose field 'bbox' is missing or cannot be read": {"bbox": [[1, 2, 3, 4]]},
+    "annotations of unknown images": {"image_id": 99},
+    "annotations of unknown categories": {"category_id": 99},
+}
+
+
+@pytest.mark.parametrize("kind", INVALID)
+def test_invalid_annotations_are_left_out_and_counted_by_kind_on_demand(tmp_path, kind):
+    write(tmp_path, broken("annotations", 0, **INVALID[kind]))
+    with pytest.raises(ValueError, match=r"annotation 1.*skip_invalid=True"):
+        loaded(tmp_path, "train")
+    dataset = CocoDataset.of(tmp_path, "train", "2017", skip_invalid=True)
+    assert dataset.load_mask(0)[1].tolist() == [-1] and len(dataset.image_ids) == 3
+    assert {k: n for k, n in dataset.left_out.items() if n} == {kind: 1}
+    assert f"left out: 1 {kind}" in dataset.summary()
+    assert [a["id"] for a in dataset.ground_truth.dataset["annotations"]] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [[[2, 3, 12, 3, 12, None]], [[2, 3, 12, 3, 12, 1e6]], {"size": [5, 5], "counts": [25]}],
+)
+def test_masks_that_cannot_be_rasterized_are_known_when_loaded(tmp_path, segmentation):
+    write(tmp_path, broken("annotations", 0, segmentation=segmentation))
+    with pytest.raises(ValueError, match=r"annotation 1.*skip_invalid=True"):
+        loaded(tmp_path, "train").load_mask(0)
+    dataset = CocoDataset.of(tmp_path, "train", "2017", skip_invalid=True)
+    assert dataset.left_out["annotations with a malformed mask or box"] == 1
+    assert dataset.load_mask(0)[1].tolist() == [-1]
+
+
+def test_what_is_wrong_with_other_classes_does_not_matter(tmp_path):
+    write(tmp_path, broken("annotations", 0, segmentation="circle"))
+    assert loaded(tmp_path, "train", class_ids=[3]).left_out["annotations of classes not selected"]
+
+
+def test_names_of_windows_are_told_from_missing_files(tmp_path):
+    data = broken("images", 0, file_name="day1\\a.png")
+    write(tmp_path, content())
+    (tmp_path / "annotations/instances_train2017.json").write_text(json.dumps(data))
+    (tmp_path / "train2017/day1").mkdir()
+    (tmp_path / "train2017/a.png").rename(tmp_path / "train2017/day1/a.png")
+    with pytest.raises(
+        FileNotFoundError, match=r"image 11, .*expected 'day1/a\.png', which exists"
+    ):
+        loaded(tmp_path, "train")
+    (tmp_path / "train2017/day1/a.png").unlink()
+    with pytest.raises(FileNotFoundError, match="it is missing"):
+        loaded(tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", ["..\\a.png", "x\\..\\..\\a.png"])
+def test_names_of_windows_that_lead_out_are_refused(tmp_path, name):
+    write(tmp_path, content())
+    data = broken("images", 0, file_name=name)
+    (tmp_path / "annotations/instances_train2017.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match="image 11, field 'file_name': expected a path inside"):
+        loaded(tmp_path, "train")
+
+
+# What each of the shared cases is: its objects as (class, height, width), or what is refused.
+CASES = {
+    "flat_polygon": [(1, 30, 40)],
+    "via_coco_export": [(1, 30, 40)],
+    "nested_polygon": [(1, 30, 40)],
+    "iscrowd_false": [(1, 30, 40)],
+    "cvat_masks_all_crowd": [(-1, 30, 40)],
+    "crossing_at_corner": [(1, 50, 70)],
+    "empty_mask_in_evaluation": [(1, 30, 40)],
+    "boxes_as_nested_empty": "--box-only",
+    "placeholder_segmentation": "--box-only",
+    "windows_names": "expected 'images/a.png', which exists",
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_shared_cases(shared, name):
+    expected = CASES[name]
+    folder = shared / "cases" / name
+    if isinstance(expected, str):
+        with pytest.raises((ValueError, FileNotFoundError), match=expected):
+            CocoDataset.of(folder, "train")
+        return
+    masks, class_ids = CocoDataset.of(folder, "train").load_mask(0)
+    boxes = extract_bboxes(masks)
+    sides = [(y2 - y1, x2 - x1) for y1, x1, y2, x2 in boxes.tolist()]
+    assert [(c, *s) for c, s in zip(class_ids.tolist(), sides, strict=True)] == expected
+
+
+def test_shared_cases_of_boxes(shared):
+    cases = {"boxes_as_nested_empty": [[10, 10, 40, 50]]}
+    cases["placeholder_segmentation"] = [[10, 10, 40, 50], [5, 60, 25, 80]]
+    for name, boxes in cases.items():
+        dataset = CocoDataset.of(shared / "cases" / name, "train", box_only=True)
+        assert extract_bboxes(dataset.load_mask(0)[0]).tolist() == boxes

@@ -102,10 +102,29 @@ def category_id_twice(data: Data) -> None:
     data.train["categories"].append({"id": 7, "name": "nut"})
 
 
-@case("category-name-twice", "class-empty", message="category 8, field 'name'")
+@case("category-name-twice", "class-rare", message="category 8, field 'name': expected a name of "
+      "its own; received 'nut', as 7 has")  # fmt: skip
 def category_name_twice(data: Data) -> None:
     for content in data.content.values():
         content["categories"].append({"id": 8, "name": "nut"})
+        content["annotations"][0]["category_id"] = 8
+
+
+@case("category-placeholder", "class-empty", message="category 0, field 'name'")
+def category_of_roboflow(data: Data) -> None:
+    for content in data.content.values():
+        content["categories"].insert(0, {"id": 0, "name": "nut", "supercategory": "none"})
+
+
+@case("category-nameless", message="category 7, field 'name'")
+def category_named_as_the_background(data: Data) -> None:
+    for content in data.content.values():
+        content["categories"][0]["name"] = "BG"
+
+
+@case("category-form", message="category 7: expected 'id' in COCO's form; received a number")
+def category_id_as_text(data: Data) -> None:
+    data.train["categories"][0]["id"] = "7"
 
 
 # --- Entries of images -----------------------------------------------------------------------
@@ -124,6 +143,11 @@ def image_of_no_width(data: Data) -> None:
 @case("image-entry", message="received 'a.png'")
 def image_that_is_a_text(data: Data) -> None:
     data.train["images"].append("a.png")
+
+
+@case("image-form", message="image 0: expected 'height' in COCO's form; received a whole number")
+def image_height_as_float(data: Data) -> None:
+    data.train["images"][0]["height"] = 48.0
 
 
 @case("image-id-twice", "image-unannotated", message="received it for '0.png' and '1.png'")
@@ -151,6 +175,19 @@ def path_outside(data: Data) -> None:
 @case("image-missing", "class-rare", message="image 0, field 'file_name': expected the file")
 def image_missing(data: Data) -> None:
     data.image().unlink()
+
+
+@case("path-backslash", "class-rare", message="image 0, field 'file_name': expected 'a/0.png'")
+def path_of_windows(data: Data) -> None:
+    (data.folder / "train" / "a").mkdir()
+    data.image().rename(data.image("a/0.png"))
+    data.train["images"][0]["file_name"] = "a\\0.png"
+
+
+@case("path-outside", "class-rare", message="image 0, field 'file_name': expected a path inside")
+def path_of_windows_outside(data: Data) -> None:
+    data.image().rename(data.folder / "0.png")
+    data.train["images"][0]["file_name"] = "..\\0.png"
 
 
 @case("images-unlisted", message="received 1 files without one, such as extra.png")
@@ -200,7 +237,14 @@ def category_unknown(data: Data) -> None:
     data.object()["category_id"] = 1
 
 
-@case("crowd-flag", "crowd", "class-rare", message="annotation 1, field 'iscrowd': expected 0 or 1")
+@case("crowd-flag", "class-rare", message="annotation 1, field 'iscrowd': expected 0 or 1; "
+      "received 'x'")  # fmt: skip
+def crowd_flag_of_a_text(data: Data) -> None:
+    data.object()["iscrowd"] = "x"
+
+
+@case("annotation-form", message="annotation 1: expected 'iscrowd' in COCO's form; received a "
+      "number written as text, '0'")  # fmt: skip
 def crowd_flag_as_text(data: Data) -> None:
     data.object()["iscrowd"] = "0"
 
@@ -208,6 +252,18 @@ def crowd_flag_as_text(data: Data) -> None:
 @case("crowd", "class-rare", message="annotation 1, field 'iscrowd': expected 0, an object")
 def crowd(data: Data) -> None:
     data.object()["iscrowd"] = 1
+
+
+@case("only-crowds", "crowd", message="expected at least one ordinary object; received 20 crowds")
+def only_crowds(data: Data) -> None:
+    for annotation in data.train["annotations"]:
+        annotation["iscrowd"] = 1
+
+
+@case("class-only-crowds", "crowd", "class-empty", "class-validation-only", message="category 3")
+def class_of_crowds_only(data: Data) -> None:
+    for annotation in data.train["annotations"]:
+        annotation["iscrowd"] = int(annotation["category_id"] == 3)
 
 
 # --- Image files -----------------------------------------------------------------------------
@@ -354,14 +410,14 @@ def box_only_of_no_width(data: Data) -> None:
     data.object()["bbox"] = [2, 2, 0, 12]
 
 
-@case("segmentation-malformed", message="received 'circle'")
+@case("segmentation-malformed", "class-rare", message="received 'circle'")
 def segmentation_is_a_text(data: Data) -> None:
     data.object()["segmentation"] = "circle"
 
 
-@case("segmentation-malformed", message="received [2, 2, 14, 2, 14, 14]")
+@case("annotation-form", message="a flat list for one polygon, [2, 2, 14, 2, 14, 14")
 def polygon_not_in_a_list(data: Data) -> None:
-    data.object()["segmentation"] = [2, 2, 14, 2, 14, 14]
+    data.object()["segmentation"] = [2, 2, 14, 2, 14, 14, 2, 14]
 
 
 @case("polygon-points", message="annotation 1, field 'segmentation': expected at least 3 points")
@@ -439,7 +495,12 @@ def mask_empty(data: Data) -> None:
     data.object()["segmentation"] = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}
 
 
-@case("box-malformed", message="annotation 1, field 'bbox'", quick=False)
+@case("area-malformed", message="annotation 1, field 'area': expected a number of pixels")
+def area_that_is_none(data: Data) -> None:
+    data.object()["area"] = float("nan")
+
+
+@case("box-malformed", message="annotation 1, field 'bbox'")
 def box_of_negative_width(data: Data) -> None:
     data.object()["bbox"] = [14, 2, -12, 12]
 

@@ -17,10 +17,10 @@ from mrcnn.datasets.coco import CocoDataset
 from mrcnn.doctor import segmentations
 from mrcnn.doctor.catalogue import KINDS
 from mrcnn.doctor.examine import DatasetFiles, Examination, examine
-from mrcnn.doctor.findings import AT_START, AT_STEP, ERROR
+from mrcnn.doctor.findings import AT_START, AT_STEP, ERROR, WARNING
 from mrcnn.doctor.subset import find_subset
 from tests.doctor.damaged import CASES, damaged
-from tests.doctor.sound import DoctorConfig, noise, sound
+from tests.doctor.sound import DoctorConfig, noise, sound, square
 
 BY_NAME = {kind.name: kind for kind in KINDS}
 
@@ -113,7 +113,7 @@ def test_the_damage_is_found_and_training_does_as_said(tmp_path, name):
     stops = {BY_NAME[kind].stops for kind in found}
     said = AT_START if AT_START in stops else AT_STEP if AT_STEP in stops else None
     assert training_stops(tmp_path / "data", case.settings, case.box_only) == said
-    assert examination.stops_training == (said is not None)
+    assert examination.stops_training == bool(stops - {None})
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -195,7 +195,9 @@ def test_subsets_are_found_where_the_reader_finds_them(tmp_path, monkeypatch, su
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / f"instances_{subset}{in_names}.json").touch()
     read = []
-    monkeypatch.setattr(CocoDataset, "load_coco_json", lambda self, *paths: read.append(paths[:2]))
+    monkeypatch.setattr(
+        CocoDataset, "load_coco_json", lambda self, *paths, **options: read.append(paths[:2])
+    )
     CocoDataset().load_coco(tmp_path, subset, year="2014")
     found = find_subset(tmp_path, subset, year="2014")
     assert [(found.file, found.folder)] == read
@@ -272,9 +274,10 @@ class TestWhatTrainingDoes:
         assert sample.class_ids[0] < 0
         assert sample.boxes[0].tolist() == [8, 0, 56, 64]
 
-    def test_the_text_0_makes_a_crowd(self, tmp_path):
+    def test_the_text_0_makes_an_object(self, tmp_path):
         damaged("crowd-flag-as-text", tmp_path / "data")
-        assert sample_of(tmp_path / "data").class_ids[0] < 0
+        assert sample_of(tmp_path / "data").class_ids[0] > 0
+        assert load(tmp_path / "data").forms == {"'iscrowd': a number written as text": 1}
 
     @pytest.mark.parametrize("name", ["mask-empty", "polygon-all-outside"])
     def test_an_object_without_a_pixel_is_left_out_and_counted(self, tmp_path, name):
@@ -320,3 +323,65 @@ class TestWhatTrainingDoes:
         damaged("validation-names-another-class", tmp_path / "data")
         names = [load(tmp_path / "data", subset).class_names for subset in ("train", "val")]
         assert names == [["BG", "fig", "nut"], ["BG", "date", "nut"]]
+
+
+# What the doctor says of the shared cases, notes included, and of all of them: few objects.
+SHARED_CASES = {
+    "flat_polygon": {"annotation-form"},
+    "via_coco_export": {"annotation-form"},
+    "nested_polygon": {"annotation-form"},
+    "iscrowd_false": set(),
+    "cvat_masks_all_crowd": {"only-crowds", "crowd"},
+    "crossing_at_corner": {"polygon-crossing", "area-disagrees"},
+    "empty_mask_in_evaluation": {"mask-empty"},
+    "boxes_as_nested_empty": {"annotation-form", "segmentation-missing"},
+    "placeholder_segmentation": {"annotation-form", "segmentation-missing"},
+    "windows_names": {"path-backslash", "no-images"},
+}
+OF_FEW = {"class-rare", "anchors-miss", "blank"}
+
+
+@pytest.mark.parametrize("name", SHARED_CASES)
+def test_shared_cases(shared, name):
+    found = {finding.kind for finding in check(shared / "cases" / name, val=None).findings}
+    assert found - OF_FEW == SHARED_CASES[name]
+
+
+def test_shared_cases_of_boxes(shared):
+    for name in ("boxes_as_nested_empty", "placeholder_segmentation"):
+        files = DatasetFiles(shared / "cases" / name, val=None)
+        findings = examine(files, DoctorConfig(), box_only=True, jobs=1, progress=False).findings
+        assert {finding.kind for finding in findings} - OF_FEW == {"annotation-form", "box-only"}
+
+
+def test_invalid_annotations_that_training_leaves_out_do_not_stop_it(tmp_path):
+    data = sound(tmp_path / "data")
+    data.object(0)["segmentation"] = [[2, 2, 14, 14]]
+    data.object(1)["iscrowd"] = "x"
+    data.object(2)["image_id"] = 99
+    data.write()
+    for quick in (False, True):
+        examination = examine(
+            *(DatasetFiles(data.folder), DoctorConfig(), False, quick),
+            progress=False,
+            skip_invalid=True,
+        )
+        assert not examination.stops_training
+        skipped = {f.kind for f in examination.findings if f.severity == WARNING}
+        assert skipped == {"polygon-points", "crowd-flag", "image-unknown"}
+        assert all("leaves the annotation out" in f.training
+                   for f in examination.findings if f.kind in skipped)  # fmt: skip
+    assert CocoDataset.of(data.folder, "train", skip_invalid=True).load_mask(0)[0].shape[-1] == 7
+
+
+def test_where_only_crowds_would_be_left_the_training_stops_all_the_same(tmp_path):
+    data = sound(tmp_path / "data")
+    for annotation in data.train["annotations"]:
+        annotation["segmentation"] = [[2, 2, 14, 14]]
+    data.object()["segmentation"] = square(0, 0, 1)["segmentation"]
+    data.object()["iscrowd"] = 1
+    data.write()
+    examination = examine(
+        DatasetFiles(data.folder), DoctorConfig(), progress=False, skip_invalid=True
+    )
+    assert "only-crowds" in {f.kind for f in examination.findings if f.severity == ERROR}

@@ -18,8 +18,13 @@ from tests.doctor.test_examine import config_of, training_stops
 
 # Damage after which there is nothing left to train on.
 HOPELESS = ("json-cut-off", "json-without-categories", "folder-missing", "no-images")
+# Damage by which a subset would lose all its objects, or has none.
+LOST = ("image-id-twice", "only-crowds")
 # What no json can mend: the settings are to be changed.
-OF_SETTINGS = ("image-too-large", "validation-has-another-class")
+OF_SETTINGS = (
+    *("image-too-large", "validation-has-another-class"),
+    *("no-annotations", "class-of-crowds-only"),
+)
 MENDABLE = {kind.name for kind in KINDS if kind.fix}
 
 
@@ -27,14 +32,14 @@ def files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def mend(data: Data, out: Path, name: str = "") -> Counter[str]:
+def mend(data: Data, out: Path, name: str = "", crowds_as_objects: bool = False) -> Counter[str]:
     """Mend; returns what was done to the training."""
     case = CASES.get(name)
     config = config_of(case.settings) if case else DoctorConfig()
     box_only = bool(case and case.box_only)
     files = DatasetFiles(data.folder)
     examination = examine(files, config, box_only, jobs=1, progress=False)
-    return fixes.fix(examination, out, box_only)["train"]
+    return fixes.fix(examination, out, box_only, crowds_as_objects)["train"]
 
 
 def annotations(out: Path) -> list[dict]:
@@ -42,7 +47,7 @@ def annotations(out: Path) -> list[dict]:
     return content["annotations"]
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in HOPELESS])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in HOPELESS + LOST])
 def test_the_copy_trains_and_has_nothing_more_to_mend(tmp_path, name):
     case = CASES[name]
     data = damaged(name, tmp_path / "data")
@@ -52,11 +57,12 @@ def test_the_copy_trains_and_has_nothing_more_to_mend(tmp_path, name):
     mended = DatasetFiles(tmp_path / "out")
     config = config_of(case.settings)
     examination = examine(mended, config, case.box_only, jobs=1, progress=False)
-    assert not {finding.kind for finding in examination.findings} & MENDABLE
+    left = {finding.kind for finding in examination.findings} & MENDABLE
+    assert not left or name == "class-of-crowds-only"  # which takes an option
     if name not in OF_SETTINGS:
         assert not examination.stops_training
         assert training_stops(tmp_path / "out", case.settings, case.box_only) is None
-    assert bool(done) == bool(set(case.kinds) & MENDABLE)
+    assert bool(done) == bool(set(case.kinds) & MENDABLE - left)
 
 
 def test_of_a_sound_data_set_nothing_is_changed(tmp_path):
@@ -77,6 +83,57 @@ def test_what_cannot_be_mended_is_refused_and_nothing_is_written(tmp_path, name)
     with pytest.raises(ValueError, match=rf"instances_train\.json: expected {expected}"):
         mend(data, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_copy_without_any_object_is_refused_and_not_written(tmp_path, name):
+    data = damaged(name, tmp_path / "data")
+    with pytest.raises(ValueError, match="expected an ordinary object that can be kept") as error:
+        mend(data, tmp_path / "out")
+    assert "instances_train.json" in str(error.value)
+    assert ("--crowds-as-objects" in str(error.value)) == (name == "only-crowds")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["only-crowds", "class-of-crowds-only"])
+def test_crowds_become_objects_on_demand(tmp_path, name):
+    data = damaged(name, tmp_path / "data")
+    crowds = sum(annotation["iscrowd"] for annotation in data.train["annotations"])
+    done = mend(data, tmp_path / "out", crowds_as_objects=True)
+    assert done == {"crowds made objects": crowds}
+    assert not any(annotation["iscrowd"] for annotation in annotations(tmp_path / "out"))
+    assert len(annotations(tmp_path / "out")) == 20
+    files = DatasetFiles(tmp_path / "out")
+    assert not examine(files, DoctorConfig(), jobs=1, progress=False).findings
+
+
+def test_what_is_left_of_an_object_is_kept_as_a_box_if_boxes_are_accepted(tmp_path):
+    data = sound(tmp_path / "data")
+    data.object(0)["segmentation"] = "circle"
+    data.object(1)["segmentation"] = [[2, 2, 14, 14]]
+    data.object(2)["segmentation"] = [[0.0]]
+    data.object(3).update(segmentation=[[2, 2, 14, 15]], bbox=None)
+    data.write()
+    examination = examine(
+        DatasetFiles(data.folder), DoctorConfig(), box_only=True, jobs=1, progress=False
+    )
+    done = fixes.fix(examination, tmp_path / "out", box_only=True)["train"]
+    kept = annotations(tmp_path / "out")
+    assert [annotation["id"] for annotation in kept[:3]] == [1, 2, 3] and len(kept) == 19
+    assert all("segmentation" not in a and a["bbox"] for a in kept[:3])
+    assert done["masks left out, and the boxes kept: segmentation-malformed"] == 1
+    assert done["masks left out, and the boxes kept: polygon-points"] == 1
+    assert done["annotations left out: polygon-points"] == 1
+
+
+def test_what_is_null_or_none_is_computed_from_the_mask(tmp_path):
+    data = sound(tmp_path / "data")
+    data.object(0).update(bbox=None, area=None)
+    data.object(1).update(bbox=[[18, 2, 12, 12]], area=True)
+    data.write()
+    mend(data, tmp_path / "out")
+    for annotation, x in zip(annotations(tmp_path / "out"), (2, 18), strict=False):
+        assert annotation["bbox"] == [x, 2, 12, 12] and annotation["area"] == 144
 
 
 def test_a_folder_in_use_is_refused(tmp_path):

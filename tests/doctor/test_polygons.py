@@ -112,3 +112,37 @@ def test_clipping_to_a_rectangle(corners, area):
         assert area_of(clipped) == pytest.approx(area)
     else:
         assert area == 0
+
+
+# The outline of `shared/cases/crossing_at_corner`: its mask has a hole.
+AT_CORNER = [10, 10, 50, 10, 50, 30, 50, 50, 20, 50, 20, 30, 50, 30, 80, 30, 80, 60, 10, 60]
+
+
+@pytest.mark.parametrize(
+    ("values", "place"),
+    [
+        (AT_CORNER, (50, 30)),
+        (AT_CORNER[6:] + AT_CORNER[:6], (50, 30)),  # begun at another corner
+        # A corner on the middle of another edge, and the outline goes on beyond it.
+        ([0, 0, 20, 0, 20, 10, 10, 0, 10, -5, 0, -5], (10, 0)),
+    ],
+)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_outline_that_crosses_itself_at_a_corner(values, place, reverse):
+    corners = np.array(values, float).reshape(-1, 2)
+    assert polygons.crossing(corners[::-1] if reverse else corners) == place
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0, 0, 10, 0, 5, 5, 10, 10, 0, 10, 5, 5],  # two triangles that meet in a corner
+        [0, 0, 20, 0, 20, 10, 10, 0, 0, 10],  # a corner that touches an edge from inside
+        [0, 0, 10, 0, 10, 10, 4, 10, 4, 6, 6, 6, 6, 4, 4, 4, 4, 10, 0, 10],  # a slit to a hole
+        [0, 0, 10, 0, 10, 10, 20, 10, 10, 10, 0, 10],  # there and back again
+    ],
+)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_outline_that_only_touches_itself(values, reverse):
+    corners = np.array(values, float).reshape(-1, 2)
+    assert polygons.crossing(corners[::-1] if reverse else corners) is None

@@ -191,7 +191,10 @@ class TestBombs:
     @pytest.mark.parametrize(
         "change, expected",
         [
-            (("images", 0, "height", 10**8), "image 1: expected a positive 'height'.*pixels"),
+            (
+                ("images", 0, "height", 10**8),
+                "image 1, field 'height, width': expected at most.*pixels",
+            ),
             (("annotations", 1, "segmentation", {"size": [10**6] * 2, "counts": [10**12]}), "size"),
             (("categories", 0, "name", "\x1b[2J"), "printable"),
         ],
