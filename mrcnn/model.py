@@ -226,6 +226,21 @@ class MaskRCNN:
         """
         self._session.set_log_dir(self, model_path)
 
+    def claim_log_dir(self) -> str:
+        """Make the log folder, and keep it for this model as long as it and the process live.
+
+        `train` does it too. When another run has taken the folder of a new run, as one that
+        started in the same minute, the new run gets another one.
+
+        Returns:
+            The folder, which `log_dir` is now.
+
+        Raises:
+            FolderTakenError: another process writes into the folder that training goes on in.
+        """
+        self._session.claim_log_dir(self)
+        return self.log_dir
+
     @property
     def epoch(self) -> int:
         return self._session.epoch

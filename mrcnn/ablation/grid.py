@@ -24,6 +24,7 @@ from mrcnn.ablation import curves, statistics
 from mrcnn.ablation.run import LOSSES_FILE, METRICS_FILE, PROGRESS_FILE, WITH_PARENT, RunSpec
 from mrcnn.evaluation.coco import METRIC_NAMES
 from mrcnn.files.atomic import write_json
+from mrcnn.files.lock import lock_folder
 from mrcnn.training.stages import Stage, epochs
 
 GRID_FILE, LOG_FILE = "grid.json", "run.log"
@@ -121,13 +122,21 @@ def run_grid(grid: Grid, output: str | Path, jobs: int = 1) -> list[str]:
 
     Returns:
         A sentence for each run that failed.
+
+    Raises:
+        ValueError: the folder holds another grid, or `jobs` is below 1.
+        FolderTakenError: another process carries out the grid of the folder.
     """
     if jobs < 1:
         raise ValueError(f"jobs: expected at least 1; received {jobs}.")
     output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    _check_same(grid, output)
-    write_json(output / GRID_FILE, grid.as_json())
+    with lock_folder(output):
+        _check_same(grid, output)
+        write_json(output / GRID_FILE, grid.as_json())
+        return _carry_out(grid, output, jobs)
+
+
+def _carry_out(grid: Grid, output: Path, jobs: int) -> list[str]:
     waiting = [run for run in grid.runs if not is_finished(output, *run)]
     running: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
     failures = []

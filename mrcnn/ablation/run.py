@@ -131,7 +131,7 @@ def _train(spec: RunSpec, folder: Path, train_set: CocoDataset, val_set: CocoDat
     from mrcnn.model import MaskRCNN
     from mrcnn.process import set_random_seed
     from mrcnn.runs.results import describe_run
-    from mrcnn.runs.settings import configure, save_settings
+    from mrcnn.runs.settings import configure
     from mrcnn.runs.start_weights import load_start_weights
 
     settings = {"NUM_CLASSES": train_set.num_classes, **spec.settings, "SEED": spec.seed}
@@ -142,7 +142,6 @@ def _train(spec: RunSpec, folder: Path, train_set: CocoDataset, val_set: CocoDat
     model = MaskRCNN("training", config, folder / "logs")
     load_start_weights(model, spec.model, spec.exclude)
     _share_initial_weights(model, Path(spec.initial_weights))
-    save_settings(config, model.log_dir)
     model.train_stages(
         train_set,
         val_set,

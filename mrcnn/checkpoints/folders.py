@@ -1,25 +1,31 @@
 """Log folders and checkpoint files: Matterport's names, made, read and found.
 
 A run writes into ``MODEL_DIR/<name><YYYYMMDDTHHMM>/``, or, when it has a run name, into
-``MODEL_DIR/<name>_<run>_<YYYYMMDDTHHMM>/``; its weights after an epoch are
-``mask_rcnn_<name>_<epoch:04d>.h5``. `<name>` is the lower-cased `Config.NAME`. The exact states of
-training (`mrcnn.checkpoints.state_file`) are beside them, as ``step_<step:08d>.state``.
+``MODEL_DIR/<name>_<run>_<YYYYMMDDTHHMM>/``; the next runs of the same minute append ``-2``, ``-3``
+and so on. Its weights after an epoch are ``mask_rcnn_<name>_<epoch:04d>.h5``. `<name>` is the
+lower-cased `Config.NAME`. The exact states of training (`mrcnn.checkpoints.state_file`) are beside
+them, as ``step_<step:08d>.state``.
 Paths are returned as `str`, as scripts that join them expect.
 """
 
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+from mrcnn.files.lock import FolderLock, FolderTakenError
+
 DATE_FORMAT = "%Y%m%dT%H%M"
 # Epochs are counted from 1 and written with four digits, or more when they need them.
 _CHECKPOINT_FILE = re.compile(r"mask_rcnn_.+_(?P<epoch>\d{4,})\.h5")
 _STATE_FILE = re.compile(r"step_(?P<step>\d{8,})\.state")
-_DATED_FOLDER = re.compile(r"(?P<prefix>.+?)(?P<date>\d{8}T\d{4})")
+_DATE_AND_NUMBER = r"(?P<date>\d{8}T\d{4})(?:-(?P<number>\d+))?"
+_DATED_FOLDER = re.compile(rf"(?P<prefix>.+?){_DATE_AND_NUMBER}")
+LOSSES_FILE = "losses.csv"
 _SEPARATORS = re.compile(r"[/\\]+")  # a path may come from another system
 
 
@@ -42,6 +48,30 @@ def new_log_dir(
     """
     date = (now or datetime.datetime.now()).strftime(DATE_FORMAT)
     return os.path.join(os.fspath(model_dir), _folder_prefix(name, run_name) + date)
+
+
+def claim_new(log_dir: str | os.PathLike[str]) -> tuple[str, FolderLock]:
+    """Take a log folder for a new run, or the next free one when another run has taken it.
+
+    A folder is taken while somebody holds its lock, and once a run has written into it.
+
+    Args:
+        log_dir: of `new_log_dir`.
+
+    Returns:
+        (the folder, which exists now; its lock)
+    """
+    first = os.fspath(log_dir)
+    for number in itertools.count(1):
+        folder = first if number == 1 else f"{first}-{number}"
+        try:
+            lock = FolderLock(folder)
+        except FolderTakenError:
+            continue
+        if not (states_in(folder) or epochs_in(folder) or Path(folder, LOSSES_FILE).exists()):
+            return folder, lock
+        del lock
+    raise AssertionError("itertools.count ends")
 
 
 def checkpoint_path(log_dir: str | os.PathLike[str], name: str | None, epoch: int) -> str:
@@ -157,6 +187,7 @@ def _newest_folder(
         raise FileNotFoundError(f"No checkpoint {wanted}: the folder {root} does not exist.")
     folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
     own = [folder for folder in folders if _belongs(folder, prefix)]
+    own.sort(key=lambda folder: _start_of(folder[len(prefix) :]))
     for folder in reversed(own):
         if files := files_in(str(root / folder)):
             return str(root / folder), files
@@ -188,12 +219,18 @@ def _folder_prefix(name: str | None, run_name: str | None) -> str:
 
 
 def _belongs(folder: str, prefix: str) -> bool:
-    return folder.startswith(prefix) and _parse_date(folder[len(prefix) :]) is not None
+    return folder.startswith(prefix) and bool(_start_of(folder[len(prefix) :]))
+
+
+def _start_of(text: str) -> tuple[str, int] | tuple[()]:
+    """The (date, number within the minute) of the end of a folder's name; () if it is another."""
+    match = re.fullmatch(_DATE_AND_NUMBER, text)
+    if match is None or _parse_date(match["date"]) is None:
+        return ()
+    return match["date"], int(match["number"] or 1)
 
 
 def _parse_date(text: str) -> datetime.datetime | None:
-    if not re.fullmatch(r"\d{8}T\d{4}", text):
-        return None
     try:
         return datetime.datetime.strptime(text, DATE_FORMAT)
     except ValueError:  # such as month 13

@@ -17,8 +17,9 @@ from typing import Any
 
 from mrcnn.config import Config
 from mrcnn.datasets.shapes import CLASS_NAMES, write_shapes
+from mrcnn.files.lock import lock_folder
 from mrcnn.logger import logger
-from mrcnn.runs.settings import configure, save_settings
+from mrcnn.runs.settings import configure
 from mrcnn.training.stages import Stage, epochs
 
 HELP = "train, evaluate and draw on synthetic shapes"
@@ -82,7 +83,15 @@ def run_demo(
 
     Returns:
         The folder with the results.
+
+    Raises:
+        FolderTakenError: another demo writes into the folder.
     """
+    with lock_folder(output):
+        return _run_demo(Path(output), steps, settings or {})
+
+
+def _run_demo(output: Path, steps: int, settings: Mapping[str, Any]) -> Path:
     from mrcnn.data.augment import HorizontalFlip
     from mrcnn.datasets.coco import CocoDataset
     from mrcnn.model import MaskRCNN
@@ -91,7 +100,6 @@ def run_demo(
     from mrcnn.runs.trained import open_run
 
     started = time.perf_counter()
-    output = Path(output)
     data = output / "shapes"
     logger.info(f"1/4 Data: {TRAIN_IMAGES} + {VAL_IMAGES} images in COCO layout, {data}")
     write_shapes(data, TRAIN_IMAGES, VAL_IMAGES)
@@ -99,12 +107,11 @@ def run_demo(
     for name, data_set in (("train", train_set), ("val", val_set)):
         logger.info(f"    {name}: {data_set.summary()}")
 
-    config = configure(DemoConfig, settings or {})
+    config = configure(DemoConfig, settings)
     chosen = [replace(stage, steps=max(1, round(stage.steps * steps / STEPS))) for stage in STAGES]
     logger.info(f"2/4 Training from scratch\n{results.describe_run(config, chosen)}")
     set_random_seed(config.SEED)
     model = MaskRCNN("training", config, output / "logs")
-    save_settings(config, model.log_dir)
     model.train_stages(train_set, val_set, chosen, augmentation=HorizontalFlip())
 
     logger.info("3/4 Evaluation with pycocotools on images the network has not seen")

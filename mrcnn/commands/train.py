@@ -115,7 +115,7 @@ def train_from_args(
     set_random_seed(config.SEED)
     model = MaskRCNN("training", config, args.logs)
     start_weights.load_start_weights(model, args.model)
-    logger.info(f"Settings: {run_settings.save_settings(config, model.log_dir)}")
+    logger.info(f"Settings: {Path(model.claim_log_dir(), run_settings.SETTINGS_FILE)}")
     # The last stage alone is trained on top of what the weights have seen.
     start = 0
     if args.training_mode == "fine":

@@ -8,13 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from mrcnn.checkpoints.settings_file import SETTINGS_FILE, save_settings
 from mrcnn.config import DERIVED_SETTINGS, Config
-from mrcnn.files.atomic import write_json
 from mrcnn.files.untrusted import load_json
 
-SETTINGS_FILE = "config.json"
+__all__ = [
+    "SETTINGS_FILE",
+    "configure",
+    "derive_config",
+    "is_setting",
+    "load_settings",
+    "parse_setting",
+    "save_settings",
+]
 
 
 def derive_config(base: type[Config], settings: Mapping[str, Any]) -> type[Config]:
@@ -54,18 +60,6 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return name, value  # a plain word, such as pad64
-
-
-def save_settings(config: Config, folder: str | Path) -> Path:
-    """Write the settings of a run beside its weights."""
-    path = Path(folder, SETTINGS_FILE)
-    settings = {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
-        for name, value in config.to_dict().items()
-        if name not in DERIVED_SETTINGS and not callable(value)
-    }
-    write_json(path, settings, default=str)
-    return path
 
 
 def load_settings(weights: str | Path) -> dict[str, Any]:

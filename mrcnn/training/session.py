@@ -15,8 +15,10 @@ import keras
 
 from mrcnn.checkpoints import folders, state_file, variables
 from mrcnn.checkpoints.identity import RunIdentity, StageRun
+from mrcnn.checkpoints.settings_file import save_settings
 from mrcnn.checkpoints.state_file import State
 from mrcnn.config import Config
+from mrcnn.files.lock import FolderLock, lock_folder
 from mrcnn.logger import logger
 from mrcnn.training import trainer
 from mrcnn.training.batches import TrainingData
@@ -60,6 +62,8 @@ class Session:
         self.stage_number = 0
         self._state: State | None = None  # of an unfinished stage, until training goes on with it
         self._resumed = False
+        self._new_log_dir = ""  # the name that a new run would like to have
+        self._lock: FolderLock | None = None
 
     # --- Where it begins --------------------------------------------------------------------
 
@@ -75,10 +79,29 @@ class Session:
             self.log_dir = folders.new_log_dir(
                 model.model_dir, name, model.config.RUN_NAME, datetime.datetime.now()
             )
+            self._new_log_dir = self.log_dir
         else:
             self.log_dir, self.epoch, _ = parsed
+            self._new_log_dir = ""
             logger.info(f"Going on from epoch {self.epoch} in {self.log_dir}")
         self.checkpoint_path = folders.checkpoint_template(self.log_dir, name)
+
+    def claim_log_dir(self, model: Trainable) -> None:
+        """Take the log folder for this model; see `MaskRCNN.claim_log_dir`.
+
+        Raises:
+            FolderTakenError: another process writes into the folder that training goes on in.
+        """
+        if self._lock is not None and self._lock.folder == os.path.realpath(self.log_dir):
+            return
+        self._lock = None
+        if self.log_dir != self._new_log_dir:
+            self._lock = lock_folder(self.log_dir)
+            return
+        own_files = folders.checkpoint_template(self.log_dir, model.config.NAME)
+        self.log_dir, self._lock = folders.claim_new(self.log_dir)
+        if self.checkpoint_path == own_files:
+            self.checkpoint_path = folders.checkpoint_template(self.log_dir, model.config.NAME)
 
     def forget_state(self) -> None:
         """Drop the state that `resume` found: the model has got other weights."""
@@ -90,11 +113,15 @@ class Session:
         Raises:
             FileNotFoundError: there is no run; the message says where it was looked for.
             StateError: all states of the run are damaged, or of another network.
+            FolderTakenError: another process goes on with it.
         """
         name = model.config.NAME
         folder = self.log_dir  # this model's own run, if training was stopped in it
-        if not folders.states_in(folder):
+        has_begun = self._lock is not None or folder != self._new_log_dir
+        if not (has_begun and folders.states_in(folder)):
             folder = folders.find_last_run(model.model_dir, name, model.config.RUN_NAME)
+        # Before the state is read: whoever writes there now would go on from it.
+        self._lock = lock_folder(folder)
         state, damaged = state_file.newest_state(folder)
         if state is None:
             logger.info(f"{folder} holds no state of training: the optimizer starts anew.")
@@ -173,7 +200,9 @@ class Session:
 
         Raises:
             ValueError: the state belongs to another stage, other settings or other data.
+            FolderTakenError: another process writes into the log folder.
         """
+        self.claim_log_dir(model)
         logger.info(
             f"\nEpochs {self.epoch + 1} to {stage.last_epoch}, learning rate {stage.learning_rate}"
         )
@@ -187,6 +216,7 @@ class Session:
             identity.expect_same(state)
             variables.restore(model.keras_model, state, ("model", "optimizer"))
             self._state = None
+        save_settings(model.config, self.log_dir)
         self._resumed = False  # if it is stopped now, the next call may resume it
         history = trainer.fit(
             model.keras_model,

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from mrcnn.checkpoints.folders import LOSSES_FILE
 from mrcnn.checkpoints.identity import RunIdentity
 from mrcnn.checkpoints.state_file import State
 from mrcnn.checkpoints.writer import StateWriter
@@ -25,8 +26,6 @@ from mrcnn.training.interrupts import StopRequest
 from mrcnn.training.loss_guard import LossGuard, NonFiniteLossError
 from mrcnn.training.model import TrainingModel
 from mrcnn.training.nonfinite import diagnose
-
-LOSSES_FILE = "losses.csv"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mrcnn.checkpoints.folders import (
     checkpoint_path,
+    claim_new,
     epochs_in,
     find_last,
     find_last_run,
@@ -200,3 +201,37 @@ def test_atomic_path_replaces_on_success_only(tmp_path):
         raise RuntimeError
     assert path.read_text() == "first"
     assert [entry.name for entry in path.parent.iterdir()] == ["state"]
+
+
+# --- A folder for one run alone -------------------------------------------------------------
+
+
+def test_runs_of_the_same_minute_get_folders_of_their_own(tmp_path):
+    wanted = new_log_dir(tmp_path, "shapes", now=NOW)
+    first, first_lock = claim_new(wanted)
+    second, second_lock = claim_new(wanted)
+    assert (first, second) == (wanted, f"{wanted}-2")
+    assert os.path.isdir(second) and first_lock.folder != second_lock.folder
+
+
+@pytest.mark.parametrize(
+    "file", ["losses.csv", "step_00000000.state", "mask_rcnn_shapes_0001.h5", ".lock", "notes.txt"]
+)
+def test_a_folder_that_a_run_has_written_into_is_taken(tmp_path, file):
+    wanted = new_log_dir(tmp_path, "shapes", now=NOW)
+    Path(wanted).mkdir()
+    Path(wanted, file).touch()
+    free = file in (".lock", "notes.txt")  # a lock that nobody holds is none
+    assert claim_new(wanted)[0] == (wanted if free else f"{wanted}-2")
+
+
+def test_the_newest_of_the_same_minute_has_the_highest_number(tmp_path):
+    for number in ("", "-2", "-10", "-9"):
+        last = make_checkpoint(tmp_path, f"shapes20190304T0506{number}", epoch=3)
+        if number == "-10":
+            newest = last
+    assert find_last(tmp_path, "shapes") == newest
+    folder, epoch, start = parse_checkpoint_path(newest)
+    assert folder.endswith("0506-10") and epoch == 3 and start == NOW.replace(second=0)
+    later = make_checkpoint(tmp_path, "shapes20190304T0507", epoch=1)
+    assert find_last(tmp_path, "shapes") == later

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +24,7 @@ from benchmarks import kills
 from benchmarks.stand_in import Squares, StandIn, StandInConfig
 from mrcnn.checkpoints import folders, retention, state_file
 from mrcnn.data.augment import HorizontalFlip
+from mrcnn.files.lock import FolderTakenError
 from mrcnn.runs import settings as runs_settings
 from mrcnn.training.session import Session
 from mrcnn.training.stages import Stage
@@ -476,3 +481,65 @@ def test_a_subclass_may_train_in_its_own_way(tmp_path: Path):
         "mrcnn_bbox_fc"
     }
     assert float(model.keras_model.optimizer.learning_rate) == pytest.approx(5e-3)
+
+
+# --- A run has its folder to itself ------------------------------------------------------------
+
+
+class FixedDate(datetime.datetime):
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime.datetime:
+        return datetime.datetime(2020, 1, 2, 3, 4)
+
+
+@pytest.fixture
+def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All runs start in the same minute."""
+    monkeypatch.setattr("mrcnn.training.session.datetime.datetime", FixedDate)
+
+
+def test_runs_of_one_minute_keep_their_files_apart(tmp_path: Path, one_minute: None):
+    models = [
+        StandIn("training", runs_settings.configure(StandInConfig, {"SEED": seed}), tmp_path)
+        for seed in (1, 2, 3)
+    ]
+    for model in reversed(models):
+        model.claim_log_dir()
+    for model in models:
+        model.train(Squares().add(4), None, 1e-2, epochs=1, layers="heads")
+        assert model.checkpoint_path.startswith(model.log_dir)
+    names = [Path(model.log_dir).name for model in models]
+    assert names == [f"stand-in20200102T0304{number}" for number in ("-3", "-2", "")]
+    for model in models:
+        assert (Path(model.log_dir) / "mask_rcnn_stand-in_0001.h5").is_file()
+        settings = json.loads(Path(model.log_dir, "config.json").read_text())
+        assert settings["SEED"] == model.config.SEED
+    # A fourth, of which nobody made a name before those were done, and the one to go on with.
+    fourth = StandIn("training", StandInConfig(), tmp_path)
+    assert fourth.claim_log_dir() == f"{models[2].log_dir}-4"
+    again = StandIn("training", models[0].config, tmp_path)
+    again.resume()
+    assert again.log_dir == models[0].log_dir
+
+
+def test_a_run_that_another_process_trains_is_not_gone_on_with(stopped: Path):
+    program = "import sys, time; from mrcnn.files.lock import FolderLock; "
+    program += "held = FolderLock(sys.argv[1]); print(1, flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", program, str(stopped)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None and other.stdout.readline()
+            before = {path: path.read_bytes() for path in stopped.iterdir()}
+            with pytest.raises(FolderTakenError, match=f"process {other.pid} .* writes into"):
+                train(stopped.parent)
+            assert {path: path.read_bytes() for path in stopped.iterdir()} == before
+        finally:
+            other.kill()
+    train(stopped.parent, stages=(("heads", 2e-2),))
+
+
+def test_what_is_refused_changes_no_settings(stopped: Path):
+    before = (stopped / "config.json").read_bytes()
+    with pytest.raises(ValueError, match="SEED"):
+        train(stopped.parent, SEED=5)
+    assert (stopped / "config.json").read_bytes() == before

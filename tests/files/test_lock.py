@@ -1,0 +1,75 @@
+"""A folder has one writer, and a dead one keeps nothing."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mrcnn.files import lock
+from mrcnn.files.lock import FolderLock, FolderTakenError, lock_folder
+
+HOLD = """
+import sys, time
+from mrcnn.files.lock import FolderLock
+held = FolderLock(sys.argv[1])
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path):
+    """Another process that holds the folder "run"."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_folder_of_another_process_is_taken_until_that_is_killed(tmp_path, holder):
+    folder = tmp_path / "run"
+    for take in (FolderLock, lock_folder):
+        with pytest.raises(FolderTakenError, match=rf"run: process {holder.pid} on .* writes into"):
+            take(folder)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert FolderLock(folder).folder == str(folder.resolve())
+
+
+def test_a_lock_ends_with_its_last_holder(tmp_path):
+    first = FolderLock(tmp_path / "run")
+    second = lock_folder(tmp_path / "." / "run")
+    assert second is first
+    with pytest.raises(FolderTakenError, match="this process"):
+        FolderLock(tmp_path / "run")
+    del first
+    gc.collect()
+    with pytest.raises(FolderTakenError):
+        FolderLock(tmp_path / "run")
+    del second
+    gc.collect()
+    with FolderLock(tmp_path / "run"):
+        pass
+
+
+def test_a_disk_without_locks_is_said(tmp_path, monkeypatch, capsys):
+    def fail(file: int) -> None:
+        raise OSError(lock.errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock, "_lock_descriptor", fail)
+    FolderLock(tmp_path)
+    assert "this disk has no locks (" in capsys.readouterr().err
+
+
+def test_an_error_that_is_no_lock_is_not_taken_for_one(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        FolderLock(tmp_path / "file")
