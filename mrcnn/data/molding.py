@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mrcnn.batch import META_COLUMNS
-from mrcnn.config import Config
+from mrcnn.config import IMAGE_SIDE_MULTIPLE, Config
 from mrcnn.data.boxes import denorm_boxes, norm_boxes
 from mrcnn.data.images import Box
 from mrcnn.data.masks import paste_masks
@@ -143,6 +143,33 @@ def resize_to_input(image: np.ndarray, config: Config) -> ResizedInput:
         active_class_ids=np.zeros(config.NUM_CLASSES),
     )
     return ResizedInput(resized.image, meta, resized.window)
+
+
+def check_input_shape(shape: Sequence[int], config: Config, name: str) -> None:
+    """Check that the feature pyramid can halve and double the sides of an input.
+
+    Args:
+        shape: (H, W, ...) of the network's input.
+        config: settings. The strides of a callable BACKBONE with shapes of its own are not known.
+        name: of the image, for the message.
+
+    Raises:
+        ValueError: a side is no multiple of the stride of the pyramid's top.
+    """
+    multiple = config.BACKBONE_STRIDES[-2]  # the last level is taken from the one before
+    height, width = shape[:2]
+    if config.COMPUTE_BACKBONE_SHAPE is not None or (height % multiple == width % multiple == 0):
+        return
+    advice = "Resize it with `mold_inputs`."
+    if config.IMAGE_RESIZE_MODE == "none":
+        advice = (
+            'IMAGE_RESIZE_MODE = "none" leaves images as they are: set it to "pad64", which pads '
+            f"them to multiples of {IMAGE_SIDE_MULTIPLE}, or pad the image yourself."
+        )
+    raise ValueError(
+        f"{name}: expected sides that are multiples of {multiple}; received {height} x {width} "
+        f"pixels. {advice}"
+    )
 
 
 def check_images(images: Sequence[np.ndarray], channels: int) -> None:

@@ -27,13 +27,21 @@ from mrcnn.data.sample import Sample
 from mrcnn.data.stream import MakeSample, SampleStream
 from mrcnn.logger import logger
 
-TRIES = 2  # of an image at which a process dies
+TRIES = 2  # of an image at which a process dies, and of a start at which it is killed
 EXIT_SECONDS = 5.0  # what a worker has for its image when the interpreter ends
 KILL_SECONDS = 5.0  # until a killed process is gone
 
 
-class WorkerError(RuntimeError):
-    """Worker processes that cannot start or keep dying."""
+class WorkerError(RuntimeError, OSError):
+    """Worker processes that cannot start or keep dying: the commands report it in a line."""
+
+
+class _StartError(Exception):
+    """A process that did not start; says how it ended, and whether it may start next time."""
+
+    def __init__(self, reason: str, may_pass: bool) -> None:
+        super().__init__(reason)
+        self.may_pass = may_pass
 
 
 class WorkerPool:
@@ -139,15 +147,17 @@ class Deaths:
         self.deadly: dict[int, str] = {}
         self._lock = threading.Lock()
 
-    def note(self, image_id: int, exit_code: int | None) -> None:
+    def note(self, reason: str) -> None:
         """Count a death.
+
+        Args:
+            reason: where it died and how, a sentence without its full stop.
 
         Raises:
             WorkerError: there were more than `limit`.
         """
         with self._lock:
             self.count += 1
-        reason = f"A worker process died at {self.describe(image_id)} ({_ending(exit_code)})"
         if self.count > self.limit:
             raise WorkerError(
                 f"The loader's worker processes died {self.count} times, more than "
@@ -192,7 +202,8 @@ class WorkerProcess:
                 exit_code = self._end(process, connection)
                 if self._killed:
                     raise WorkerError("The loader was closed while it worked.") from None
-                self._deaths.note(image_id, exit_code)
+                where = self._deaths.describe(image_id)
+                self._deaths.note(f"A worker process died at {where} ({_ending(exit_code)})")
                 continue
             if error is not None:
                 raise error from RuntimeError(f"in the worker process:\n{trace}")
@@ -217,11 +228,34 @@ class WorkerProcess:
             running[0].kill()
 
     def _start(self) -> tuple[BaseProcess, Connection]:
+        """Start the process, again if it was killed while it started."""
+        for left in reversed(range(TRIES)):
+            try:
+                return self._start_once()
+            except _StartError as error:
+                if self._killed:
+                    raise WorkerError("The loader was closed while it worked.") from None
+                if left and error.may_pass:
+                    self._deaths.note(f"A worker process died as it started ({error})")
+                    continue
+                raise WorkerError(
+                    f"A worker process of the loader died as it started ({error}). Expected the "
+                    f'main script to do its work under `if __name__ == "__main__":`, and enough '
+                    f"memory; use threads (LOADER_PROCESSES = False) otherwise."
+                ) from None
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _start_once(self) -> tuple[BaseProcess, Connection]:
         # Never fork: the parent holds the threads and the device of Keras.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._sent))
-        process.start()
+        try:
+            process.start()
+        except OSError as error:  # no memory for it; or it died before it was told what to do
+            ours.close()
+            theirs.close()
+            raise _StartError(str(error), may_pass=True) from None
         theirs.close()  # so that the end of the process is the end of the pipe
         self._running = process, ours
         if self._killed:  # while it started
@@ -230,11 +264,9 @@ class WorkerProcess:
             problem = ours.recv()
         except (EOFError, OSError):
             exit_code = self._end(process, ours)
-            raise WorkerError(
-                f"A worker process of the loader died as it started ({_ending(exit_code)}). "
-                f'Expected the main script to do its work under `if __name__ == "__main__":`, '
-                f"and enough memory; use threads (LOADER_PROCESSES = False) otherwise."
-            ) from None
+            # A script that fails would fail again; what killed it may be over.
+            was_killed = exit_code is not None and exit_code < 0
+            raise _StartError(_ending(exit_code), was_killed) from None
         if problem is not None:
             self._end(process, ours)
             raise WorkerError(

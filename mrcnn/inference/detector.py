@@ -102,7 +102,9 @@ class Detector:
         # `MaskRCNN.detect` has checked its list already, so that a wrong image is an error before
         # the first one is detected; here come the images of iterators and of other callers too.
         molding.check_image(image, self.config.IMAGE_CHANNEL_COUNT, index)
-        return Prepared(image.shape, *molding.resize_to_input(image, self.config))
+        prepared = Prepared(image.shape, *molding.resize_to_input(image, self.config))
+        molding.check_input_shape(prepared.shape, self.config, f"images[{index}]")
+        return prepared
 
     def detect_batch(self, batch: Sequence[Prepared]) -> list[CompactResult]:
         """Run the network on up to `batch_size` images of one shape; see `detect_compact`."""
@@ -140,6 +142,7 @@ class Detector:
                 "molded_images: expected at least one, with one row of image_metas each; "
                 f"received {len(molded_images)} and {len(image_metas)}."
             )
+        molding.check_input_shape(molded_images.shape[1:], self.config, "molded_images")
         results = []
         size = self.config.BATCH_SIZE
         for first in range(0, len(molded_images), size):

@@ -223,6 +223,62 @@ def test_processes_that_keep_dying_and_hanging_ones_are_errors(tmp_path):
     assert not [t for t in threading.enumerate() if t.name.startswith("mrcnn-loader")]
 
 
+class DiesAtTheStart(Numbers):
+    """Kills the process that receives it, so many times; or ends it with an exit code."""
+
+    def __init__(self, count, folder, times, code=None):
+        super().__init__(count)
+        self.folder, self.times, self.code = str(folder), times, code
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        for number in range(self.times):
+            try:
+                os.mkdir(os.path.join(self.folder, str(number)))
+            except FileExistsError:
+                continue
+            if self.code is not None:
+                os._exit(self.code)
+            os.kill(os.getpid(), 9)
+
+
+def test_a_process_that_is_killed_as_it_starts_is_started_again(tmp_path, caplog):
+    dataset = DiesAtTheStart(8, tmp_path, times=1)
+    with make_loader(dataset=dataset, LOADER_PROCESSES=True, workers=1) as loader:
+        found = pixels(loader, stop=4)
+    np.testing.assert_array_equal(found, pixels(make_loader(count=8, workers=0), stop=4))
+    (message,) = caplog.messages
+    assert "died as it started (killed by SIGKILL). It is started again (1 of at most 10" in message
+
+
+@pytest.mark.parametrize(
+    ("code", "settings", "starts", "message"),
+    [
+        (None, {}, 2, r"died as it started \(killed by SIGKILL\). Expected the main script"),
+        (None, {"LOADER_MAX_RESTARTS": 0}, 1, "died 1 times, more than LOADER_MAX_RESTARTS = 0"),
+        (3, {}, 1, r"died as it started \(exit code 3\). Expected the main script"),
+    ],
+)
+def test_processes_that_cannot_start_are_an_error(tmp_path, code, settings, starts, message):
+    dataset = DiesAtTheStart(8, tmp_path, times=9, code=code)
+    with make_loader(dataset=dataset, LOADER_PROCESSES=True, workers=1, **settings) as loader:
+        with pytest.raises(WorkerError, match=message) as caught:
+            pixels(loader)
+    assert isinstance(caught.value, OSError)  # which the commands report in a line
+    assert len(os.listdir(tmp_path)) == starts
+
+
+def test_a_process_for_which_there_is_no_memory_is_an_error(monkeypatch, caplog):
+    def start(process):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", start)
+    with make_loader(LOADER_PROCESSES=True, workers=1) as loader:
+        with pytest.raises(WorkerError, match="as it started .*Cannot allocate memory"):
+            pixels(loader)
+    assert "It is started again" in caplog.text
+
+
 def test_a_sample_is_not_kept_by_an_idle_worker():
     import weakref
 

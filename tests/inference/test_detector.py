@@ -57,6 +57,18 @@ def test_compact_results_are_the_results(grouped: MaskRCNN):
         np.testing.assert_array_equal(pasted, whole["masks"])
 
 
+def test_an_image_that_the_mode_none_cannot_take(tmp_path):
+    config = tiny_config(IMAGE_RESIZE_MODE="none", IMAGE_MAX_DIM=128)
+    model = MaskRCNN("inference", config, tmp_path)
+    assert len(model.detect([picture(64, 64), picture(96, 160)])) == 2
+    match = r'multiples of 32; received 100 x 64 .*IMAGE_RESIZE_MODE = "none" .*"pad64"'
+    with pytest.raises(ValueError, match=r"images\[1\]: expected sides that are " + match):
+        model.detect([picture(64, 64), picture(100, 64)])
+    with pytest.raises(ValueError, match="molded_images: expected sides that are " + match):
+        molded, metas, _ = mold_inputs([picture(100, 64)], config)
+        model.detector.detect_molded(molded, metas)
+
+
 def test_batches_are_filled_from_all_the_images(grouped: MaskRCNN, monkeypatch):
     """Two shapes in turn: neighbors never share a batch."""
     images = [picture(*SIZES[k % 2], seed=k) for k in range(8)]
