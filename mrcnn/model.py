@@ -173,7 +173,11 @@ class MaskRCNN:
         by_name: bool = False,
         exclude: Sequence[str] | None = None,
     ) -> WeightsReport:
-        """Load weights in Matterport's layout, and go on in their log folder and epoch.
+        """Load weights in Matterport's layout.
+
+        Training goes on in the log folder and epoch of the newest checkpoint of this
+        configuration (`find_last`); any other weights begin a new run, in a folder of its own.
+        To overwrite what followed an older checkpoint, pass its path to `set_log_dir`.
 
         Args:
             filepath: an `.h5` file.
@@ -191,8 +195,11 @@ class MaskRCNN:
             by_name=by_name or bool(exclude),
         )
         logger.info(report)
-        self._session.forget_state()
-        self.set_log_dir(os.fspath(filepath))
+        path = os.fspath(filepath)
+        if self.mode == "training":
+            self._session.start_from(self, path, whole=not exclude)
+        else:
+            self.set_log_dir(path)
         return report
 
     def resume(self) -> None:

@@ -199,7 +199,7 @@ def _share_initial_weights(model: MaskRCNN, path: Path) -> None:
     """
     if path.is_file():
         model.load_weights(path, by_name=True)
-        model.set_log_dir()  # no run to go on from
+        model.set_log_dir()
         return
     from mrcnn.weights.matterport import save_weights
 

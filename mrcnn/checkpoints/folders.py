@@ -122,8 +122,8 @@ def find_last(
     Raises:
         FileNotFoundError: if there is none; the message says what was looked for, and where.
     """
-    folder, epochs = _newest_folder(model_dir, name, run_name, epochs_in)
-    return os.path.join(folder, epochs[max(epochs)])
+    folder, _ = _newest_folder(model_dir, name, run_name, epochs_in)
+    return last_checkpoint(folder)
 
 
 def find_last_run(
@@ -153,6 +153,18 @@ def states_in(log_dir: str | os.PathLike[str]) -> dict[int, str]:
 def epochs_in(log_dir: str | os.PathLike[str]) -> dict[int, str]:
     """Return the names of the weights files in a log folder by their epochs."""
     return _numbered(log_dir, _CHECKPOINT_FILE)
+
+
+def last_checkpoint(log_dir: str | os.PathLike[str]) -> str:
+    """Return the weights file of the highest epoch in a log folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    epochs = epochs_in(log_dir)
+    if not epochs:
+        raise FileNotFoundError(f"No checkpoint mask_rcnn_*_<epoch>.h5 in {os.fspath(log_dir)}.")
+    return os.path.join(os.fspath(log_dir), epochs[max(epochs)])
 
 
 def remove_unfinished(log_dir: str | os.PathLike[str]) -> list[str]:

@@ -92,6 +92,7 @@ def run_demo(
 
 
 def _run_demo(output: Path, steps: int, settings: Mapping[str, Any]) -> Path:
+    from mrcnn.checkpoints import folders
     from mrcnn.data.augment import HorizontalFlip
     from mrcnn.datasets.coco import CocoDataset
     from mrcnn.model import MaskRCNN
@@ -115,7 +116,7 @@ def _run_demo(output: Path, steps: int, settings: Mapping[str, Any]) -> Path:
     model.train_stages(train_set, val_set, chosen, augmentation=HorizontalFlip())
 
     logger.info("3/4 Evaluation with pycocotools on images the network has not seen")
-    weights = model.find_last()
+    weights = folders.last_checkpoint(model.log_dir)
     detector = open_run(weights, type(config), {"IMAGES_PER_GPU": 8}, every_detection=True)
     split = results.Split(val_set, val_set.ground_truth, "val")
     results.evaluate_run(detector, split, output, results.Page(images=12))

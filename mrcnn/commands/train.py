@@ -98,6 +98,7 @@ def train_from_args(
     Returns:
         The last weights file.
     """
+    from mrcnn.checkpoints import folders
     from mrcnn.model import MaskRCNN
     from mrcnn.process import set_random_seed
     from mrcnn.runs import results, start_weights
@@ -123,7 +124,7 @@ def train_from_args(
     model.train_stages(train_set, val_set, chosen, start=start, augmentation=augmentation)
     ends = stages.epochs(chosen, config.STEPS_PER_EPOCH, start)
     logger.info(f"Loss curves: {results.draw_loss_curves(model.log_dir, ends)}")
-    weights = model.find_last()
+    weights = folders.last_checkpoint(model.log_dir)
     logger.info(f"Weights: {weights}")
     return weights
 

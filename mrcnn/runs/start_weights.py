@@ -51,6 +51,8 @@ def weights_path(name: str, logs: str | Path, config: Config) -> str:
 def load_start_weights(model: MaskRCNN, name: str, exclude: Sequence[str] = ()) -> None:
     """Load the weights that a run starts from.
 
+    Only "last" goes on with a run; of a file, even one in a log folder, a new run begins.
+
     Args:
         model: for training.
         name: "none" for Glorot initialisation; "last" to go on with the newest run at its exact
@@ -77,3 +79,4 @@ def load_start_weights(model: MaskRCNN, name: str, exclude: Sequence[str] = ()) 
     ]
     left_out += CLASS_LAYERS if other_classes else ()
     model.load_weights(path, by_name=True, exclude=left_out)
+    model.set_log_dir()

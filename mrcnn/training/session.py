@@ -70,7 +70,7 @@ class Session:
     def set_log_dir(self, model: Trainable, model_path: str | None = None) -> None:
         """Choose the log folder: that of a checkpoint to go on from, or a new one.
 
-        Creates nothing.
+        Creates nothing. A folder that the model has trained in is not taken for a new run.
         """
         parsed = folders.parse_checkpoint_path(model_path) if model_path else None
         name = model.config.NAME
@@ -80,6 +80,7 @@ class Session:
                 model.model_dir, name, model.config.RUN_NAME, datetime.datetime.now()
             )
             self._new_log_dir = self.log_dir
+            self._lock = None
         else:
             self.log_dir, self.epoch, _ = parsed
             self._new_log_dir = ""
@@ -103,9 +104,28 @@ class Session:
         if self.checkpoint_path == own_files:
             self.checkpoint_path = folders.checkpoint_template(self.log_dir, model.config.NAME)
 
-    def forget_state(self) -> None:
-        """Drop the state that `resume` found: the model has got other weights."""
+    def start_from(self, model: Trainable, weights: str, whole: bool) -> None:
+        """Begin a new run from a weights file, or go on with the run whose newest one it is.
+
+        Older weights of a run, and those of other runs, begin a new one: going on would
+        overwrite what followed them.
+
+        Args:
+            model: that holds the weights now.
+            weights: the file.
+            whole: whether no layer was left out on purpose.
+        """
         self._state = None
+        self.schedule_start = None
+        if whole and _is_newest(model, weights):
+            model.set_log_dir(weights)
+            return
+        model.set_log_dir()
+        if folders.parse_checkpoint_path(weights) is not None:
+            logger.info(
+                f"A new run begins from {weights}. To go on with a run, resume it or load its "
+                "newest weights."
+            )
 
     def resume(self, model: Trainable) -> None:
         """Go on with the newest run of a model's configuration; see `MaskRCNN.resume`.
@@ -125,8 +145,7 @@ class Session:
         state, damaged = state_file.newest_state(folder)
         if state is None:
             logger.info(f"{folder} holds no state of training: the optimizer starts anew.")
-            weights = folders.epochs_in(folder)
-            model.load_weights(os.path.join(folder, weights[max(weights)]), by_name=True)
+            model.load_weights(folders.last_checkpoint(folder), by_name=True)
             self._resumed = True
             return
         for message in damaged:
@@ -230,3 +249,12 @@ class Session:
         self._resumed = True
         self.epoch = stage.last_epoch
         return history
+
+
+def _is_newest(model: Trainable, weights: str) -> bool:
+    """Whether a file is the newest checkpoint of a model's configuration."""
+    try:
+        newest = folders.find_last(model.model_dir, model.config.NAME, model.config.RUN_NAME)
+    except FileNotFoundError:
+        return False
+    return os.path.realpath(newest) == os.path.realpath(weights)

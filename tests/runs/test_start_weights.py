@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
 import pytest
 
+from benchmarks.stand_in import Squares, StandIn, StandInConfig
 from mrcnn.config import Config
 from mrcnn.runs import start_weights
 from mrcnn.runs.settings import configure
@@ -22,6 +24,7 @@ def test_layers_can_be_left_out_of_the_start_weights(tmp_path):
         model_dir=tmp_path,
         keras_model=network,
         load_weights=lambda path, **options: calls.append((path, options)),
+        set_log_dir=lambda: None,
     )
     start_weights.load_start_weights(model, "a.h5", ["mrcnn_mask.*", "fc"])
     assert calls == [("a.h5", {"by_name": True, "exclude": ["mrcnn_mask_conv1", "fc"]})]
@@ -42,9 +45,29 @@ def test_of_other_classes_the_layers_that_depend_on_them_are_left_out(monkeypatc
             load_weights=lambda path, by_name, exclude, classes=classes: excluded.update(
                 {classes: exclude}
             ),
+            set_log_dir=lambda: None,
         )
         start_weights.load_start_weights(model, "COCO")
     assert excluded == {2: list(start_weights.CLASS_LAYERS), start_weights.COCO_CLASSES: []}
+
+
+def test_only_last_goes_on_with_a_run(tmp_path):
+    """A file in a log folder, even the newest, begins a new run: the folder stays as it is."""
+    first = StandIn("training", StandInConfig(), tmp_path / "logs")
+    first.train(Squares().add(4), None, 1e-2, epochs=2, layers="all")
+    newest = first.find_last()
+    del first  # and its lock
+    folder = Path(newest).parent
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    model = StandIn("training", StandInConfig(), tmp_path / "logs")
+    start_weights.load_start_weights(model, newest)
+    assert model.epoch == 0
+    model.train(Squares().add(4), None, 1e-2, epochs=1, layers="all")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert Path(model.log_dir, "mask_rcnn_stand-in_0001.h5").is_file()
+    again = StandIn("training", StandInConfig(), tmp_path / "logs")
+    start_weights.load_start_weights(again, "last")
+    assert (again.epoch, again.log_dir) == (1, model.log_dir)
 
 
 @pytest.mark.parametrize(

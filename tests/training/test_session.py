@@ -543,3 +543,48 @@ def test_what_is_refused_changes_no_settings(stopped: Path):
     with pytest.raises(ValueError, match="SEED"):
         train(stopped.parent, SEED=5)
     assert (stopped / "config.json").read_bytes() == before
+
+
+# --- What a run starts from --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("epoch", "name", "exclude", "goes_on"),
+    [
+        (2, "stand-in", None, True),
+        (1, "stand-in", None, False),  # what followed it would be overwritten
+        (2, "stand-in", ["mrcnn_bbox_fc"], False),
+        (2, "other", None, False),
+    ],
+    ids=["newest", "older", "without a layer", "another name"],
+)
+def test_only_the_newest_weights_of_a_configuration_go_on(
+    tmp_path: Path, capsys, epoch: int, name: str, exclude: Any, goes_on: bool
+):
+    first = StandIn("training", StandInConfig(), tmp_path)
+    first.train(Squares().add(4), None, 1e-2, epochs=2, layers="all")
+    folder, weights = first.log_dir, first.checkpoint_path.format(epoch=epoch)
+    before = {path: path.read_bytes() for path in Path(folder).iterdir()}
+    model = StandIn("training", runs_settings.configure(StandInConfig, {"NAME": name}), tmp_path)
+    model.load_weights(os.path.relpath(weights), by_name=True, exclude=exclude)
+    assert model.epoch == (2 if goes_on else 0)
+    model.train(Squares().add(4), None, 1e-2, epochs=3 if goes_on else 1, layers="all")
+    assert (os.path.realpath(model.log_dir) == os.path.realpath(folder)) == goes_on
+    told = "A new run begins from" in capsys.readouterr().out
+    assert told != goes_on
+    if not goes_on:
+        assert {path: path.read_bytes() for path in Path(folder).iterdir()} == before
+
+
+def test_older_weights_of_its_own_run_begin_a_new_one(tmp_path: Path):
+    """In the same process and minute, too."""
+    model = StandIn("training", StandInConfig(), tmp_path)
+    model.train(Squares().add(4), None, 1e-2, epochs=2, layers="all")
+    folder, older = model.log_dir, model.checkpoint_path.format(epoch=1)
+    model.load_weights(older, by_name=True)
+    model.train(Squares().add(4), None, 1e-2, epochs=1, layers="all")
+    assert model.log_dir != folder and sorted(folders.epochs_in(folder)) == [1, 2]
+    # Unless a script asks for it, as Matterport's did.
+    model.set_log_dir(older)
+    model.train(Squares().add(4), None, 1e-2, epochs=3, layers="all")
+    assert model.log_dir == folder and sorted(folders.epochs_in(folder)) == [1, 2, 3]
