@@ -16,6 +16,7 @@ from mrcnn.runs.settings import configure
 HELP = "look for faults in a data set in COCO's layout"
 
 if TYPE_CHECKING:
+    from mrcnn.data.dataset import Dataset
     from mrcnn.doctor.findings import Finding
 
 
@@ -118,6 +119,16 @@ def check_before_training(args: argparse.Namespace, config: Config) -> None:
             f"`mrcnn check` reads every file and writes a mended copy with --fix; {_ways(errors)}"
             f"`mrcnn train --no-check` tries it anyway."
         )
+
+
+def check_datasets(train_set: Dataset, val_set: Dataset | None, config: Config) -> int:
+    """Check prepared data sets of any format, and report. Returns 1 when there is an error."""
+    from mrcnn.doctor import report
+    from mrcnn.doctor.examine import examine_datasets
+
+    examination = examine_datasets(train_set, val_set, config)
+    logger.info(report.text(examination))
+    return 1 if examination.stops_training else 0
 
 
 def _ways(errors: list[Finding]) -> str:

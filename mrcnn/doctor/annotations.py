@@ -183,8 +183,8 @@ def read_entries(subset: Subset) -> list[Finding]:
         *_check_images(subset),
         *_check_files(subset),
         *_check_annotations(subset),
-        *_check_names(subset),
-        *_check_emptiness(subset),
+        *check_names(subset),
+        *check_emptiness(subset),
     ]
 
 
@@ -224,17 +224,17 @@ def _check_categories(subset: Subset) -> Iterator[Finding]:
     for id, of_id in names.items():
         if len(of_id) > 1:
             yield _report(subset, CATEGORY_ID_TWICE, id, names=" and ".join(map(repr, of_id)))
-        if of_id[-1].strip() in ("", "BG"):
-            yield _report(subset, CATEGORY_NAMELESS, id, name=of_id[-1])
 
 
-def _check_names(subset: Subset) -> Iterator[Finding]:
-    """Whether two categories have one name; needs the annotations, which tell those in use."""
+def check_names(subset: Subset) -> Iterator[Finding]:
+    """Whether categories have names, each its own; the annotations tell those in use."""
     used = {entry["category_id"] for entries in subset.annotations.values() for entry in entries}
     by_name: dict[str, list[Any]] = defaultdict(list)
     for id, name in subset.categories.items():
         by_name[name].append(id)
     for name, ids in by_name.items():
+        if name.strip() in ("", "BG"):
+            yield _report(subset, CATEGORY_NAMELESS, ids[0], name=name)
         first = next((id for id in ids if id in used), ids[0])
         for id in ids:
             if id != first:
@@ -347,7 +347,7 @@ def _check_fields(subset: Subset, raw: Any, reading: Reading) -> Iterator[Findin
             yield _report(subset, kind, id, received=problem.received)
 
 
-def _check_emptiness(subset: Subset) -> Iterator[Finding]:
+def check_emptiness(subset: Subset) -> Iterator[Finding]:
     """Whether anything usable is left, and which images have no object."""
     if not subset.images:
         yield _report(subset, NO_IMAGES)

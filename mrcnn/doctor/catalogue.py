@@ -8,6 +8,7 @@ import re
 from mrcnn.doctor import (
     anchors,
     annotations,
+    any_dataset,
     boxes,
     classes,
     image_files,
@@ -19,6 +20,7 @@ from mrcnn.doctor.findings import SEVERITIES, Kind
 
 KINDS: tuple[Kind, ...] = (
     *annotations.KINDS,
+    *any_dataset.KINDS,
     *image_files.KINDS,
     *segmentations.KINDS,
     *boxes.KINDS,

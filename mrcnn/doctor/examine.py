@@ -12,8 +12,10 @@ from tqdm import tqdm
 
 from mrcnn.config import Config
 from mrcnn.data.coco_fields import Entry
+from mrcnn.data.dataset import Dataset
 from mrcnn.doctor import anchors, classes, segmentations, sizes, splits
-from mrcnn.doctor.annotations import read_entries
+from mrcnn.doctor.annotations import check_emptiness, check_names, read_entries
+from mrcnn.doctor.any_dataset import read_dataset
 from mrcnn.doctor.findings import ERROR, WARNING, Finding
 from mrcnn.doctor.image_files import ImageFile, ImageFiles, check_image_file
 from mrcnn.doctor.subset import Subset, find_subset
@@ -136,6 +138,39 @@ def examine(
     return examination
 
 
+def examine_datasets(
+    train: Dataset,
+    val: Dataset | None,
+    config: Config,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> Examination:
+    """Check data sets of any format: their pictures, and their objects as masks.
+
+    Args:
+        train, val: prepared data sets; `val` None: there is none.
+        config: settings of the training; NUM_CLASSES is the data sets'.
+        jobs: threads; None: the number of cores, at most 8.
+        progress: show a progress bar.
+    """
+    examination = Examination(type(train).__name__, [], quick=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, dataset in (("train", train), ("val", val)):
+            if dataset is None:
+                continue
+            settings = {"NUM_CLASSES": dataset.num_classes}
+            of_dataset = type("DatasetConfig", (type(config),), settings)()
+            subset, findings = read_dataset(dataset, name, of_dataset, progress)
+            findings += [*check_names(subset), *check_emptiness(subset)]
+            examined = ExaminedSubset(subset, findings)
+            examination.subsets.append(examined)
+            _check_fully(examined, of_dataset, True, jobs or default_jobs(), progress)
+    _check_training(examination, config)
+    _compare(examination.subsets, quick=False)
+    return examination
+
+
 def _without_stop(finding: Finding) -> Finding:
     """A finding of a training that leaves invalid annotations out."""
     if finding.subject != "annotation" or finding.severity != ERROR:
@@ -155,7 +190,10 @@ def _check_fully(
     subset = examined.subset
 
     def check_image(image: Entry) -> CheckedImage:
-        file = check_image_file(subset, image)
+        if image["file_name"] is None:  # a picture that the data set draws
+            file = ImageFile(size=(image["height"], image["width"]), is_readable=True)
+        else:
+            file = check_image_file(subset, image)
         # Masks of another size than the image's tell nothing, and may be of any size.
         masks = file.size == (image["height"], image["width"])
         checked = segmentations.check_annotations(subset, image, box_only, masks)

@@ -10,7 +10,7 @@ SEVERITIES = (ERROR, WARNING, NOTE)
 # When training meets it: before the first step, where it stops, or when the image's turn comes.
 AT_COMMAND, AT_START, AT_STEP = "command", "start", "step"
 _STOPS = {
-    AT_COMMAND: "`mrcnn train` stops before the first step; without its check",
+    AT_COMMAND: "does not start with `mrcnn train`; with `--no-check`",
     AT_START: "stops before the first step",
     AT_STEP: "puts another image in its place; stops when LOADER_MAX_BAD_SHARE are such",
     None: "",

@@ -44,18 +44,24 @@ FLOATS = stops_at_step(
     fix=_LEFT_OUT,
 )
 SIZE = stops_at_step(
-    *("size-wrong", "image", "width, height", "{json_size}, as the json says", "{file_size}"),
+    *("size-wrong", "image", "width, height", "{json_size}, as the annotations say", "{file_size}"),
     "masks and image would not match",
     fix="takes the size of the file where the annotations fit it and it is no scaled copy; "
     "otherwise leaves the image out",
 )
 SIZE_UNUSED = warning(
-    *("size-unused", "image", "width, height", "{json_size}, as the json says", "{file_size}"),
+    *(
+        "size-unused",
+        "image",
+        "width, height",
+        "{json_size}, as the annotations say",
+        "{file_size}",
+    ),
     "takes the file's, because the image has no objects",
     fix="takes the size of the file",
 )
 SIZE_ROTATED = stops_at_step(
-    *("size-rotated", "image", "width, height", "{json_size}, as the json says"),
+    *("size-rotated", "image", "width, height", "{json_size}, as the annotations say"),
     "{file_size}, and the EXIF orientation {orientation}: the annotations are of the picture "
     "turned upright",
     "it does not turn pictures; store them upright (`PIL.ImageOps.exif_transpose`)",

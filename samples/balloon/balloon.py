@@ -14,6 +14,9 @@ file of VIA 1 or 2, such as `via_region_data.json`.
     # The same with the 80 kinds of things of COCO, without any training.
     python samples/balloon/balloon.py splash --weights coco --image street.jpg
 
+    # What is wrong with the pictures and the drawn regions, and what training does about it.
+    python samples/balloon/balloon.py check --dataset /path/to/balloon
+
     # A look at everything in minutes, on a CPU.
     python samples/balloon/balloon.py train --dataset /path/to/balloon --weights none \\
         --image-size 128 --backbone resnet10 --rois 32 --steps 20 --steps-per-epoch 10
@@ -240,13 +243,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("train", "splash"))
+    parser.add_argument("command", choices=("train", "splash", "check"))
     parser.add_argument("--dataset", help="folder of the data set, for training")
     parser.add_argument(
         "--weights",
         "--model",
         dest="model",
-        required=True,
         help="coco, imagenet, last, none, or a weights file",
     )
     parser.add_argument("--logs", default=DEFAULT_LOGS_DIR, help="folder of the log folders")
@@ -256,7 +258,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_schedule_options(parser, default=None)
     options.add_settings_options(parser)
     args = parser.parse_args(argv)
+    if args.model is None and args.command != "check":
+        parser.error("the following arguments are required: --weights/--model")
     try:
+        if args.command == "check":
+            return _check(args)
         _train(args) if args.command == "train" else _splash(args)
     except (ImportError, OSError, ValueError) as error:
         logger.error("balloon.py: %s", error)
@@ -269,19 +275,31 @@ def _train(args: argparse.Namespace) -> None:
     from mrcnn.data.augment import HorizontalFlip
     from mrcnn.runs.settings import derive_config
 
-    if not args.dataset:
-        raise ValueError("train needs --dataset, the folder with train/ and val/.")
     base: type[Config] = BalloonConfig
     if args.model == "none":  # then everything has to be learned, batch statistics too
         base = derive_config(base, {"TRAIN_BN": None})
     args.schedule = args.schedule or ("scratch" if args.model == "none" else "paper-160k")
     if args.steps is None and args.scale is None:
         args.steps = DEFAULT_STEPS
-    train_set, val_set = BalloonDataset(), BalloonDataset()
-    for dataset, subset in ((train_set, "train"), (val_set, "val")):
+    train_from_args(base, args, *_load(args), HorizontalFlip())
+
+
+def _load(args: argparse.Namespace) -> tuple[BalloonDataset, BalloonDataset]:
+    if not args.dataset:
+        raise ValueError(f"{args.command} needs --dataset, the folder with train/ and val/.")
+    datasets = BalloonDataset(), BalloonDataset()
+    for dataset, subset in zip(datasets, ("train", "val"), strict=True):
         dataset.load_balloon(args.dataset, subset)
         dataset.prepare()
-    train_from_args(base, args, train_set, val_set, HorizontalFlip())
+    return datasets
+
+
+def _check(args: argparse.Namespace) -> int:
+    from mrcnn.commands.check import check_datasets
+    from mrcnn.commands.options import settings_from_args
+    from mrcnn.runs.settings import configure
+
+    return check_datasets(*_load(args), configure(BalloonConfig, settings_from_args(args)))
 
 
 def _splash(args: argparse.Namespace) -> None:

@@ -8,6 +8,9 @@
     python samples/cityscapes/cityscapes.py evaluate --dataset /path/to/cityscapes \\
         --model last --official
 
+    # What is wrong with the images and the objects, and what training does about it.
+    python samples/cityscapes/cityscapes.py check --dataset /path/to/cityscapes
+
     # Without the data: draw 40 street scenes in the same layout, and look at everything on a CPU.
     python samples/cityscapes/cityscapes.py train --dataset streets --generate 40 \\
         --image-size 128 --model none --backbone resnet10 --steps 20 --steps-per-epoch 10
@@ -55,11 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("train", "evaluate"))
+    parser.add_argument("command", choices=("train", "evaluate", "check"))
     parser.add_argument("--dataset", required=True, help="folder of leftImg8bit and gtFine")
-    parser.add_argument(
-        "--model", required=True, help="none, imagenet, coco, last, or a weights file"
-    )
+    parser.add_argument("--model", help="none, imagenet, coco, last, or a weights file")
     parser.add_argument("--logs", default=DEFAULT_LOGS_DIR, help="folder of the log folders")
     parser.add_argument(
         "--limit", type=int, default=500, help="images to evaluate on (default 500; 0: all)"
@@ -88,9 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "are larger are shrunk and padded to a square of that width."
     )
     args = parser.parse_args(argv)
+    if args.model is None and args.command != "check":
+        parser.error("the following arguments are required: --model")
     try:
         if args.generate is not None:
             _generate(args)
+        if args.command == "check":
+            return _check(args)
         _train(args) if args.command == "train" else _evaluate(args)
     except (OSError, ValueError, ImportError) as error:
         logger.error("cityscapes.py: %s", error)
@@ -161,6 +166,17 @@ def _train(args: argparse.Namespace) -> None:
     train_set, val_set = _load(args, "train"), _load(args, "val")
     base = derive_config(CityscapesConfig, image_settings(train_set, args.image_size))
     train_from_args(base, _without_size(args), train_set, val_set, HorizontalFlip())
+
+
+def _check(args: argparse.Namespace) -> int:
+    from mrcnn.commands.check import check_datasets
+    from mrcnn.commands.options import settings_from_args
+    from mrcnn.runs.settings import configure, derive_config
+
+    train_set, val_set = _load(args, "train"), _load(args, "val")
+    base = derive_config(CityscapesConfig, image_settings(train_set, args.image_size))
+    config = configure(base, settings_from_args(_without_size(args)))
+    return check_datasets(train_set, val_set, config)
 
 
 def _evaluate(args: argparse.Namespace) -> None:

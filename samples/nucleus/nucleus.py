@@ -14,6 +14,9 @@ subsets "train" and "val" are its two parts.
         --weights last
     python samples/nucleus/nucleus.py evaluate --dataset /path/to/dsb --weights last
 
+    # What is wrong with the images and the masks, and what training does about it.
+    python samples/nucleus/nucleus.py check --dataset /path/to/dsb
+
     # A look at everything in minutes, on a CPU.
     python samples/nucleus/nucleus.py train --dataset /path/to/dsb --weights none \\
         --image-size 128 --backbone resnet10 --rois 32 --steps 30 --steps-per-epoch 10
@@ -235,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("train", "detect", "evaluate"))
+    parser.add_argument("command", choices=("train", "detect", "evaluate", "check"))
     parser.add_argument("--dataset", required=True, help="folder of the data set")
     parser.add_argument(
         "--subset",
@@ -246,7 +249,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--weights",
         "--model",
         dest="model",
-        required=True,
         help="imagenet, coco, last, none, or a weights file",
     )
     parser.add_argument("--logs", default=DEFAULT_LOGS_DIR, help="folder of the log folders")
@@ -258,7 +260,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_schedule_options(parser, default=None)
     options.add_settings_options(parser)
     args = parser.parse_args(argv)
+    if args.model is None and args.command != "check":
+        parser.error("the following arguments are required: --weights/--model")
     try:
+        if args.command == "check":
+            return _check(args)
         {"train": _train, "detect": _detect, "evaluate": _evaluate}[args.command](args)
     except (OSError, ValueError) as error:
         logger.error("nucleus.py: %s", error)
@@ -281,6 +287,15 @@ def _train(args: argparse.Namespace) -> None:
     # A nucleus has no upright position.
     augmentation = Sequential([HorizontalFlip(), RandomRotate90()])
     train_from_args(base, args, train_set, val_set, augmentation)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from mrcnn.commands.check import check_datasets
+    from mrcnn.commands.options import settings_from_args
+    from mrcnn.runs.settings import configure
+
+    datasets = _load(args, args.subset or "train"), _load(args, "val")
+    return check_datasets(*datasets, configure(NucleusConfig, settings_from_args(args)))
 
 
 def _evaluate(args: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from mrcnn.data.loader import Loader
 from mrcnn.data.sample import Sample, load_sample
 from mrcnn.data.stream import SampleStream
 from mrcnn.datasets.coco import CocoDataset
-from mrcnn.doctor import segmentations
+from mrcnn.doctor import any_dataset, segmentations
 from mrcnn.doctor.catalogue import KINDS
 from mrcnn.doctor.examine import DatasetFiles, Examination, examine
 from mrcnn.doctor.findings import AT_START, AT_STEP, ERROR, WARNING
@@ -94,7 +94,8 @@ def test_a_sound_data_set_has_no_findings(tmp_path):
 
 
 def test_there_is_a_case_for_every_kind():
-    refused = {segmentations.REFUSED.name}  # a case of its own, below
+    # Cases of their own: below, and in test_any_dataset.py.
+    refused = {segmentations.REFUSED.name} | {kind.name for kind in any_dataset.KINDS}
     assert {case.kinds[0] for case in CASES.values()} | refused == set(BY_NAME)
     assert len(BY_NAME) == len(KINDS) >= 30
 

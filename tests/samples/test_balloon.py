@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -201,6 +202,19 @@ class TestSplash:
     def test_one_source(self) -> None:
         with pytest.raises(ValueError, match="one of --image and --video"):
             balloon.detect_and_color_splash(FoundByColor(1))
+
+
+def test_the_data_set_is_checked(party: Path, tmp_path: Path, capsys: Any) -> None:
+    party = Path(shutil.copytree(party, tmp_path / "party"))
+    assert balloon.main(["check", "--dataset", str(party), *TINY]) == 0
+    out = capsys.readouterr().out
+    assert "train: 3 images, 4 annotations, 1 categories" in out and "0 errors" in out
+    picture = next(path for path in (party / "train").iterdir() if path.suffix != ".json")
+    picture.write_bytes(picture.read_bytes()[:200])
+    assert balloon.main(["check", "--dataset", str(party), *TINY]) == 1
+    assert "file-" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        balloon.main(["train", "--dataset", str(party)])
 
 
 def test_train_then_splash(party: Path, tmp_path: Path, capsys: Any) -> None:

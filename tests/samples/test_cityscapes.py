@@ -72,6 +72,16 @@ def test_evaluation_writes_metrics_and_pictures(trained, capsys):
         assert (run / "cityscapes_val.csv").read_text().startswith("label,AP,AP50\naverage,")
 
 
+def test_the_data_set_is_checked(trained, capsys):
+    data, _ = trained
+    command = ["check", "--dataset", str(data), "--image-size", "64"]
+    sample.main(command)
+    out = capsys.readouterr().out
+    assert (
+        "train: 4 images" in out and "8 categories" in out and "check of CityscapesDataset" in out
+    )
+
+
 def test_weights_of_other_classes_are_a_clear_error(trained, capsys):
     data, logs = trained
     command = ["evaluate", "--dataset", str(data), "--logs", str(logs), "--model", "last"]

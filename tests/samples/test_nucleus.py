@@ -198,6 +198,14 @@ class TestSubmission:
         assert changed[masks[:, :, 0]].all() and changed.sum() < 2 * masks.sum()
 
 
+def test_the_data_set_is_checked(cells: Path, capsys: Any) -> None:
+    command = ["check", "--dataset", str(cells), *TINY]
+    assert nucleus.main(command) == 1  # of the few images, the one to validate with is empty
+    out = capsys.readouterr().out
+    assert "1 categories" in out and "check of NucleusDataset: 1 error" in out
+    assert "no-annotations: training does not start with `mrcnn train`" in out
+
+
 def test_train_detect_evaluate(cells: Path, tmp_path: Path, capsys: Any) -> None:
     common = ["--dataset", str(cells), "--logs", str(tmp_path / "logs")]
     train = ["train", *common, "--weights", "none", "--steps", "3", *TINY]
