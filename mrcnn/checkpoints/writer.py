@@ -40,7 +40,8 @@ class StateWriter:
         log_dir: folder of the run.
 
     Raises:
-        ValueError: the disk budget has no room for two states.
+        ValueError: the disk budget has no room for two states, or CHECKPOINT_METRIC is a loss of
+            the validation and there is no validation.
     """
 
     def __init__(
@@ -55,6 +56,15 @@ class StateWriter:
         self.log_dir = Path(log_dir)
         validated = identity.validation is not None and config.VALIDATION_STEPS > 0
         self.metric = config.CHECKPOINT_METRIC or ("val_loss" if validated else "loss")
+        is_validation_loss = self.metric.startswith("val_") and self.metric.endswith("loss")
+        if is_validation_loss and not validated:
+            missing = (
+                "a validation set" if identity.validation is None else "VALIDATION_STEPS above 0"
+            )
+            raise ValueError(
+                f"CHECKPOINT_METRIC: {self.metric!r} expects {missing}; received none. Choose "
+                "another metric, such as 'loss'."
+            )
         self.best: dict[str, Any] | None = None
         self.header = {
             "kind": "state",

@@ -218,9 +218,11 @@ class Session:
             Keras's history.
 
         Raises:
-            ValueError: the state belongs to another stage, other settings or other data.
+            ValueError: a setting is not valid, or the state belongs to another stage, other
+                settings or other data.
             FolderTakenError: another process writes into the log folder.
         """
+        model.config.validate()  # scripts change settings after the object is made
         self.claim_log_dir(model)
         logger.info(
             f"\nEpochs {self.epoch + 1} to {stage.last_epoch}, learning rate {stage.learning_rate}"

@@ -121,6 +121,14 @@ def test_with_validation_its_loss_counts(model, tmp_path):
     assert writer_of(model, tmp_path, validation, CHECKPOINT_METRIC="AP").metric == "AP"
 
 
+def test_a_loss_of_a_validation_that_there_is_not_is_said_at_once(model, tmp_path):
+    with pytest.raises(ValueError, match="'val_loss' expects a validation set"):
+        writer_of(model, tmp_path, CHECKPOINT_METRIC="val_loss")
+    settings = {"CHECKPOINT_METRIC": "val_mrcnn_mask_loss", "VALIDATION_STEPS": 0}
+    with pytest.raises(ValueError, match="expects VALIDATION_STEPS above 0"):
+        writer_of(model, tmp_path, {"images": 1, "digest": ""}, **settings)
+
+
 def test_a_metric_that_is_missing_is_said_when_the_state_is_safe(model, tmp_path):
     with pytest.raises(ValueError, match="CHECKPOINT_METRIC: expected one of .'loss'.*'AP'"):
         writer_of(model, tmp_path, CHECKPOINT_METRIC="AP").write_epoch(0, {"loss": 1.0})
