@@ -6,7 +6,6 @@ over its seeds with their spread; below, by how much it is lower than the baseli
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+
+from mrcnn.checkpoints.losses_file import read_losses_file
 
 # The losses that every arm has; an arm's edge loss is no part of its total here.
 COMMON_LOSSES = (
@@ -35,15 +36,15 @@ Curves = Mapping[str, Mapping[int, Mapping[str, np.ndarray]]]
 
 
 def read_losses(path: str | Path) -> dict[str, np.ndarray]:
-    """The losses of a run's CSV by epoch, with `total` and `val_total`; NaN for an empty cell."""
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    names = [name for name in (rows[0] if rows else ()) if name.endswith("loss")]
+    """The losses of a run's CSV by epoch, with `total` and `val_total`; NaN for an empty cell.
+
+    Raises:
+        ValueError: a cell is no number; the message names the file and the line.
+    """
     table = {
-        name: np.array(
-            [float(row[name]) if row[name] not in ("", "NA") else np.nan for row in rows]
-        )
-        for name in names
+        name: np.array(values)
+        for name, values in read_losses_file(path).items()
+        if name.endswith("loss")
     }
     for prefix in ("", "val_"):
         parts = [table[prefix + name] for name in COMMON_LOSSES if prefix + name in table]

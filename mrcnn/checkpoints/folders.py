@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from mrcnn.checkpoints.losses_file import LOSSES_FILE
 from mrcnn.files.lock import FolderLock, FolderTakenError
 
 DATE_FORMAT = "%Y%m%dT%H%M"
@@ -25,7 +26,6 @@ _CHECKPOINT_FILE = re.compile(r"mask_rcnn_.+_(?P<epoch>\d{4,})\.h5")
 _STATE_FILE = re.compile(r"step_(?P<step>\d{8,})\.state")
 _DATE_AND_NUMBER = r"(?P<date>\d{8}T\d{4})(?:-(?P<number>\d+))?"
 _DATED_FOLDER = re.compile(rf"(?P<prefix>.+?){_DATE_AND_NUMBER}")
-LOSSES_FILE = "losses.csv"
 _SEPARATORS = re.compile(r"[/\\]+")  # a path may come from another system
 
 

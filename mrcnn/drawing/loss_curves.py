@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -14,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
 
+from mrcnn.checkpoints.losses_file import read_losses_file
 from mrcnn.drawing.pages import DPI, save_figure
 
 PANEL_INCHES = (4.2, 3.0)  # one panel of the loss curves
@@ -45,10 +45,10 @@ def plot_losses(
         `path`.
 
     Raises:
-        ValueError: when there is no loss or no epoch to draw.
+        ValueError: when there is no loss or no epoch to draw, or a cell of the log is no number.
     """
     source = "The history" if isinstance(history, Mapping) else f"The log {history}"
-    table = _clean_table(history if isinstance(history, Mapping) else _read_csv(history))
+    table = _clean_table(history if isinstance(history, Mapping) else read_losses_file(history))
     table["epoch"] = table["epoch"] + epoch_offset
     names = {name.removeprefix("val_") for name in table if name.endswith("loss")}
     if not names or not len(table["epoch"]):
@@ -119,14 +119,6 @@ def _scale_losses(ax: Axes, values: np.ndarray) -> None:
         ax.yaxis.set_minor_formatter("{x:g}")
     else:
         ax.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _read_csv(path: str | PathLike[str]) -> dict[str, list[str]]:
-    """The columns of a CSV file with a header; cells of short rows are empty."""
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file, restval="")
-        rows = list(reader)
-    return {name: [row[name] for row in rows] for name in reader.fieldnames or ()}
 
 
 def _clean_table(table: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:

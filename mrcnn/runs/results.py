@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 from pycocotools.coco import COCO
 
+from mrcnn.checkpoints.losses_file import LOSSES_FILE
 from mrcnn.config import Config
 from mrcnn.data.boxes import extract_bboxes
 from mrcnn.data.dataset import Dataset
@@ -17,7 +18,7 @@ from mrcnn.evaluation import coco
 from mrcnn.logger import logger
 from mrcnn.model import MaskRCNN
 from mrcnn.ops import edge_filters
-from mrcnn.training import stages, trainer
+from mrcnn.training import stages
 
 LOSS_CURVES_FILE = "losses.png"
 
@@ -115,7 +116,7 @@ def draw_loss_curves(
     Returns:
         `path`, or None when the run has no losses yet.
     """
-    log = Path(log_dir, trainer.LOSSES_FILE)
+    log = Path(log_dir, LOSSES_FILE)
     if not log.is_file():
         return None
     path = path or log.with_name(LOSS_CURVES_FILE)

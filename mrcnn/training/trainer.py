@@ -14,12 +14,11 @@ from typing import Any
 
 import keras
 
-from mrcnn.checkpoints.folders import LOSSES_FILE
 from mrcnn.checkpoints.identity import RunIdentity
+from mrcnn.checkpoints.losses_file import LOSSES_FILE, drop_losses
 from mrcnn.checkpoints.state_file import State
 from mrcnn.checkpoints.writer import StateWriter
 from mrcnn.config import Config
-from mrcnn.files import atomic
 from mrcnn.training.batches import Batches, TrainingData
 from mrcnn.training.callbacks import AfterEpochs, BeforeSteps, RunCallbacks, SaveEpoch, TensorBoard
 from mrcnn.training.interrupts import StopRequest
@@ -118,25 +117,6 @@ def fit(
         except NonFiniteLossError as error:
             raise diagnose(error, model, writer, batches.loader, images_of) from None
     return model.history
-
-
-def drop_losses(path: Path, first_epoch: int) -> None:
-    """Take the rows of epochs from `first_epoch` (from 0) on, and half-written ones, out of a CSV.
-
-    Those epochs are trained anew: their rows will come again.
-    """
-    if not path.is_file():
-        return
-    with open(path, newline="", encoding="utf-8") as file:
-        lines = file.read().splitlines(keepends=True)
-    kept = [
-        line
-        for number, line in enumerate(lines)
-        if line.endswith("\n") and (number == 0 or int(line.split(",")[0]) < first_epoch)
-    ]
-    if kept != lines:
-        with atomic.atomic_path(path) as temporary:
-            Path(temporary).write_text("".join(kept), encoding="utf-8", newline="")
 
 
 def _span_of(identity: RunIdentity, state: State | None, config: Config) -> _Span:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import pytest
 
 from benchmarks.stand_in import Squares, StandIn, StandInConfig
 from mrcnn.runs import settings as runs_settings
-from mrcnn.training import trainer
 
 
 def test_every_epoch_is_validated_on_the_same_batches(tmp_path: Path):
@@ -29,21 +29,24 @@ def test_every_epoch_is_validated_on_the_same_batches(tmp_path: Path):
     assert len(set(history.history["rpn_class_loss"])) > 1
 
 
-def test_rows_of_epochs_to_come_are_dropped(tmp_path: Path):
-    path = tmp_path / "losses.csv"
-    trainer.drop_losses(path, 0)
-    assert not path.exists()
-    path.write_text("epoch,loss\r\n0,1.0\r\n1,2.0\r\n2,3.", newline="")
-    trainer.drop_losses(path, 1)
-    assert path.read_bytes() == b"epoch,loss\r\n0,1.0\r\n"
-    path.write_text("", newline="")
-    trainer.drop_losses(path, 1)
-    assert path.read_bytes() == b""
-
-
 def test_a_run_without_steps_of_validation_is_not_validated(tmp_path: Path):
     config = runs_settings.configure(StandInConfig, {"VALIDATION_STEPS": 0})
     model = StandIn("training", config, tmp_path)
     history = model.train(Squares().add(4), Squares().add(4), 1e-2, epochs=2, layers="all")
     assert not any(name.startswith("val_") for name in history.history)
     assert model.find_last().endswith("_0002.h5")
+
+
+@pytest.mark.parametrize("steps", [None, 1.5, -1, "3"])
+def test_steps_of_validation_that_cannot_be_are_refused_before_the_first_step(
+    tmp_path: Path, steps: Any
+):
+    """Also when a script sets them after the configuration was made and checked."""
+    with pytest.raises(ValueError, match="VALIDATION_STEPS: expected an integer of at least 0"):
+        runs_settings.configure(StandInConfig, {"VALIDATION_STEPS": steps})
+    config = StandInConfig()
+    model = StandIn("training", config, tmp_path)
+    config.VALIDATION_STEPS = steps
+    with pytest.raises(ValueError, match="VALIDATION_STEPS: expected an integer of at least 0"):
+        model.train(Squares().add(4), Squares().add(4), 1e-2, epochs=1, layers="all")
+    assert not list(tmp_path.iterdir())

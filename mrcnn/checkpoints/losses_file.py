@@ -1,0 +1,84 @@
+"""The losses of each epoch, which Keras's `CSVLogger` appends to a file beside the weights."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from pathlib import Path
+
+from mrcnn.files import atomic
+from mrcnn.logger import logger
+
+LOSSES_FILE = "losses.csv"
+
+
+def drop_losses(path: str | os.PathLike[str], first_epoch: int) -> None:
+    """Take the rows of epochs from `first_epoch` (from 0) on, and half-written ones, out of a CSV.
+
+    Those epochs are trained anew: their rows will come again. Lines that hold no epoch, as a
+    disk leaves them that lost its power, are named and left out; a file without a header is
+    renamed to `….damaged`, and a new one begins.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return
+    lines = path.read_bytes().decode(errors="replace").splitlines(keepends=True)
+    if lines and not lines[0].startswith("epoch"):
+        damaged = path.with_name(f"{path.name}.damaged")
+        os.replace(path, damaged)
+        logger.warning(
+            f"{path}: expected a header that begins with 'epoch'; received {lines[0][:40]!r}. The "
+            f"file is renamed to {damaged.name}; the losses of the epochs so far are there."
+        )
+        return
+    kept, without_epoch = lines[:1], []
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.endswith("\n"):
+            continue  # the process was killed while it wrote
+        epoch = _epoch_of(line)
+        if epoch is None:
+            without_epoch.append(number)
+        elif epoch < first_epoch:
+            kept.append(line)
+    if without_epoch:
+        logger.warning(
+            f"{path}: expected rows that begin with the number of an epoch; lines "
+            f"{', '.join(map(str, without_epoch))} do not, and are left out."
+        )
+    if kept != lines:
+        with atomic.atomic_path(path) as temporary:
+            Path(temporary).write_text("".join(kept), encoding="utf-8", newline="")
+
+
+def read_losses_file(path: str | os.PathLike[str]) -> dict[str, list[float]]:
+    """The columns `epoch` and `…loss` of a CSV file with a header.
+
+    Blank lines are passed over. Cells that are empty, missing or Keras's "NA" are NaN.
+
+    Raises:
+        ValueError: a cell is no number; the message names the file and the line.
+    """
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.DictReader(file, restval="")
+        names = [n for n in reader.fieldnames or () if n == "epoch" or n.endswith("loss")]
+        columns: dict[str, list[float]] = {name: [] for name in names}
+        for row in reader:
+            for name in names:
+                try:
+                    value = float(row[name]) if row[name] not in ("", "NA") else math.nan
+                except ValueError:
+                    raise ValueError(
+                        f"{os.fspath(path)}: line {reader.line_num}, column {name!r}: expected a "
+                        f"number; received {row[name][:40]!r}. Remove the line."
+                    ) from None
+                columns[name].append(value)
+    return columns
+
+
+def _epoch_of(line: str) -> int | None:
+    """The epoch of a row; None where a line is not one."""
+    try:
+        return None if "\0" in line else int(line.split(",")[0])
+    except ValueError:
+        return None
