@@ -124,6 +124,10 @@ class Config:
     IMAGE_MAX_DIM: int = 1024
     IMAGE_MIN_SCALE: float | None = 0  # 0: no lower bound on the scale
     IMAGE_CHANNEL_COUNT: int = 3
+    # Photographs with an orientation in their EXIF data: "apply" turns them, "ignore" takes the
+    # stored pixels, "auto" does what the size that the data set states tells, and says where it
+    # cannot know (mrcnn.data.orientation).
+    EXIF_ORIENTATION: str = "auto"
     # Shapes (height, width) beside the square, in the mode "square": an image, scaled as ever, is
     # padded to the smallest that holds it, and batches hold images of one shape. "auto": for
     # photographs of 3:2 and 4:3, upright and lying. None: the square alone, as Matterport's.

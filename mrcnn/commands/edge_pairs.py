@@ -27,6 +27,7 @@ from mrcnn.config import Config
 from mrcnn.data.boxes import compute_overlaps_masks, denorm_boxes, extract_bboxes, norm_boxes
 from mrcnn.data.images import Box, read_image
 from mrcnn.data.molding import resize_to_input, unmold_detections
+from mrcnn.data.orientation import load_image
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.segmentation import annotation_to_rle
 from mrcnn.evaluation.average_precision import UNMATCHED, compute_matches
@@ -223,7 +224,7 @@ def network_pairs(
         return inference_model.with_static_shape(model, shape, 1, config, molded=False)
 
     for image_id in tqdm(dataset.image_ids[: selection.limit or None], desc="Detect", unit="image"):
-        image = dataset.load_image(image_id)
+        image = load_image(dataset, image_id, config)
         resized, meta, window = resize_to_input(image, config)
         inputs = [resized[None], meta[None].astype(np.float32)]
         detections, _, _, class_masks, *_ = of_shape(resized.shape).predict_on_batch(inputs)

@@ -28,12 +28,12 @@ from mrcnn.data.dataset_checks import Objects
 from mrcnn.logger import logger
 
 # Part of every key: raise it when what is stored, or how images are scaled, changes.
-FORMAT = 1
+FORMAT = 2
 GIGABYTE = 10**9
 # The settings on which a scaled image depends.
 SCALE_SETTINGS = (
     *("IMAGE_RESIZE_MODE", "IMAGE_MIN_DIM", "IMAGE_MAX_DIM"),
-    *("IMAGE_MIN_SCALE", "IMAGE_CHANNEL_COUNT"),
+    *("IMAGE_MIN_SCALE", "IMAGE_CHANNEL_COUNT", "EXIF_ORIENTATION"),
 )
 
 
@@ -119,10 +119,11 @@ class MemoryCache(_Bounded):
 class FolderCache(_Bounded):
     """Scaled images in a folder, for any number of runs, data sets, settings and processes.
 
-    A file is named by a digest of: the image's path, its size and time of change, the settings
-    of scaling, and the code of the data set's `load_image`. What `load_image` calls is not part
-    of it: empty the folder after changing that. Files appear whole or not at all. Images that are
-    not files are not kept, nor those of a `load_image` that is not a method of the class.
+    A file is named by a digest of: the image's path, its size and time of change, the size that the
+    data set states, the settings of scaling, and the code of the data set's `load_image`. What
+    `load_image` calls is not part of it: empty the folder after changing that. Files appear whole
+    or not at all. Images that are not files are not kept, nor those of a `load_image` that is not
+    a method of the class.
 
     Args:
         folder: made when missing.
@@ -202,7 +203,8 @@ class FolderCache(_Bounded):
             self._measured = True
 
     def _path(self, dataset: Dataset, image_id: int) -> Path | None:
-        image_path = dataset.image_info[image_id].get("path")
+        info = dataset.image_info[image_id]
+        image_path = info.get("path")
         if image_path is None:
             return None
         try:
@@ -211,7 +213,9 @@ class FolderCache(_Bounded):
             return None
         digest = hashlib.sha256()
         facts = [FORMAT, os.path.abspath(image_path), status.st_size, status.st_mtime_ns]
-        digest.update(json.dumps([facts, self._settings], sort_keys=True).encode())
+        stated = [info.get(name) for name in ("width", "height", "upright")]  # decide how it lies
+        content = json.dumps([facts, stated, self._settings], sort_keys=True, default=str)
+        digest.update(content.encode())
         code = getattr(getattr(type(dataset), "load_image", None), "__code__", None)
         if code is None or "load_image" in vars(dataset):
             return None

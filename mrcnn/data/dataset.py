@@ -19,8 +19,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from mrcnn.data.images import read_image
+from mrcnn.data.orientation import is_upright
 from mrcnn.logger import logger
 
 
@@ -68,7 +70,9 @@ class Dataset:
             source: name of the source; without a dot.
             image_id: the image's id in that source.
             path: its file; None where `load_image` needs none.
-            **kwargs: anything that `load_mask` wants to find in `image_info[image_id]`.
+            **kwargs: anything that `load_mask` wants to find in `image_info[image_id]`. Read
+                here too: `width` and `height` in pixels, and `upright`, whether they and the
+                masks are those of the image turned as its EXIF data say.
         """
         _check_source(source)
         self.image_info.append({"id": image_id, "source": source, "path": path, **kwargs})
@@ -138,8 +142,25 @@ class Dataset:
         return ""
 
     def load_image(self, image_id: int) -> np.ndarray:
-        """Read an image as uint8 [H, W, 3], RGB. See `read_image` for other kinds of files."""
-        return read_image(self.image_info[image_id]["path"])
+        """Read an image as uint8 [H, W, 3], RGB. See `read_image` for other kinds of files.
+
+        An orientation in its EXIF data is applied or not by `mrcnn.data.orientation`.
+        """
+        info = self.image_info[image_id]
+        return read_image(info["path"], lambda image: self._is_upright(info, image))
+
+    def _is_upright(self, info: dict[str, Any], image: Image.Image) -> bool:
+        upright = is_upright(info, image)
+        if upright is None and not self.__dict__.get("_said_orientation"):
+            self._said_orientation = True
+            logger.warning(
+                "Image %r of the source %r (%s) has an orientation in its EXIF data, and nothing "
+                "tells whether its annotations are measured on the picture turned by it. It, and "
+                "others like it, are taken as stored. If objects lie elsewhere, set "
+                'EXIF_ORIENTATION = "apply"; "ignore" leaves out this warning.',
+                *(info["id"], info["source"], info["path"]),
+            )
+        return bool(upright)
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Load an image's instances. Subclasses override it; here there are none.

@@ -6,13 +6,14 @@ Shape letters: H height, W width, C channels; h, w the resized height and width.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
+from PIL import Image
 
-from mrcnn.files.image_file import open_image
+from mrcnn.files.image_file import open_image, turned_upright
 
 # Rows are resized in blocks of about this many values: 512 KiB of float32 stay in the cache.
 _BLOCK_VALUES = 1 << 17
@@ -21,14 +22,19 @@ Padding = list[tuple[int, int]]
 Box = tuple[int, int, int, int]
 
 
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+def read_image(
+    path: str | os.PathLike[str], upright: bool | Callable[[Image.Image], bool] = False
+) -> np.ndarray:
     """Read an image file as RGB.
 
     Grey becomes three equal channels and a palette its colors; an alpha channel is dropped,
     not blended; of 16 bits a channel the upper 8 are kept.
 
-    An orientation in the EXIF data is ignored on purpose: boxes and masks of COCO, and of most
-    annotation tools, are measured on the stored pixels, and a rotation would part them.
+    Args:
+        path: the file.
+        upright: turn the image as the orientation in its EXIF data says; or a function that
+            decides it from the opened image. What is right depends on the pixels that the
+            annotations are measured on: see `mrcnn.data.orientation`.
 
     Returns:
         uint8 [H, W, 3].
@@ -38,7 +44,9 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         ValueError: the file is not an image that can be read; see
             `mrcnn.files.image_file.open_image`.
     """
-    with open_image(path) as image:
+    with open_image(path) as stored:
+        turn = upright(stored) if callable(upright) else upright
+        image = turned_upright(stored) if turn else stored
         if image.mode.startswith("I"):  # 16 bits, or 32 that hold 16
             return _deep_grey_to_rgb(np.array(image))
         if image.mode == "F":

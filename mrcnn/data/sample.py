@@ -27,6 +27,7 @@ from mrcnn.data.dataset_checks import (
 from mrcnn.data.images import Box, Padding, scaled_size
 from mrcnn.data.instances import Instances, PlacedMask, minimize, paste, place
 from mrcnn.data.molding import compose_image_meta
+from mrcnn.data.orientation import load_image
 from mrcnn.data.resize import Resize, Resized
 
 
@@ -258,7 +259,7 @@ def _read(
             objects = read_objects(dataset, image_id, shape, config, name)
         return resize.pad_or_crop(scaled, shape[:2], rng), shape, objects
 
-    image = checked_image(dataset.load_image(image_id), config, name)
+    image = checked_image(load_image(dataset, image_id, config), config, name)
     objects = read_objects(dataset, image_id, image.shape, config, name)
     if cache is None:
         return resize(image, rng), image.shape, objects

@@ -22,8 +22,8 @@ import numpy as np
 
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.orientation import shown_size
 from mrcnn.data.resize import Resize
-from mrcnn.files import image_file
 
 
 class ShapeGroups:
@@ -91,12 +91,12 @@ def group_shapes(dataset: Dataset, config: Config) -> list[tuple[int, int]]:
     """
     resize = Resize.of(config)
     return [
-        resize.padded_size(height_and_width(dataset.image_info[image_id]))
+        resize.padded_size(height_and_width(dataset.image_info[image_id], config))
         for image_id in dataset.image_ids
     ]
 
 
-def height_and_width(info: dict[str, Any]) -> tuple[int, int]:
+def height_and_width(info: dict[str, Any], config: Config) -> tuple[int, int]:
     """The (height, width) of an image from its entry of `image_info`, without decoding it.
 
     They are the entry's own "height" and "width", or those in the header of its file.
@@ -107,7 +107,7 @@ def height_and_width(info: dict[str, Any]) -> tuple[int, int]:
     if info.get("height") and info.get("width"):
         return int(info["height"]), int(info["width"])
     try:
-        width, height = image_file.width_and_height(info["path"])
+        width, height = shown_size(info, config)
         return height, width
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(

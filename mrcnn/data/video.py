@@ -67,7 +67,7 @@ def read_frames(path: str | os.PathLike[str]) -> VideoFrames:
                 f"{path}: expected a folder of frames, files of {', '.join(PICTURES)}; found none."
             )
         files.sort(key=_natural_order)
-        return VideoFrames(len(files), DEFAULT_RATE, lambda: map(read_image, files))
+        return VideoFrames(len(files), DEFAULT_RATE, lambda: map(_read_upright, files))
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a video or a folder of frames; there is none.")
     if path.suffix.lower() in ANIMATIONS:
@@ -132,6 +132,10 @@ def _natural_order(file: Path) -> list[Any]:
     """2.png before 10.png: the numbers in a name count as numbers."""
     parts = re.split(r"(\d+)", file.name.lower())
     return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
+
+
+def _read_upright(file: Path) -> np.ndarray:
+    return read_image(file, upright=True)
 
 
 # --- Pillow ------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ An annotation file maps "filename + size" to an image's entry, a project file ha
     {"shape_attributes": {"name": "polygon", "all_points_x": [...], "all_points_y": [...]},
      "region_attributes": {...}}
 
-Coordinates are pixels of the stored image: x to the right, y down.
+Coordinates are pixels of the image as a browser shows it, turned by its EXIF data: x to the right,
+y down. Pass `upright=True` to `add_image`, and the size of `width_and_height(path, upright=True)`.
 
 Shape letters: H, W height and width of an image.
 """

@@ -34,7 +34,8 @@ def mend_images(subset: Subset, checked: ImageFiles, done: Counter[str]) -> list
         if file is None or not file.is_readable or file.size is None:
             done["images left out whose file is missing or cannot be read"] += 1
             continue
-        if (entry.get("height"), entry.get("width")) != file.size:
+        is_turned = any(found.kind == image_files.SIZE_ROTATED.name for found in file.findings)
+        if not is_turned and (entry.get("height"), entry.get("width")) != file.size:
             if not _annotations_fit(subset, entry, file, file.size):
                 done["images left out whose annotations may be of another size"] += 1
                 continue
@@ -89,8 +90,6 @@ def _check_again(subset: Subset, entry: Entry) -> ImageFile | None:
 
 def _annotations_fit(subset: Subset, entry: Entry, file: ImageFile, size: tuple[int, int]) -> bool:
     """Whether the annotations of an image are of the size of its file, as far as one can tell."""
-    if any(finding.kind == image_files.SIZE_ROTATED.name for finding in file.findings):
-        return False
     is_scaled = _is_scaled(entry, size)
     for annotation in subset.content["annotations"]:
         annotation = coco_fields.read_annotation(annotation).entry

@@ -28,7 +28,7 @@ from mrcnn.doctor.findings import (
     warning,
 )
 from mrcnn.doctor.subset import Subset
-from mrcnn.files.image_file import open_image
+from mrcnn.files.image_file import SIDEWAYS, open_image, orientation_of
 
 _LEFT_OUT = "leaves the image and its annotations out"
 
@@ -60,18 +60,17 @@ SIZE_UNUSED = warning(
     "takes the file's, because the image has no objects",
     fix="takes the size of the file",
 )
-SIZE_ROTATED = stops_at_step(
+SIZE_ROTATED = note(
     *("size-rotated", "image", "width, height", "{json_size}, as the annotations say"),
     "{file_size}, and the EXIF orientation {orientation}: the annotations are of the picture "
     "turned upright",
-    "it does not turn pictures; store them upright (`PIL.ImageOps.exif_transpose`)",
-    fix=_LEFT_OUT,
+    'turns it, unless EXIF_ORIENTATION is "ignore"',
 )
 EXIF = warning(
     *("exif-orientation", "image", "", "pixels stored upright"),
     "the EXIF orientation {orientation} ({meaning})",
-    "ignores it, as most annotation tools do: check that the objects lie where the picture shows "
-    "them",
+    'takes the stored pixels, unless EXIF_ORIENTATION is "apply": check that the objects lie '
+    "where the picture shows them",
 )
 FORMAT = note(
     *("file-format", "image", "file_name", "a file of the format {expected_format}"),
@@ -115,7 +114,6 @@ SUFFIXES = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "JPEG2000": (".jp2", ".j2k", ".jpx", ".jpf", ".j2c"),
 }
-ORIENTATION_TAG = 0x0112
 ORIENTATIONS = {
     2: "mirrored",
     3: "upside down",
@@ -125,7 +123,6 @@ ORIENTATIONS = {
     7: "on its side and mirrored",
     8: "on its side",
 }
-SIDEWAYS = (5, 6, 7, 8)
 # Pillow's name of the layout of such a file's pixels; BGR;16 would be 16 bits for all three.
 _RAW_DEEP = re.compile(r"(L|LA|RGB|RGBA|RGBX|CMYK);16[BLN]?$")
 THUMBNAIL = 32  # side of the small grey picture that near duplicates are found by
@@ -201,7 +198,7 @@ def _faults(
 
 
 def _check_size(file: Image.Image, image: Entry, is_annotated: bool) -> Iterator[Fault]:
-    orientation = _orientation(file)
+    orientation = orientation_of(file)
     json_size, file_size = (image["height"], image["width"]), (file.height, file.width)
     values = {"json_size": _format_size(json_size), "file_size": _format_size(file_size)}
     if json_size != file_size:
@@ -212,16 +209,6 @@ def _check_size(file: Image.Image, image: Entry, is_annotated: bool) -> Iterator
         yield fault(SIZE if is_annotated else SIZE_UNUSED, **values)
     if orientation in ORIENTATIONS:
         yield fault(EXIF, orientation=orientation, meaning=ORIENTATIONS[orientation])
-
-
-def _orientation(file: Image.Image) -> int:
-    """Of the EXIF data in the header; 1 where there is none."""
-    if file.format == "PNG" and "exif" not in file.info:
-        return 1  # `getexif` would read all of the file, for metadata after the pixels
-    try:
-        return file.getexif().get(ORIENTATION_TAG, 1)
-    except Exception:  # broken EXIF data, which reading the pixels does not need
-        return 1
 
 
 def _frames(file: Image.Image) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.dataset_checks import describe_image
+from mrcnn.data.orientation import load_image
 from mrcnn.evaluation.pipeline import Pipeline, PreparedImage
 from mrcnn.evaluation.results import Result, image_results
 
@@ -113,6 +115,8 @@ def detect_images(
             (`mrcnn.evaluation.pipeline.ImageError`, which names it).
     """
     stepwise = detector if isinstance(detector, StepwiseDetector) else FunctionDetector(detector)
+    config = getattr(stepwise, "config", None)  # a function has none
+    load = partial(load_image, dataset, config=config) if config else dataset.load_image
     batch_seconds: list[float] = []
 
     def detect_timed(batch: list[Any]) -> Sequence[Mapping[str, Any]]:
@@ -122,7 +126,7 @@ def detect_images(
         return detections
 
     pipeline: Pipeline[int, Mapping[str, Any], list[Result]] = Pipeline(
-        load=lambda image_id: stepwise.prepare(dataset.load_image(image_id)),
+        load=lambda image_id: stepwise.prepare(load(image_id)),
         detect=detect_timed,
         finish=lambda image_id, detections: image_results(dataset, image_id, detections),
         batch_size=stepwise.batch_size,

@@ -21,6 +21,20 @@ if Image.MAX_IMAGE_PIXELS is not None and MAX_IMAGE_PIXELS > Image.MAX_IMAGE_PIX
     Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
 
 
+ORIENTATION_TAG = 0x0112  # of the EXIF data
+# What turns an image upright, by the orientation that a camera wrote.
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
+
+
 @contextmanager
 def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """Open an image by its header; its pixels are read by what is done in the context.
@@ -52,10 +66,37 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
         ) from error
 
 
-def width_and_height(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """(width, height) of an image file, from its header alone; errors as in `open_image`."""
+def width_and_height(path: str | os.PathLike[str], upright: bool = False) -> tuple[int, int]:
+    """(width, height) of an image file, from its header alone; errors as in `open_image`.
+
+    Args:
+        path: the file.
+        upright: of the image turned as its EXIF data say, else of the stored pixels.
+    """
     with open_image(path) as image:
-        return image.size
+        width, height = image.size
+        turned = upright and orientation_of(image) in SIDEWAYS
+        return (height, width) if turned else (width, height)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The orientation in the EXIF data of an image's header, 2 to 8; 1 where it is upright.
+
+    A TIFF file's is 1: Pillow turns its pixels itself.
+    """
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1  # of a PNG `getexif` would read all, for metadata after the pixels
+    try:
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    except Exception:  # broken EXIF data, which reading the pixels does not need
+        return 1
+    return orientation if orientation in _TRANSPOSES else 1
+
+
+def turned_upright(image: Image.Image) -> Image.Image:
+    """The image as its EXIF data say that it is to be seen."""
+    orientation = orientation_of(image)
+    return image if orientation == 1 else image.transpose(_TRANSPOSES[orientation])
 
 
 @cache

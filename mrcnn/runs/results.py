@@ -13,6 +13,7 @@ from mrcnn.checkpoints.losses_file import LOSSES_FILE
 from mrcnn.config import Config
 from mrcnn.data.boxes import extract_bboxes
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.orientation import load_image
 from mrcnn.drawing import loss_curves, pages
 from mrcnn.evaluation import coco
 from mrcnn.logger import logger
@@ -156,7 +157,7 @@ def evaluate_run(
 def draw_page(model: MaskRCNN, split: Split, path: str | Path, page: Page = DEFAULT_PAGE) -> Path:
     """Draw detections beside the ground truth of some images."""
     dataset, image_ids = split.dataset, split.sample_ids(page.images)
-    images = [dataset.load_image(image_id) for image_id in image_ids]
+    images = [load_image(dataset, image_id, model.config) for image_id in image_ids]
     truths, found = [], []
     for image_id, detected in zip(image_ids, model.detect(images), strict=True):
         masks, class_ids = dataset.load_mask(image_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 BACKBONES = ("resnet50", "resnet101", "resnet10", "resnet18")
 OPTIMIZERS = ("sgd", "adam")
 MIXED_PRECISIONS = ("bfloat16", "float16")
+EXIF_ORIENTATIONS = ("auto", "apply", "ignore")
 RESIZE_MODES = ("none", "square", "pad64", "crop")
 MASK_SIZES = (28, 56)  # sides of MASK_SHAPE with Matterport's MASK_POOL_SIZE of 14
 LOSS_NAMES = (

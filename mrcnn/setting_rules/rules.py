@@ -14,6 +14,7 @@ from mrcnn.ops.edge_filters import (
 )
 from mrcnn.setting_rules.names import (
     BACKBONES,
+    EXIF_ORIENTATIONS,
     IMAGE_SIDE_MULTIPLE,
     LARGEST_SEED,
     LOSS_NAMES,
@@ -157,6 +158,7 @@ RULES = (
         f"None or one of {list(MIXED_PRECISIONS)}",
     ),
     Rule(("LEARNING_RATE_SCHEDULE",), none_or(one_of(["cosine"])), "None or 'cosine'"),
+    Rule(("EXIF_ORIENTATION",), one_of(EXIF_ORIENTATIONS), f"one of {list(EXIF_ORIENTATIONS)}"),
     Rule(("IMAGE_RESIZE_MODE",), one_of(RESIZE_MODES), f"one of {list(RESIZE_MODES)}"),
     Rule(
         ("BACKBONE_STRIDES",),

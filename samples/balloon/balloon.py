@@ -110,13 +110,14 @@ class BalloonDataset(Dataset):
                     f"{folder / image.filename}: expected the picture that {annotations} names; "
                     f"there is none."
                 )
-            width, height = width_and_height(path)
+            width, height = width_and_height(path, upright=True)  # as browsers show it
             self.add_image(
                 "balloon",
                 image_id=image.filename,
                 path=path,
                 width=width,
                 height=height,
+                upright=True,
                 regions=regions,
             )
 
@@ -208,7 +209,7 @@ def detect_and_color_splash(
             yield color_splash(frame, detected["masks"])
 
     if image_path:
-        (picture,) = splash([read_image(image_path)])
+        (picture,) = splash([read_image(image_path, upright=True)])
         output.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(output)
         logger.info(f"{found} found.")

@@ -142,11 +142,11 @@ def test_an_image_of_another_size_than_it_says_is_named():
 def test_sizes_come_from_the_entry_or_the_file(tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGB", (7, 5)).save(path)
-    assert height_and_width({"path": str(path)}) == (5, 7)
-    assert height_and_width({"path": str(path), "height": 3, "width": 4}) == (3, 4)
+    assert height_and_width({"path": str(path)}, Config()) == (5, 7)
+    assert height_and_width({"path": str(path), "height": 3, "width": 4}, Config()) == (3, 4)
     for info in ({"path": None}, {"path": str(tmp_path / "missing.png")}, {}):
         with pytest.raises(ValueError, match=r"Image 'x'.*Pass height=… and width=… to add_image"):
-            height_and_width({"id": "x", **info})
+            height_and_width({"id": "x", **info}, Config())
 
 
 def test_worker_processes_make_the_same_batches():

@@ -129,6 +129,23 @@ class TestDataset:
         assert dataset.load_mask(2)[0].sum() == pytest.approx(250, rel=0.15)
         assert dataset.image_reference(0) == str(party / "train" / "train0.png")
 
+    @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+    def test_masks_lie_on_the_balloons_of_a_photograph_on_its_side(
+        self, party: Path, tmp_path: Path, orientation: int
+    ) -> None:
+        """VIA's coordinates are those of what the browser shows."""
+        shutil.copytree(party / "train", tmp_path / "train")
+        path = tmp_path / "train" / "train0.png"
+        turn = {3: 2, 6: 1, 8: 3}.get(orientation, 0)  # quarters that the viewer turns back
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(np.rot90(np.asarray(Image.open(path)), turn)).save(path, exif=exif)
+        dataset = balloon.BalloonDataset()
+        dataset.load_balloon(tmp_path, "train")
+        dataset.prepare()
+        masks, _ = dataset.load_mask(0)
+        np.testing.assert_array_equal(masks.any(axis=2), dataset.load_image(0)[:, :, 0] == 230)
+
     def test_project_file_of_another_name(self, party: Path) -> None:
         dataset = balloon.BalloonDataset()
         dataset.load_balloon(party, "val")
