@@ -121,7 +121,8 @@ class FolderCache(_Bounded):
 
     A file is named by a digest of: the image's path, its size and time of change, the size that the
     data set states, the settings of scaling, and the code of the data set's `load_image`. What
-    `load_image` calls is not part of it: empty the folder after changing that. Files appear whole
+    `load_image` calls, and the other images by which grey ones above 8 bits are scaled, are not
+    part of it: empty the folder after changing that. Files appear whole
     or not at all. Images that are not files are not kept, nor those of a `load_image` that is not
     a method of the class.
 

@@ -16,14 +16,19 @@ images from 0 on, in the order in which they were added.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from mrcnn.data.bit_depth import depth_of, largest_value, stated_depth
 from mrcnn.data.images import read_image
 from mrcnn.data.orientation import is_upright
 from mrcnn.logger import logger
+
+# Of all data sets, because a data set with a lock of its own could not be sent to a process.
+_depths_lock = threading.Lock()
 
 
 class Dataset:
@@ -144,10 +149,15 @@ class Dataset:
     def load_image(self, image_id: int) -> np.ndarray:
         """Read an image as uint8 [H, W, 3], RGB. See `read_image` for other kinds of files.
 
-        An orientation in its EXIF data is applied or not by `mrcnn.data.orientation`.
+        An orientation in its EXIF data is applied or not by `mrcnn.data.orientation`. Grey values
+        above 8 bits have as many as the file says, or as the largest of the source needs.
         """
         info = self.image_info[image_id]
-        return read_image(info["path"], lambda image: self._is_upright(info, image))
+        return read_image(
+            info["path"],
+            upright=lambda image: self._is_upright(info, image),
+            depth=lambda image, maximum: self._depth(info, image, maximum),
+        )
 
     def _is_upright(self, info: dict[str, Any], image: Image.Image) -> bool:
         upright = is_upright(info, image)
@@ -161,6 +171,33 @@ class Dataset:
                 *(info["id"], info["source"], info["path"]),
             )
         return bool(upright)
+
+    def _depth(self, info: dict[str, Any], image: Image.Image, maximum: int) -> int:
+        """The bits of a grey image above 8 bits, the same for all of its source; said once."""
+        stated = stated_depth(image)
+        if stated is not None:
+            return stated
+        source = info["source"]
+        depths: dict[str, int] = self.__dict__.setdefault("_depths", {})
+        with _depths_lock:  # threads read images; the first finds out for all
+            if source not in depths:
+                paths = [i["path"] for i in self.image_info if i["source"] == source]
+                largest, count = largest_value(paths)
+                depths[source] = depth_of(largest)
+                logger.info(
+                    "Grey images of the source %r have more than 8 bits, the largest value of %d "
+                    "of them is %d: they are taken as %d bits and divided by %d.",
+                    *(source, count, largest, depths[source], 1 << (depths[source] - 8)),
+                )
+        if maximum >= 1 << depths[source] and not self.__dict__.get("_said_depth"):
+            self._said_depth = True
+            logger.warning(
+                "%s holds values up to %d, more than the %d bits of the others that were looked "
+                "at. Larger values become 255, here and in others. Scale the images yourself to "
+                "keep them (`load_image`).",
+                *(info["path"], maximum, depths[source]),
+            )
+        return depths[source]
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Load an image's instances. Subclasses override it; here there are none.

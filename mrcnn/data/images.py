@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 from PIL import Image
 
+from mrcnn.data import bit_depth
 from mrcnn.files.image_file import open_image, turned_upright
 
 # Rows are resized in blocks of about this many values: 512 KiB of float32 stay in the cache.
@@ -23,18 +24,23 @@ Box = tuple[int, int, int, int]
 
 
 def read_image(
-    path: str | os.PathLike[str], upright: bool | Callable[[Image.Image], bool] = False
+    path: str | os.PathLike[str],
+    upright: bool | Callable[[Image.Image], bool] = False,
+    depth: Callable[[Image.Image, int], int] | None = None,
 ) -> np.ndarray:
     """Read an image file as RGB.
 
     Grey becomes three equal channels and a palette its colors; an alpha channel is dropped,
-    not blended; of 16 bits a channel the upper 8 are kept.
+    not blended. Of grey values above 8 bits the upper 8 are kept of those that they have
+    (`mrcnn.data.bit_depth`); of colors with 16 bits a channel the upper 8.
 
     Args:
         path: the file.
         upright: turn the image as the orientation in its EXIF data says; or a function that
             decides it from the opened image. What is right depends on the pixels that the
             annotations are measured on: see `mrcnn.data.orientation`.
+        depth: the bits that grey values above 8 bits have, of the opened image and its largest
+            value; None: what the file says, else what its own largest value needs.
 
     Returns:
         uint8 [H, W, 3].
@@ -47,20 +53,17 @@ def read_image(
     with open_image(path) as stored:
         turn = upright(stored) if callable(upright) else upright
         image = turned_upright(stored) if turn else stored
-        if image.mode.startswith("I"):  # 16 bits, or 32 that hold 16
-            return _deep_grey_to_rgb(np.array(image))
+        if bit_depth.is_deep(image):
+            grey = bit_depth.deep_values(image)
+            bits = (depth or _own_depth)(stored, int(grey.max()))
+            return np.repeat(bit_depth.to_eight_bits(grey, bits)[..., None], 3, axis=2)
         if image.mode == "F":
             raise ValueError("it holds floating-point values of no known range")
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _deep_grey_to_rgb(grey: np.ndarray) -> np.ndarray:
-    grey = grey.astype(np.int64)
-    if grey.min() < 0 or grey.max() > 0xFFFF:
-        raise ValueError(
-            f"its values from {grey.min()} to {grey.max()} do not fit 16 bits without a sign"
-        )
-    return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
+def _own_depth(image: Image.Image, maximum: int) -> int:
+    return bit_depth.stated_depth(image) or bit_depth.depth_of(maximum)
 
 
 def resize(

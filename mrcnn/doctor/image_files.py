@@ -79,7 +79,9 @@ FORMAT = note(
 )
 DEEP = warning(
     *("bits-16", "image", "", "8 bits a channel", "16 bits, {values}"),
-    "keeps the upper 8 bits of each: values below 256 become 0, and 12-bit data 0 to 15",
+    "of grey values keeps the upper 8 of the 8, 10, 12, 14 or 16 bits that the file says or the "
+    "largest value of the data set needs, and says which; of colors the upper 8 of 16: values "
+    "below 256 become 0, and 12-bit data 0 to 15",
 )
 PALETTE = note(*("palette", "image", "", "colors", "a palette"), "takes the colors of the palette")
 GREY = note(*("grey", "image", "", "three channels", "one"), "repeats it three times")

@@ -1,0 +1,82 @@
+"""Grey images of more than 8 bits: which bits hold the values, of which the upper 8 are kept.
+
+A camera of 12 bits writes files of 16, and some programs write 32 for values up to 255. Taken as
+16 bits, 12 become 16 grey levels, and 8 become black. The depth is what the file says of it, else
+what the largest value needs: of all the images of a data set, because each by its own would be
+brightened by another factor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from mrcnn.files.image_file import open_image
+
+DEPTHS = (8, 10, 12, 14, 16)  # of cameras and file formats
+# Images of a data set whose largest value is looked at, spread over all of them.
+SAMPLED = 64
+_TIFF_BITS_PER_SAMPLE, _TIFF_MAX_SAMPLE_VALUE = 258, 281
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an opened image is grey with more than 8 bits, as Pillow reads it."""
+    return image.mode.startswith("I")
+
+
+def deep_values(image: Image.Image) -> np.ndarray:
+    """The values of such an image, int64 [H, W].
+
+    Raises:
+        ValueError: they do not fit 16 bits without a sign.
+    """
+    grey = np.array(image).astype(np.int64)
+    if grey.min() < 0 or grey.max() > 0xFFFF:
+        raise ValueError(
+            f"its values from {grey.min()} to {grey.max()} do not fit 16 bits without a sign"
+        )
+    return grey
+
+
+def depth_of(maximum: int) -> int:
+    """The bits that values up to a maximum have: the fewest of `DEPTHS` that hold it."""
+    return next(depth for depth in DEPTHS if maximum < 1 << depth)
+
+
+def stated_depth(image: Image.Image) -> int | None:
+    """The bits that a file says its values have; None where it does not tell."""
+    tags = getattr(image, "tag_v2", {})
+    for tag, largest in ((_TIFF_MAX_SAMPLE_VALUE, None), (_TIFF_BITS_PER_SAMPLE, 12)):
+        value = tags.get(tag)
+        value = value[0] if isinstance(value, tuple) and value else value
+        if not isinstance(value, int):
+            continue
+        if largest is None and 0 < value <= 0xFFFF:
+            return depth_of(value)
+        if value == largest:  # packed, 12 bits each; 16 and 32 are merely the room there is
+            return largest
+    return None
+
+
+def largest_value(paths: Sequence[str | None]) -> tuple[int, int]:
+    """The largest value of up to `SAMPLED` deep images among files, and how many were read."""
+    sampled = [paths[k] for k in np.unique(np.linspace(0, len(paths) - 1, SAMPLED).astype(int))]
+    largest, count = 0, 0
+    for path in sampled:
+        try:
+            if path is None:
+                continue
+            with open_image(path) as image:
+                if is_deep(image):
+                    largest = max(largest, int(deep_values(image).max()))
+                    count += 1
+        except (OSError, ValueError):  # reading that image says what is wrong with it
+            continue
+    return largest, count
+
+
+def to_eight_bits(grey: np.ndarray, depth: int) -> np.ndarray:
+    """The upper 8 bits of values of a depth, uint8; values above it become 255."""
+    return np.minimum(grey >> (depth - 8), 255).astype(np.uint8)
