@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from mrcnn import network
 from mrcnn.config import Config
 from mrcnn.layers.molding import MoldImage
 from mrcnn.tensorflow_backend.compilation import default_jit_compile
+from mrcnn.tensorflow_backend.sums import with_fixed_sums
 from mrcnn.weights.keras_api import MatterportFiles
 
 
@@ -27,9 +30,21 @@ def with_static_shape(
     meta = keras.Input(batch_shape=(batch_size, config.IMAGE_META_SIZE))
     anchors = network.anchors_layer(config)(images)
     x = images if molded else MoldImage(config.MEAN_PIXEL)(images)
-    wrapped = keras.Model([images, meta], model([x, meta, anchors]))
+    wrapped = StaticShapeNetwork([images, meta], model([x, meta, anchors]))
     wrapped.compile(jit_compile=default_jit_compile(config.JIT_COMPILE))
     return wrapped
+
+
+class StaticShapeNetwork(keras.Model):
+    """Keras's model, whose sums do not depend on how busy the machine is."""
+
+    predict_function: Any
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        if self.predict_function is None or force:
+            super().make_predict_function(force=True)
+            self.predict_function = with_fixed_sums(self.predict_function)
+        return self.predict_function
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")

@@ -119,8 +119,12 @@ def pyramid_roi_align(
                 height, width = _of_level(heights, level), _of_level(widths, level)
                 base = _of_level(starts, level) + image * height * width
                 flat = _scatter(upstream, boxes, base, height, width, size, start)
+                # Copies: rows of the first axis would be views of one buffer. TensorFlow begins the
+                # sum of a map's gradients with the first one whose buffer nothing else needs, and
+                # whether another map's sum still needs this one depends on the threads.
+                flat = flat[None]
                 parts = zip(maps, starts, [*starts[1:], start], strict=True)
-                return [ops.reshape(flat[first:last], ops.shape(m)) for m, first, last in parts]
+                return [ops.reshape(flat[:, first:last], ops.shape(m)) for m, first, last in parts]
 
             return tf_kernels.pyramid_crop(maps, boxes, image, level, size), gradient
 

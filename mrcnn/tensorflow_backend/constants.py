@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
+from mrcnn.tensorflow_backend.sums import with_fixed_sums
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -32,7 +34,7 @@ def with_constants(
             return model(list(inputs), training=False)
 
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs]
-    graph = run.get_concrete_function(*specs)
+    graph = with_fixed_sums(run.get_concrete_function(*specs))
 
     def predict(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         tensors = [tf.constant(x, spec.dtype) for x, spec in zip(inputs, specs, strict=True)]

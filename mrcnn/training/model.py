@@ -12,6 +12,7 @@ from mrcnn import batch as batch_names
 from mrcnn import network
 from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.ops.tensor import Tensor
+from mrcnn.tensorflow_backend.sums import with_fixed_sums
 from mrcnn.training import optimizers
 from mrcnn.training.weight_decay import weight_decay
 from mrcnn.weights.keras_api import MatterportFiles
@@ -55,14 +56,14 @@ class TrainingModel(keras.Model):
         optimizers.add_weight_decay(self.optimizer, self.weight_decay)
 
     def make_train_function(self, force: bool = False) -> Any:
-        if self.several_shapes and (self.train_function is None or force):
-            self.train_function = self._function_of_shape("train_function")
-        return super().make_train_function()
+        if self.train_function is None or force:
+            self.train_function = self._step_function("train_function")
+        return self.train_function
 
     def make_test_function(self, force: bool = False) -> Any:
-        if self.several_shapes and (self.test_function is None or force):
-            self.test_function = self._function_of_shape("test_function")
-        return super().make_test_function()
+        if self.test_function is None or force:
+            self.test_function = self._step_function("test_function")
+        return self.test_function
 
     @property
     def several_shapes(self) -> bool:
@@ -74,6 +75,17 @@ class TrainingModel(keras.Model):
         if keras.backend.backend() != "tensorflow":
             return False
         return any(x.name == batch_names.IMAGE and None in x.shape for x in self.inputs)
+
+    def _step_function(self, kind: str) -> Callable[[Iterator], Any]:
+        """Keras's step, whose sums do not depend on how busy the machine is.
+
+        Args:
+            kind: "train_function" or "test_function".
+        """
+        if self.several_shapes:
+            return with_fixed_sums(self._function_of_shape(kind))
+        getattr(super(), f"make_{kind}")(force=True)
+        return with_fixed_sums(getattr(self, kind))
 
     def _function_of_shape(self, kind: str) -> Callable[[Iterator], Any]:
         """A step that is Keras's own, traced for each image shape by itself.

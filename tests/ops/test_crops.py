@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import keras
 import numpy as np
@@ -305,6 +306,45 @@ class TestPyramidRoiAlign:
         got, expected = quick(both)(self.rois(16, 4), *self.MAPS)
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, expected, atol=1e-2)
+
+
+@on_tensorflow
+def test_gradients_are_summed_in_the_order_of_the_graph_not_of_the_threads():
+    """Whichever level waits longest for the gradient of its other user, nothing changes."""
+    import tensorflow as tf
+
+    random = np.random.default_rng(0)
+    maps = [tf.constant(random.normal(size=(2, n, n, 16)), tf.float32) for n in (16, 8, 4, 2)]
+    rois = random_boxes(17, 80).reshape(2, 40, 4)
+
+    def wait(upstream: np.ndarray, level: int, last: int) -> np.ndarray:
+        time.sleep(0.3 * (level == last))
+        return upstream
+
+    @tf.function
+    def slopes(maps: list, last: tf.Tensor) -> list:
+        @tf.custom_gradient
+        def other_user(features, level):
+            def slope(upstream):
+                upstream = tf.numpy_function(
+                    wait, [upstream, level, last], tf.float32, stateful=False
+                )
+                return tf.ensure_shape(upstream, ()) * 2.0 * features, None
+
+            return tf.reduce_sum(tf.square(features)), slope
+
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            total = sum(other_user(features, level) for level, features in enumerate(maps))
+            for size in (SIZE, (5, 5)):
+                crop = crops.pyramid_roi_align(maps, rois, IMAGE_AREA, size, use_tf_kernels=True)
+                total += tf.reduce_sum(tf.square(crop))
+        return tape.gradient(total, maps)
+
+    first = [slope.numpy() for slope in slopes(maps, tf.constant(0))]
+    for last in (1, 2, 3):
+        for slope, expected in zip(slopes(maps, tf.constant(last)), first, strict=True):
+            assert np.array_equal(slope, expected)
 
 
 @either
