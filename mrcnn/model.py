@@ -62,7 +62,7 @@ from mrcnn.matterport.layers import (
     PyramidROIAlign,
 )
 from mrcnn.matterport.targets import build_detection_targets, build_rpn_targets
-from mrcnn.process import keep_freed_memory
+from mrcnn.process import keep_freed_memory, seeded_initializers
 from mrcnn.training import compile as training_compile
 from mrcnn.training import model as training_model
 from mrcnn.training.batches import TrainingData
@@ -124,7 +124,7 @@ class MaskRCNN:
 
     Args:
         mode: "training" or "inference".
-        config: settings.
+        config: settings. Those of one SEED have equal weights at first.
         model_dir: folder of the log folders. Nothing is written before training starts.
 
     Attributes:
@@ -143,7 +143,8 @@ class MaskRCNN:
         self.model_dir = os.fspath(model_dir)
         if config.KEEP_FREED_MEMORY:
             keep_freed_memory()
-        self.keras_model = self.build(mode=mode, config=config)
+        with seeded_initializers(config.SEED):
+            self.keras_model = self.build(mode=mode, config=config)
         self._detector = Detector(self.keras_model, config)
         self._inspector = Inspector(self.keras_model, config)
         self._last_shape = tuple(int(side) for side in config.IMAGE_SHAPE[:2])

@@ -1,10 +1,13 @@
-"""What is set for the whole process: freed memory, random seeds, names that NumPy dropped."""
+"""What belongs to the whole process: freed memory, random seeds, names that NumPy dropped."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import platform
+import random
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 # Numbers of glibc's mallopt(3).
@@ -46,6 +49,21 @@ def set_random_seed(seed: int) -> None:
     finally:
         if keep_out:
             del sys.modules["tensorflow"]
+
+
+@contextlib.contextmanager
+def seeded_initializers(seed: int) -> Iterator[None]:
+    """Let the initializers that are made inside draw the same weights as after `set_random_seed`.
+
+    Keras draws the seed of an initializer that is given none from Python's random generator. Its
+    state, and with it every random number of the caller's, is afterwards what it was.
+    """
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 def restore_numpy_names() -> None:

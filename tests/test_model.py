@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from mrcnn.config import LOSS_NAMES
 from mrcnn.data.boxes import norm_boxes
 from mrcnn.data.dataset import Dataset
 from mrcnn.model import MaskRCNN
+from mrcnn.process import set_random_seed
+from mrcnn.training import model as training_model
 from mrcnn.training.stages import Stage
 from mrcnn.weights.layers import weighted_layers
 from tests.tiny import tiny_config
@@ -25,8 +28,8 @@ SIZES = ((64, 64), (40, 90), (100, 30), (64, 64), (17, 23))
 
 
 def picture(height: int, width: int, seed: int = 0, channels: int = 3) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    return random.integers(0, 256, (height, width, channels)).astype(np.uint8)
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (height, width, channels)).astype(np.uint8)
 
 
 def all_weights(model: MaskRCNN) -> dict[str, list[np.ndarray]]:
@@ -56,8 +59,8 @@ def assert_same_result(first: dict[str, Any], second: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory) -> MaskRCNN:
-    keras.utils.set_random_seed(1)
-    model = MaskRCNN("inference", tiny_config(), tmp_path_factory.mktemp("logs"))
+    config = tiny_config(SEED=1)
+    model = MaskRCNN("inference", config, tmp_path_factory.mktemp("logs"))
     # Untrained, every RoI would be of the class of the largest bias: mix the classes.
     logits = model.keras_model.get_layer("mrcnn_class_logits")
     kernel, bias = logits.get_weights()
@@ -80,6 +83,31 @@ def test_the_constructor_writes_nothing(detector: MaskRCNN):
     assert list(Path(detector.model_dir).iterdir()) == []
     with pytest.raises(FileNotFoundError, match="tiny"):
         detector.find_last()
+
+
+def test_the_seed_decides_the_first_weights_and_nothing_of_the_callers(tmp_path: Path):
+    def weights(seed: int) -> list[np.ndarray]:
+        return MaskRCNN("training", tiny_config(SEED=seed), tmp_path).keras_model.get_weights()
+
+    random.seed(5)
+    expected = random.random()
+    first, second, other = [], [], []
+    for found, seed in ((first, 3), (second, 3), (other, 4)):
+        random.seed(5)
+        found += weights(seed)
+        assert random.random() == expected
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    # Those that do not differ begin as zeros or ones.
+    kernels = [(a, b) for a, b in zip(first, other, strict=True) if a.ndim > 1]
+    assert kernels and not any(np.array_equal(a, b) for a, b in kernels)
+
+
+def test_the_weights_are_those_that_a_command_begins_with(tmp_path: Path):
+    """Commands seed the whole process, and then build as the API does."""
+    set_random_seed(3)
+    globally = training_model.build(tiny_config(SEED=3)).get_weights()
+    found = MaskRCNN("training", tiny_config(SEED=3), tmp_path).keras_model.get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(found, globally, strict=True))
 
 
 def test_keras_model_is_open_to_scripts(detector: MaskRCNN):

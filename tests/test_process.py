@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, and imgaug finds the names that NumPy dropped."""
+"""Freed memory, seeds of initializers, and the names that NumPy dropped and imgaug finds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -29,6 +30,20 @@ def test_freed_memory_stays_with_the_process_when_asked(keep):
     code = RESIDENT_MB_AFTER_FREEING_256.format(keep=keep)
     resident = int(subprocess.run([sys.executable, "-c", code], check=True, stdout=-1).stdout)
     assert (resident >= 256) == keep
+
+
+def test_seeded_initializers_draw_what_they_draw_after_a_global_seed():
+    def draw() -> np.ndarray:
+        return keras.ops.convert_to_numpy(keras.initializers.GlorotUniform()((3, 4)))
+
+    process.set_random_seed(7)
+    expected = draw()
+    process.set_random_seed(1)
+    with process.seeded_initializers(7):
+        np.testing.assert_array_equal(draw(), expected)
+    after = draw()
+    process.set_random_seed(1)
+    np.testing.assert_array_equal(draw(), after)
 
 
 def test_names_are_not_restored_without_imgaug(monkeypatch):
