@@ -203,7 +203,7 @@ class MaskRCNN:
             self.set_log_dir(path)
         return report
 
-    def resume(self) -> None:
+    def resume(self, allow_changed: bool = False) -> None:
         """Go on with the newest run of this configuration, at the exact step it has reached.
 
         The weights, statistics and random states are loaded now; the optimizer follows in the
@@ -211,13 +211,18 @@ class MaskRCNN:
         and the one before it used. A run without states (of an older version) goes on with the
         weights of its last epoch.
 
+        Args:
+            allow_changed: go on even if settings, data, annotations, augmentation or stage have
+                changed. What has is logged; otherwise the next `train` refuses it.
+
         Raises:
             FileNotFoundError: there is no run; the message says where it was looked for.
             StateError: all states of the run are damaged, or of another network.
+            FolderTakenError: another process goes on with it.
         """
         if self.mode != "training":
             raise RuntimeError('resume() needs a model made with mode="training".')
-        self._session.resume(self)
+        self._session.resume(self, allow_changed)
 
     def save_weights(self, filepath: str | os.PathLike[str]) -> str:
         """Write the weights in Matterport's layout."""
@@ -256,6 +261,11 @@ class MaskRCNN:
     @epoch.setter
     def epoch(self, value: int) -> None:
         self._session.epoch = value
+
+    @property
+    def planned_epoch(self) -> int:
+        """`epoch`, and the epochs that callbacks left out by ending stages early."""
+        return self._session.planned_epoch
 
     @property
     def log_dir(self) -> str:
@@ -312,6 +322,7 @@ class MaskRCNN:
         custom_callbacks: Sequence[keras.callbacks.Callback] | None = None,
         no_augmentation_sources: Sequence[str] | None = None,
         resume: bool = False,
+        allow_changed: bool = False,
     ) -> keras.callbacks.History | None:
         """Train until `epochs` epochs are done, counted from the first call on.
 
@@ -327,6 +338,10 @@ class MaskRCNN:
             resume: go on with the newest run of this configuration if there is one (see
                 `resume`), at the exact step; a new run otherwise. Of effect in the first call,
                 and in the first after a call that was stopped.
+            allow_changed: see `resume`.
+
+        A stage that a callback such as `EarlyStopping` ends counts as done, here and when the run
+        is resumed; the next one is as long as it would have been.
 
         Returns:
             Keras's history, or None when `epochs` are done already.
@@ -334,9 +349,11 @@ class MaskRCNN:
         if self.mode != "training":
             raise RuntimeError('train() needs a model made with mode="training".')
         if resume:
-            self._session.resume_once(self)
-        if epochs <= self.epoch:
-            logger.info(f"Nothing to train: {self.epoch} epochs are done, {epochs} were asked for.")
+            self._session.resume_once(self, allow_changed)
+        if epochs <= self.planned_epoch:
+            logger.info(
+                f"Nothing to train: {self.planned_epoch} epochs are done, {epochs} were asked for."
+            )
             return None
         momentum = self.config.LEARNING_MOMENTUM
         stage = self._session.next_stage(layers, learning_rate, momentum, epochs)

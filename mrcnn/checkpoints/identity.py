@@ -1,21 +1,22 @@
-"""What must be the same for a run to go on exactly: settings, data and stage, and their comparison.
+"""What must be the same for a run to go on exactly, and the comparison of two runs.
 
-Settings that change no weight may differ, such as those of the loader's workers.
+That is all that the next batch and step depend on: settings, data, augmentation, stage, backend.
+Settings that change no weight may differ, such as those of the loader's workers; other versions of
+packages are a warning.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
+from mrcnn.checkpoints.fingerprints import as_plain, describe_transform, fingerprint, versions
 from mrcnn.checkpoints.state_file import State
 from mrcnn.config import DERIVED_SETTINGS, Config
 from mrcnn.data.dataset import Dataset
+from mrcnn.logger import logger
 
 _FREE_PREFIXES = ("LOADER_", "CHECKPOINT", "DETECTION_", "LOSS_SPIKE_")
 # BATCH_SIZE is compared in place of its factors, the rate of the stage in place of the setting's.
@@ -37,7 +38,8 @@ class StageRun:
         first_epoch: epochs done when the stage began.
         last_epoch: epochs done when it ends.
         number: of the stage in its schedule, from 0.
-        schedule_start: epochs done when the schedule began.
+        schedule_start: epochs done or skipped when the schedule began.
+        skipped: epochs that stages before this one left out, because a callback ended them early.
     """
 
     layers: str
@@ -47,6 +49,7 @@ class StageRun:
     last_epoch: int
     number: int = 0
     schedule_start: int = 0
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,16 @@ class RunIdentity:
         settings: see `settings_as_json`.
         data, validation: see `fingerprint`; `validation` is None for a run without.
         stage: the stage under way.
+        augmentation: of the training images; see `describe_transform`.
+        no_augmentation_sources: sources whose images are not augmented.
     """
 
     settings: Mapping[str, Any]
     data: Mapping[str, Any] | None
     validation: Mapping[str, Any] | None
     stage: StageRun
+    augmentation: Any = None
+    no_augmentation_sources: Sequence[str] = ()
 
     @classmethod
     def of(
@@ -71,6 +78,8 @@ class RunIdentity:
         train_dataset: Dataset,
         val_dataset: Dataset | None,
         stage: StageRun,
+        augmentation: Any = None,
+        no_augmentation_sources: Sequence[str] | None = None,
     ) -> RunIdentity:
         """The identity of a run of this configuration on these data sets."""
         return cls(
@@ -78,6 +87,8 @@ class RunIdentity:
             data=fingerprint(train_dataset),
             validation=fingerprint(val_dataset),
             stage=stage,
+            augmentation=describe_transform(augmentation),
+            no_augmentation_sources=sorted(no_augmentation_sources or ()),
         )
 
     def as_header(self) -> dict[str, Any]:
@@ -87,20 +98,47 @@ class RunIdentity:
             "data": self.data,
             "validation": self.validation,
             "stage": asdict(self.stage),
+            "augmentation": self.augmentation,
+            "no_augmentation_sources": list(self.no_augmentation_sources),
+            "versions": versions(),
         }
 
-    def expect_same(self, state: State) -> None:
-        """Check that this run goes on as the one that wrote a state.
+    def expect_same(self, state: State, allow_changed: bool = False) -> None:
+        """Check that this run goes on as the one that wrote a state. Other versions are logged.
+
+        Args:
+            state: to go on from.
+            allow_changed: log what differs, in place of the error.
 
         Raises:
             ValueError: something differs; the message names it, with both values.
         """
-        if found := list(self.differences(state.header)):
+        others = list(self.other_versions(state.header))
+        if others:
+            logger.warning(
+                f"{state.path}: the run was stopped with other versions, and may not go on "
+                f"exactly: {'; '.join(others)}."
+            )
+        found = list(self.differences(state.header))
+        if not found:
+            return
+        fixed = [text for text in found if text.startswith("STEPS_PER_EPOCH ")]
+        if not allow_changed or fixed:
+            remedy = "Set them back"
+            remedy += "" if fixed else ", or go on knowingly (--allow-changed)"
             raise ValueError(
                 f"{state.path}: training cannot go on exactly, because it differs from the run "
-                f"that was stopped: {'; '.join(found)}. Set them back; or begin anew from the "
+                f"that was stopped: {'; '.join(fixed or found)}. {remedy}; or begin anew from the "
                 "weights of an epoch (mask_rcnn_*.h5)."
             )
+        logger.warning(f"{state.path}: the run goes on, changed: {'; '.join(found)}.")
+
+    def other_versions(self, header: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the packages whose versions differ from those of a state, one text for each."""
+        old, new = header.get("versions", {}), versions()
+        for name in sorted(old.keys() & new.keys() - {"backend", "dtype_policy"}):
+            if old[name] != new[name]:
+                yield f"{name} {old[name]}, now {new[name]}"
 
     def differences(self, header: Mapping[str, Any]) -> Iterator[str]:
         """Yield what keeps this run from going on exactly, one text for each difference.
@@ -118,12 +156,26 @@ class RunIdentity:
             before, now = header["stage"][name], getattr(self.stage, name)
             if before != now:
                 yield f"{name} expected {before!r}, received {now!r}"
-        for name, before, now in (
-            ("training data", header["data"], self.data),
-            ("validation data", header["validation"], self.validation),
-        ):
+        # Only a falling rate depends on when the stage ends: others may be made longer.
+        if self.settings.get("LEARNING_RATE_SCHEDULE") == "cosine":
+            before, now = header["stage"]["last_epoch"], self.stage.last_epoch
             if before != now:
-                yield f"{name} expected {_describe(before)}, received {_describe(now)}"
+                yield f"the last epoch of the schedule expected {before}, received {now}"
+        # What is younger than the state was not compared then.
+        before, now = header.get("augmentation", self.augmentation), self.augmentation
+        if before != now:
+            yield f"augmentation expected {_text(before)}, received {_text(now)}"
+        sources = header.get("no_augmentation_sources", self.no_augmentation_sources)
+        if sources != self.no_augmentation_sources:
+            yield (
+                f"no_augmentation_sources expected {sources}, "
+                f"received {self.no_augmentation_sources}"
+            )
+        backend = header.get("versions", {}).get("backend")
+        if backend is not None and backend != versions()["backend"]:
+            yield f"backend expected {backend}, received {versions()['backend']}"
+        yield from _data_differences("training data", header["data"], self.data)
+        yield from _data_differences("validation data", header["validation"], self.validation)
 
 
 def settings_as_json(config: Config) -> dict[str, Any]:
@@ -132,21 +184,6 @@ def settings_as_json(config: Config) -> dict[str, Any]:
     Attributes that a subclass adds are left out: only their own scripts read them.
     """
     return _as_json({name: getattr(config, name) for name in (*_names(), *DERIVED_SETTINGS)})
-
-
-def fingerprint(dataset: Dataset | None) -> dict[str, Any] | None:
-    """The number of images of a data set and a digest of which they are, in order.
-
-    Returns:
-        {"images": count, "digest": 16 hexadecimal digits}, or None without a data set.
-    """
-    if dataset is None:
-        return None
-    digest = hashlib.sha256()
-    for image_id in dataset.image_ids:
-        info = dataset.image_info[image_id]
-        digest.update(f"{info['source']}\0{info['id']}\n".encode())
-    return {"images": len(dataset.image_ids), "digest": digest.hexdigest()[:16]}
 
 
 def _names() -> list[str]:
@@ -159,16 +196,24 @@ def _defaults() -> dict[str, Any]:
 
 
 def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(settings, default=_plain))
+    return json.loads(json.dumps(settings, default=as_plain))
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if callable(value):
-        return {"function": getattr(value, "__qualname__", type(value).__qualname__)}
-    return str(value)
+def _data_differences(
+    name: str, before: Mapping[str, Any] | None, now: Mapping[str, Any] | None
+) -> Iterator[str]:
+    if before is None or now is None or before["digest"] != now["digest"]:
+        if before != now:
+            yield f"{name} expected {_describe(before)}, received {_describe(now)}"
+        return
+    for part in ("classes", "annotations"):
+        if part in before and before[part] != now[part]:
+            yield f"{part} of the {name} expected {before[part]}, received {now[part]}"
 
 
 def _describe(data: Mapping[str, Any] | None) -> str:
     return "none" if data is None else f"{data['images']} images (digest {data['digest']})"
+
+
+def _text(augmentation: Any) -> str:
+    return "none" if augmentation is None else json.dumps(augmentation)

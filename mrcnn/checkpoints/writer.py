@@ -5,9 +5,10 @@ The header of a state holds:
 - `kind`: "state", or "replay" (see `mrcnn.training.nonfinite`);
 - `step`: the steps done in all; `epoch`: the epochs done; `epoch_step`: the steps done in the
   epoch under way (STEPS_PER_EPOCH where only its validation is missing); `steps_per_epoch`;
-- `settings`, `data`, `validation` and `stage`: see `mrcnn.checkpoints.identity.RunIdentity`;
-- `best`: metric, value and step of the best state so far, or null;
-- `versions`: of this package and Keras, the backend and the dtype policy.
+- `settings`, `data`, `validation`, `stage`, `augmentation`, `no_augmentation_sources` and
+  `versions`: see `mrcnn.checkpoints.identity.RunIdentity`;
+- `finished`: whether the stage is done, by its last epoch or because a callback ended it;
+- `best`: metric, value and step of the best state so far, or null.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn import __version__
 from mrcnn.checkpoints import folders, retention, state_file, variables
 from mrcnn.checkpoints.identity import RunIdentity
 from mrcnn.checkpoints.state_file import State
@@ -70,13 +70,8 @@ class StateWriter:
             "kind": "state",
             **identity.as_header(),
             "steps_per_epoch": config.STEPS_PER_EPOCH,
-            "versions": {
-                "mrcnn": __version__,
-                "keras": keras.__version__,
-                "backend": keras.backend.backend(),
-                "dtype_policy": keras.config.dtype_policy().name,
-            },
         }
+        self._last_epoch = identity.stage.last_epoch
         self.size = retention.expected_size(variables.values_of(model))
         retention.check_budget(self.size, config.CHECKPOINT_DISK_BUDGET)
         self._written: tuple[int, int] | None = None
@@ -129,7 +124,11 @@ class StateWriter:
         return minutes is not None and time.monotonic() - self._last_time >= 60 * minutes
 
     def write(
-        self, epoch: int, epoch_step: int, overrides: Mapping[int, np.ndarray] | None = None
+        self,
+        epoch: int,
+        epoch_step: int,
+        overrides: Mapping[int, np.ndarray] | None = None,
+        finished: bool = False,
     ) -> str:
         """Write the state, unless it is written already, and delete what need not stay.
 
@@ -137,6 +136,7 @@ class StateWriter:
             epoch: epochs done.
             epoch_step: steps done in the epoch under way.
             overrides: see `mrcnn.checkpoints.variables.values_of`.
+            finished: whether a callback has ended the stage before its last epoch.
 
         Returns:
             The path.
@@ -152,7 +152,8 @@ class StateWriter:
         variables.synchronize(self.model)
         retention.check_free_space(self.log_dir, self.size)
         position = {"step": step, "epoch": epoch, "epoch_step": epoch_step}
-        header = {**self.header, **position, "best": self.best}
+        done = finished or epoch >= self._last_epoch
+        header = {**self.header, **position, "finished": done, "best": self.best}
         state_file.write_state(path, header, variables.values_of(self.model, overrides))
         self._written = (epoch, epoch_step)
         self._last_time = time.monotonic()
@@ -161,7 +162,7 @@ class StateWriter:
         retention.remove_old(self.log_dir, self.config.CHECKPOINTS_KEPT, best_step, budget)
         return path
 
-    def write_epoch(self, epoch: int, logs: Mapping[str, float]) -> str:
+    def write_epoch(self, epoch: int, logs: Mapping[str, float], finished: bool = False) -> str:
         """Write the state at the end of an epoch, counted from 0, and note if it is the best.
 
         Raises:
@@ -171,7 +172,7 @@ class StateWriter:
         if value is not None and self._is_better(value):
             step = (epoch + 1) * self.config.STEPS_PER_EPOCH
             self.best = {"metric": self.metric, "value": float(value), "step": step}
-        path = self.write(epoch + 1, 0)
+        path = self.write(epoch + 1, 0, finished=finished)
         if value is None:
             raise ValueError(
                 f"CHECKPOINT_METRIC: expected one of {sorted(logs)}; received {self.metric!r}. "

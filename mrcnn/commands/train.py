@@ -37,6 +37,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--model", default="none", help="none, imagenet, coco, last, or a weights file"
     )
     parser.add_argument(
+        "--allow-changed",
+        action="store_true",
+        help="with --model last: go on although settings, data or augmentation have changed",
+    )
+    parser.add_argument(
         "--augment", nargs="*", default=["flip"], choices=("flip", "updown", "rotate")
     )
     parser.add_argument(
@@ -56,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     from mrcnn.data import augment
     from mrcnn.datasets.coco import CocoDataset
 
+    if args.allow_changed and str(args.model).lower() != "last":
+        raise ValueError("--allow-changed: expected --model last; it is about going on.")
     name = args.name or Path(args.dataset).resolve().name
     base = run_settings.derive_config(Config, {"NAME": name})
     if not args.no_check:
@@ -115,14 +122,16 @@ def train_from_args(
 
     set_random_seed(config.SEED)
     model = MaskRCNN("training", config, args.logs)
-    start_weights.load_start_weights(model, args.model)
+    allow_changed = getattr(args, "allow_changed", False)
+    start_weights.load_start_weights(model, args.model, allow_changed=allow_changed)
     logger.info(f"Settings: {Path(model.claim_log_dir(), run_settings.SETTINGS_FILE)}")
     # The last stage alone is trained on top of what the weights have seen.
     start = 0
     if args.training_mode == "fine":
-        start = model.epoch if model.schedule_start is None else model.schedule_start
+        start = model.planned_epoch if model.schedule_start is None else model.schedule_start
     model.train_stages(train_set, val_set, chosen, start=start, augmentation=augmentation)
-    ends = stages.epochs(chosen, config.STEPS_PER_EPOCH, start)
+    planned = stages.epochs(chosen, config.STEPS_PER_EPOCH, start)
+    ends = [min(end, model.epoch) for end in planned]
     logger.info(f"Loss curves: {results.draw_loss_curves(model.log_dir, ends)}")
     weights = folders.last_checkpoint(model.log_dir)
     logger.info(f"Weights: {weights}")

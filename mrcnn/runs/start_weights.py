@@ -48,7 +48,9 @@ def weights_path(name: str, logs: str | Path, config: Config) -> str:
     return str(name)
 
 
-def load_start_weights(model: MaskRCNN, name: str, exclude: Sequence[str] = ()) -> None:
+def load_start_weights(
+    model: MaskRCNN, name: str, exclude: Sequence[str] = (), allow_changed: bool = False
+) -> None:
     """Load the weights that a run starts from.
 
     Only "last" goes on with a run; of a file, even one in a log folder, a new run begins.
@@ -60,6 +62,7 @@ def load_start_weights(model: MaskRCNN, name: str, exclude: Sequence[str] = ()) 
             on the classes are left out when the number of classes differs.
         exclude: layers that keep their random start, groups or regular expressions as in
             `mrcnn.training.stages.layer_regex`.
+        allow_changed: for "last", see `MaskRCNN.resume`.
 
     Raises:
         ValueError: an expression of `exclude` names no layer.
@@ -68,7 +71,7 @@ def load_start_weights(model: MaskRCNN, name: str, exclude: Sequence[str] = ()) 
     if kind == "none":
         return
     if kind == "last":
-        model.resume()
+        model.resume(allow_changed)
         return
     other_classes = kind == "coco" and model.config.NUM_CLASSES != COCO_CLASSES
     path = weights_path(name, model.model_dir, model.config)

@@ -159,7 +159,8 @@ class AfterEpochs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         with open(self.losses_file, "rb+") as file:
             os.fsync(file.fileno())
-        _stop_if_asked(self.stop, self.writer.write_epoch(epoch, logs or {}))
+        path = self.writer.write_epoch(epoch, logs or {}, finished=self.model.stop_training)
+        _stop_if_asked(self.stop, path)
 
 
 def _stop_if_asked(stop: StopRequest, path: str) -> None:

@@ -34,7 +34,7 @@ class Trainable(Protocol):
 
     def set_log_dir(self, model_path: str | None = None) -> None: ...
 
-    def resume(self) -> None: ...
+    def resume(self, allow_changed: bool = False) -> None: ...
 
     def load_weights(self, filepath: str, by_name: bool = False) -> Any: ...
 
@@ -52,6 +52,8 @@ class Session:
         checkpoint_path: of its weights files, with "{epoch:04d}" for the epoch.
         schedule_start: epochs done when the schedule began that is under way, or None.
         stage_number: of the stage that is trained next in its schedule, from 0.
+        skipped: epochs that stages so far have left out, because a callback such as
+            `EarlyStopping` ended them. The next stages end so much earlier, and keep their length.
     """
 
     def __init__(self) -> None:
@@ -60,10 +62,17 @@ class Session:
         self.checkpoint_path = ""
         self.schedule_start: int | None = None
         self.stage_number = 0
+        self.skipped = 0
+        self._allow_changed = False
         self._state: State | None = None  # of an unfinished stage, until training goes on with it
         self._resumed = False
         self._new_log_dir = ""  # the name that a new run would like to have
         self._lock: FolderLock | None = None
+
+    @property
+    def planned_epoch(self) -> int:
+        """Epochs that count as done: those trained, and those that callbacks have left out."""
+        return self.epoch + self.skipped
 
     # --- Where it begins --------------------------------------------------------------------
 
@@ -75,14 +84,16 @@ class Session:
         parsed = folders.parse_checkpoint_path(model_path) if model_path else None
         name = model.config.NAME
         if parsed is None:
-            self.epoch = 0
+            self.epoch = self.skipped = 0
             self.log_dir = folders.new_log_dir(
                 model.model_dir, name, model.config.RUN_NAME, datetime.datetime.now()
             )
             self._new_log_dir = self.log_dir
             self._lock = None
         else:
-            self.log_dir, self.epoch, _ = parsed
+            folder, self.epoch, _ = parsed
+            if folder != self.log_dir:
+                self.log_dir, self.skipped = folder, 0
             self._new_log_dir = ""
             logger.info(f"Going on from epoch {self.epoch} in {self.log_dir}")
         self.checkpoint_path = folders.checkpoint_template(self.log_dir, name)
@@ -127,7 +138,7 @@ class Session:
                 "newest weights."
             )
 
-    def resume(self, model: Trainable) -> None:
+    def resume(self, model: Trainable, allow_changed: bool = False) -> None:
         """Go on with the newest run of a model's configuration; see `MaskRCNN.resume`.
 
         Raises:
@@ -154,17 +165,23 @@ class Session:
         epoch, stage = state.header["epoch"], state.header["stage"]
         model.set_log_dir(folders.checkpoint_path(folder, name, epoch))
         logger.info(f"Going on at step {state.header['step']}: {state.path}")
-        unfinished = epoch < stage["last_epoch"]
+        # States of older versions do not say it.
+        unfinished = not state.header.get("finished", epoch >= stage["last_epoch"])
         self._state = state if unfinished else None
         self.schedule_start = stage["schedule_start"] if unfinished else None
+        self.skipped = stage.get("skipped", 0)
+        if not unfinished:
+            self.skipped += max(0, stage["last_epoch"] - epoch)
+        self._allow_changed = allow_changed
         self._resumed = True
 
-    def resume_once(self, model: Trainable) -> None:
+    def resume_once(self, model: Trainable, allow_changed: bool = False) -> None:
         """Resume if there is a run: in the first call, and in the first after a stop."""
         if self._resumed:
             return
         try:
-            model.resume()
+            # A script's own `resume` need not know the argument.
+            model.resume(allow_changed=True) if allow_changed else model.resume()
         except FileNotFoundError as error:
             logger.info(f"Nothing to resume: {error}")
 
@@ -187,16 +204,20 @@ class Session:
     def next_stage(
         self, layers: str, learning_rate: float, momentum: float, last_epoch: int
     ) -> StageRun:
-        """The stage that begins now, or that `resume` found under way."""
+        """The stage that begins now, or that `resume` found under way.
+
+        `last_epoch` is the planned one: see `planned_epoch`.
+        """
         begun = None if self._state is None else self._state.header["stage"]["first_epoch"]
         return StageRun(
             layers=layers,
             learning_rate=float(learning_rate),
             momentum=float(momentum),
             first_epoch=self.epoch if begun is None else begun,
-            last_epoch=last_epoch,
+            last_epoch=last_epoch - self.skipped,
             number=self.stage_number,
             schedule_start=self.schedule_start or 0,
+            skipped=self.skipped,
         )
 
     def train(
@@ -231,11 +252,20 @@ class Session:
         model.set_trainable(stage.layers)
         steps = (stage.last_epoch - stage.first_epoch) * model.config.STEPS_PER_EPOCH
         model.compile(stage.learning_rate, stage.momentum, steps)
-        identity = RunIdentity.of(model.config, data.train_dataset, data.val_dataset, stage)
+        identity = RunIdentity.of(
+            model.config,
+            data.train_dataset,
+            data.val_dataset,
+            stage,
+            data.augmentation,
+            data.no_augmentation_sources,
+        )
         state = self._state
         if state is not None:
-            identity.expect_same(state)
+            identity.expect_same(state, self._allow_changed)
             variables.restore(model.keras_model, state, ("model", "optimizer"))
+            if state.header["stage"]["learning_rate"] != stage.learning_rate:
+                _set_rate(model, stage.learning_rate)  # the state's has come back
             self._state = None
         save_settings(model.config, self.log_dir)
         self._resumed = False  # if it is stopped now, the next call may resume it
@@ -249,8 +279,19 @@ class Session:
             callbacks=callbacks,
         )
         self._resumed = True
-        self.epoch = stage.last_epoch
+        self.epoch = history.epoch[-1] + 1 if history.epoch else self.epoch
+        if self.epoch < stage.last_epoch:
+            self.skipped += stage.last_epoch - self.epoch
+            logger.info(
+                f"A callback ended the stage after epoch {self.epoch} of {stage.last_epoch}; it "
+                "counts as done."
+            )
         return history
+
+
+def _set_rate(model: Trainable, learning_rate: float) -> None:
+    if not (model.config.WARMUP_STEPS or model.config.LEARNING_RATE_SCHEDULE):
+        model.keras_model.optimizer.learning_rate = learning_rate
 
 
 def _is_newest(model: Trainable, weights: str) -> bool:

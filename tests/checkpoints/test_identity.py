@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrcnn.checkpoints.identity import RunIdentity, StageRun, fingerprint, settings_as_json
+from mrcnn.checkpoints.identity import RunIdentity, StageRun, settings_as_json
 from mrcnn.checkpoints.state_file import State
 from mrcnn.config import Config
+from mrcnn.data.augment import HorizontalFlip, Sequential
 from mrcnn.data.dataset import Dataset
 from tests.tiny import tiny_config
 
@@ -50,6 +51,7 @@ def test_the_header_holds_the_stage():
         "last_epoch": 3,
         "number": 1,
         "schedule_start": 1,
+        "skipped": 0,
     }
 
 
@@ -113,10 +115,76 @@ def test_settings_are_plain_json():
     assert settings["BATCH_SIZE"] == 2 and "MY_OWN" not in settings
 
 
-def test_a_fingerprint_tells_images_and_their_order():
-    same = fingerprint(dataset("a", "b"))
-    assert same is not None and same["images"] == 2
-    assert fingerprint(dataset("a", "b")) == same
-    for other in (dataset("b", "a"), dataset("a", "c"), dataset("a", "b", source="x")):
-        assert fingerprint(other) != same
-    assert fingerprint(None) is None
+# --- Everything that the next batch depends on --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "text"),
+    [
+        (None, '"class": "HorizontalFlip", "probability": 0.5} *, received none'),
+        (HorizontalFlip(0.25), 'received {"class": "HorizontalFlip", "probability": 0.25}'),
+        (Sequential([HorizontalFlip(0.5)]), 'received {"class": "Sequential", "transforms"'),
+    ],
+)
+def test_another_augmentation_is_named(augmentation: Any, text: str):
+    data = (tiny_config(), dataset(1, 2), dataset(3), STAGE)
+    old = json.loads(json.dumps(RunIdentity.of(*data, HorizontalFlip(0.5)).as_header()))
+    assert list(RunIdentity.of(*data, HorizontalFlip(0.5)).differences(old)) == []
+    (difference,) = RunIdentity.of(*data, augmentation).differences(old)
+    assert difference.startswith("augmentation expected ")
+    assert text.replace(" *", "") in difference
+    del old["augmentation"]  # of an older version
+    assert list(RunIdentity.of(*data, augmentation).differences(old)) == []
+
+
+def test_other_sources_without_augmentation_are_named():
+    data = (tiny_config(), dataset(1, 2), dataset(3), STAGE, None)
+    (difference,) = RunIdentity.of(*data, ["noise"]).differences(header())
+    assert difference == "no_augmentation_sources expected [], received ['noise']"
+
+
+def test_other_annotations_of_the_same_images_are_named():
+    changed = dataset(1, 2)
+    changed.image_info[1]["annotations"] = [{"bbox": [1, 2, 3, 4]}]
+    (text,) = RunIdentity.of(tiny_config(), changed, dataset(3), STAGE).differences(header())
+    assert text.startswith("annotations of the training data expected ")
+    validation = dataset(3)
+    validation.class_info[1]["name"] = "other"
+    (text,) = RunIdentity.of(tiny_config(), dataset(1, 2), validation, STAGE).differences(header())
+    assert text == (
+        "classes of the validation data expected ['BG', 'thing'], received ['BG', 'other']"
+    )
+
+
+def test_the_length_of_a_stage_counts_where_the_rate_falls_over_it():
+    longer = replace(STAGE, last_epoch=9)
+    assert list(identity(longer).differences(header())) == []
+    falling = {"LEARNING_RATE_SCHEDULE": "cosine"}
+    old = json.loads(json.dumps(identity(**falling).as_header()))
+    (text,) = identity(longer, **falling).differences(old)
+    assert text == "the last epoch of the schedule expected 3, received 9"
+
+
+def test_other_versions_are_a_warning_and_another_backend_is_not(capsys: pytest.CaptureFixture):
+    old = header()
+    old["versions"] |= {"mrcnn": "2.9", "numpy": "1.0"}
+    identity().expect_same(State("a.state", old, {}))
+    warning = capsys.readouterr().err
+    assert "a.state: the run was stopped with other versions" in warning
+    assert "mrcnn 2.9, now" in warning and "numpy 1.0, now" in warning
+    old["versions"]["backend"] = "abacus"
+    with pytest.raises(ValueError, match="backend expected abacus, received"):
+        identity().expect_same(State("a.state", old, {}))
+
+
+def test_a_run_can_go_on_changed_if_it_is_said(capsys: pytest.CaptureFixture):
+    state = State("a.state", header(), {})
+    with pytest.raises(ValueError, match="--allow-changed"):
+        identity(SEED=7).expect_same(state)
+    identity(SEED=7).expect_same(state, allow_changed=True)
+    warning = capsys.readouterr().err
+    assert "a.state: the run goes on, changed: SEED expected 0, received 7." in warning
+    # The place in the run is counted in epochs.
+    with pytest.raises(ValueError, match="STEPS_PER_EPOCH expected 2, received 3") as raised:
+        identity(STEPS_PER_EPOCH=3).expect_same(state, allow_changed=True)
+    assert "--allow-changed" not in str(raised.value)

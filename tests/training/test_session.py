@@ -39,22 +39,29 @@ def train(
     stages: tuple = (("heads", 2e-2), ("all", 1e-2)),
     validate: bool = True,
     images: int = 7,
+    flip: float = 0.5,
+    annotated: int = 0,
+    allow_changed: bool = False,
     **settings: Any,
 ) -> StandIn:
     """Train two stages in a folder, or go on there, as a new process would."""
     config = runs_settings.configure(StandInConfig, settings)
     keras.utils.set_random_seed(config.SEED)
     model = StandIn("training", config, folder)
+    data = Squares().add(images)
+    for info in data.image_info:
+        info["annotated"] = annotated
     for number, (layers, rate) in enumerate(stages, start=1):
         model.train(
-            Squares().add(images),
+            data,
             Squares().add(4) if validate else None,
             learning_rate=rate,
             epochs=number * EPOCHS,
             layers=layers,
-            augmentation=HorizontalFlip(0.5),
+            augmentation=HorizontalFlip(flip),
             custom_callbacks=callbacks,
             resume=True,
+            allow_changed=allow_changed,
         )
     return model
 
@@ -272,6 +279,8 @@ def test_a_full_disk_stops_before_anything_is_deleted(
         ({"IMAGES_PER_GPU": 4}, "BATCH_SIZE expected 2, received 4"),
         ({"stages": (("heads", 0.5),)}, "learning_rate expected 0.02, received 0.5"),
         ({"stages": (("all", 2e-2),)}, "layers expected 'heads', received 'all'"),
+        ({"flip": 0.25}, "augmentation expected .*0.5.*, received .*0.25"),
+        ({"annotated": 1}, "annotations of the training data expected"),
         ({"images": 8}, "training data expected 7 images .* received 8 images"),
         ({"validate": False}, "validation data expected 4 images .* received none"),
     ],
@@ -588,3 +597,67 @@ def test_older_weights_of_its_own_run_begin_a_new_one(tmp_path: Path):
     model.set_log_dir(older)
     model.train(Squares().add(4), None, 1e-2, epochs=3, layers="all")
     assert model.log_dir == folder and sorted(folders.epochs_in(folder)) == [1, 2, 3]
+
+
+# --- Changed, and ended early ------------------------------------------------------------------
+
+
+def test_other_layers_have_another_optimizer_even_knowingly(stopped: Path):
+    with pytest.raises(state_file.StateError, match="variables of the optimizer"):
+        train(stopped.parent, allow_changed=True, stages=(("all", 2e-2),))
+
+
+def test_a_changed_run_goes_on_knowingly(stopped: Path, capsys: pytest.CaptureFixture):
+    changes = {"stages": (("heads", 5e-3),), "WEIGHT_DECAY": 0.5, "flip": 0.25}
+    model = train(stopped.parent, allow_changed=True, **changes)
+    warning = capsys.readouterr().err
+    for name in ("WEIGHT_DECAY", "learning_rate", "augmentation"):
+        assert f"{name} expected" in warning
+    assert model.epoch == 2 and model.log_dir == str(stopped)
+    # The new rate, not the one that the state holds.
+    assert float(model.keras_model.optimizer.learning_rate) == pytest.approx(5e-3)
+    assert json.loads((stopped / "config.json").read_text())["WEIGHT_DECAY"] == 0.5
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Ends the stage under way after an epoch, counted from 0, as `EarlyStopping` does."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch == self.epoch:
+            self.model.stop_training = True
+
+
+def test_a_stage_that_a_callback_ends_is_done_in_this_process_and_the_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    # Of two stages of two epochs each, the first is ended after one.
+    here = train(tmp_path / "here", callbacks=[StopAfter(0)])
+    assert (here.epoch, here.planned_epoch) == (3, 4)
+    rows = (Path(here.log_dir) / "losses.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["0", "1", "2"]
+    assert sorted(folders.epochs_in(here.log_dir)) == [1, 2, 3]
+    assert "ended the stage after epoch 1 of 2" in capsys.readouterr().out
+
+    first = train(tmp_path / "next", callbacks=[StopAfter(0)], stages=(("heads", 2e-2),))
+    assert (first.epoch, first.planned_epoch) == (1, 2)
+    del first
+    second = train(tmp_path / "next", callbacks=[At(1, 3, crash)], stages=(("heads", 2e-2),))
+    assert second.epoch == 1 and "Nothing to train: 2 epochs" in capsys.readouterr().out
+    del second
+    with pytest.raises(CrashError):  # in the second stage
+        train(tmp_path / "next", callbacks=[At(1, 3, crash)])
+    again = train(tmp_path / "next")
+    assert (again.epoch, again.planned_epoch) == (3, 4)
+    assert_same_end(tmp_path / "next", tmp_path / "here")
+    assert train(tmp_path / "next").epoch == 3
+
+
+def test_stages_of_a_schedule_keep_their_length_when_one_ends_early(tmp_path: Path):
+    model = StandIn("training", StandInConfig(), tmp_path)
+    stages = [Stage("heads", 1e-2, 15), Stage("all", 1e-2, 10)]
+    model.train_stages(Squares().add(4), None, stages, custom_callbacks=[StopAfter(0)])
+    assert (model.epoch, model.planned_epoch) == (3, 5)
