@@ -105,8 +105,9 @@ def _grid_from_args(args: argparse.Namespace) -> Grid:
         raise ValueError("--exclude: expected start weights to leave layers out of; give --model.")
     arms = _arms_from_args(args)
     expect_arms(arms, args.seeds)
-    stages = options.stages_from_args(args)
     settings = options.settings_from_args(args)
+    used = [{**settings, **arm}.get("OPTIMIZER") for arm in arms.values()]
+    stages = options.stages_from_args(args, "adam" if "adam" in used else "sgd")
     settings.setdefault("STEPS_PER_EPOCH", min(Config.STEPS_PER_EPOCH, stages[0].steps))
     for arm in arms.values():
         configure(Config, {**settings, **arm})

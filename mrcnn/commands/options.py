@@ -157,8 +157,22 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
     return dict(parse_setting(text) for text in texts)
 
 
-def stages_from_args(args: argparse.Namespace) -> list[stages.Stage]:
-    """The stages that the options of `add_schedule_options` ask for."""
+def stages_from_args(args: argparse.Namespace, optimizer: Any = "sgd") -> list[stages.Stage]:
+    """The stages that the options of `add_schedule_options` ask for.
+
+    Args:
+        args: of the command.
+        optimizer: `Config.OPTIMIZER`. The schedules' own rates are those of SGD.
+
+    Raises:
+        ValueError: there is no rate for Adam, whose steps do not shrink with the gradients.
+    """
+    if optimizer == "adam" and args.learning_rate is None:
+        raise ValueError(
+            f"--schedule {args.schedule}: its learning rates are those of OPTIMIZER=sgd; received "
+            "OPTIMIZER=adam, which they would make diverge. Give the rate of the fastest stage, "
+            "such as --learning-rate 5e-4 from a random start or 1e-4 from trained weights."
+        )
     chosen = stages.select(stages.schedule(args.schedule), args.training_mode)
     scale = args.scale
     if args.steps is not None:

@@ -115,7 +115,7 @@ def train_from_args(
     if str(args.model).lower() == "last":
         settings = {**_settings_of_last_run(base, args.logs, settings), **settings}
     config = run_settings.configure(base, settings)
-    chosen = options.stages_from_args(args)
+    chosen = options.stages_from_args(args, config.OPTIMIZER)
     for name, dataset in (("training", train_set), ("validation", val_set)):
         logger.info(f"{name} data: {dataset.summary()}")
     logger.info(results.describe_run(config, chosen))

@@ -8,11 +8,15 @@ import keras
 from keras import ops
 
 from mrcnn.config import OPTIMIZERS, Config
+from mrcnn.logger import logger
 from mrcnn.tensorflow_backend.compilation import default_jit_compile
 from mrcnn.training import optimizers
 from mrcnn.training.model import TrainingModel
 from mrcnn.training.stages import matching_layers
 from mrcnn.weights.layers import weighted_layers
+
+# Above it Adam's steps, which do not shrink with the gradients, are those of SGD's schedules.
+HIGH_RATE_OF_ADAM = 5e-3
 
 
 def set_trainable(model: keras.Model, layers: str) -> list[str]:
@@ -61,6 +65,11 @@ def compile_model(
     Raises:
         ValueError: the stage is shorter than its warm-up, or a schedule gets no steps.
     """
+    if config.OPTIMIZER == "adam" and learning_rate > HIGH_RATE_OF_ADAM:
+        logger.warning(
+            f"A learning rate of {learning_rate:g} suits OPTIMIZER = 'sgd'; Adam's are 1e-4 to "
+            "1e-3. Training may diverge."
+        )
     rate = _schedule(config, learning_rate, steps)
     jit_compile = default_jit_compile(config.JIT_COMPILE)
     # What the traced step depends on, beside the graph.

@@ -1,4 +1,4 @@
-"""Watches the loss of every step: stops at one that is not finite, logs one that jumps.
+"""Watches the loss of every step: stops at one that is not finite, logs one that jumps or diverges.
 
 Keras hands callbacks the running means of the epoch, and fetches them from the device in a
 thread of its own when every callback allows it, as this one does. So watching waits for no step:
@@ -21,6 +21,14 @@ from mrcnn.logger import logger
 
 # A loss is compared with the median of the last steps, once there are enough of them.
 SPIKE_WINDOW, SPIKE_WARM_UP = 100, 20  # steps
+# Training has diverged when the median of the last steps is so many times that of the first.
+DIVERGED_STEPS, DIVERGED_FACTOR = 20, 100.0
+DIVERGED = """
+    !!! The loss has left its range: {now:.4g} at step {step}, after {first:.4g} in the first
+    !!! {steps} steps (medians). Training has diverged, and what it learns from here on is worth
+    !!! nothing. Stop it, and begin again with a lower learning rate (a tenth), WARMUP_STEPS, or a
+    !!! lower GRADIENT_CLIP_NORM. The weights of the epochs before are kept.
+"""
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -38,7 +46,7 @@ class NonFiniteLossError(FloatingPointError):
 
 
 class LossGuard(keras.callbacks.Callback):
-    """Callback that raises a `NonFiniteLossError`, and logs spikes.
+    """Callback that raises a `NonFiniteLossError`, logs spikes, and says once that it diverges.
 
     Args:
         steps_per_epoch: `Config.STEPS_PER_EPOCH`.
@@ -60,6 +68,9 @@ class LossGuard(keras.callbacks.Callback):
         self.images_of = images_of
         self.recent: deque[float] = deque(maxlen=SPIKE_WINDOW)
         self.spikes: list[int] = []
+        self.diverged_at: int | None = None
+        self._first: list[float] = []  # losses
+        self._last: deque[float] = deque(maxlen=DIVERGED_STEPS)
         self._lock = threading.Lock()
 
     def begin(self, epoch: int, batch: int) -> None:
@@ -99,6 +110,20 @@ class LossGuard(keras.callbacks.Callback):
                     self.images_of(step),
                 )
         self.recent.append(loss)
+        self._look_for_divergence(step, loss)
+
+    def _look_for_divergence(self, step: int, loss: float) -> None:
+        if len(self._first) < DIVERGED_STEPS:
+            self._first.append(loss)
+            return
+        self._last.append(loss)
+        if self.diverged_at is not None or len(self._last) < DIVERGED_STEPS:
+            return
+        first, now = statistics.median(self._first), statistics.median(self._last)
+        if now > DIVERGED_FACTOR * abs(first):
+            self.diverged_at = step
+            values = {"now": now, "first": first, "step": step, "steps": DIVERGED_STEPS}
+            logger.error(DIVERGED.format(**values))
 
 
 def text_of(losses: Mapping[str, float]) -> str:

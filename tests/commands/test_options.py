@@ -6,8 +6,9 @@ import argparse
 
 import pytest
 
-from mrcnn.commands import options
+from mrcnn.commands import cli, options
 from mrcnn.config import Config
+from mrcnn.datasets.shapes import write_shapes
 from mrcnn.runs.settings import configure
 from mrcnn.training import stages
 
@@ -56,6 +57,30 @@ def test_steps_scale_the_schedule():
 def test_the_learning_rate_is_that_of_the_fastest_stage():
     chosen = options.stages_from_args(parse("--learning-rate", "0.01"))
     assert [stage.learning_rate for stage in chosen] == pytest.approx([0.01, 0.01, 0.001])
+
+
+def test_the_rates_of_a_schedule_are_those_of_sgd():
+    with pytest.raises(ValueError, match="paper-160k: .* OPTIMIZER=sgd; .* --learning-rate"):
+        options.stages_from_args(parse(), "adam")
+    chosen = options.stages_from_args(parse("--learning-rate", "5e-4"), "adam")
+    assert max(stage.learning_rate for stage in chosen) == pytest.approx(5e-4)
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("train", ["--set", "OPTIMIZER=adam"]),
+        ("ablate", ["--set", "OPTIMIZER=adam"]),
+        ("ablate", ["--arm", "own", "OPTIMIZER=adam"]),  # one arm is enough
+    ],
+)
+def test_commands_refuse_them_for_adam_before_they_begin(tmp_path, capsys, command, options):
+    write_shapes(tmp_path / "data", 2, 1, (64, 64))
+    out = str(tmp_path / "out")
+    place = ["--output", out] if command == "ablate" else ["--logs", out, "--no-check"]
+    assert cli.main([command, str(tmp_path / "data"), *place, *options]) == 2
+    assert "--schedule scratch: its learning rates are those of" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_any_setting_can_be_set():

@@ -36,6 +36,14 @@ def test_adam_is_clipped_too(model):
     assert type(optimizer) is keras.optimizers.Adam and optimizer.global_clipnorm == 3.0
 
 
+def test_a_rate_that_is_too_high_for_adam_is_said(model, capsys: pytest.CaptureFixture):
+    compiled(model, "adam", rate=1e-3)
+    compiled(model, "sgd", rate=0.02)
+    assert capsys.readouterr().err == ""
+    compiled(model, "adam", rate=0.02)
+    assert "A learning rate of 0.02 suits OPTIMIZER = 'sgd'" in capsys.readouterr().err
+
+
 def test_a_function_makes_the_optimizer_from_the_learning_rate(model):
     optimizer = compiled(model, partial(keras.optimizers.RMSprop, rho=0.5), rate=0.125)
     assert type(optimizer) is keras.optimizers.RMSprop and optimizer.rho == 0.5

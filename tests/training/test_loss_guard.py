@@ -86,3 +86,36 @@ def test_watching_does_not_make_keras_wait_for_each_step():
 
 
 # --- What training does then -----------------------------------------------------------------
+
+
+def feed(guard: LossGuard, losses: list[float]) -> None:
+    guard.begin(0, 0)
+    for batch, mean in enumerate(running_means(losses)):
+        guard.on_train_batch_end(batch, {"loss": mean})
+
+
+@pytest.mark.parametrize("factor", [None, 5.0])
+def test_a_loss_that_leaves_its_range_is_said_once(capsys: pytest.CaptureFixture, factor):
+    guard = guard_of(factor=factor)
+    climb = [56.0 * 1.2**step for step in range(40)]
+    feed(guard, [56.0] * 30 + climb + [33_000.0] * 50)
+    said = capsys.readouterr().err
+    assert said.count("!!! The loss has left its range") == 1
+    assert f"at step {guard.diverged_at}, after 56 in the first" in said
+    assert "lower learning rate" in said and 30 < guard.diverged_at < 75
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [5.0 - step / 30 for step in range(100)],
+        [5.0] * 40 + [1e6] + [5.0] * 40,  # a spike
+        [5.0] * 40 + [400.0] * 40,  # below two orders of magnitude
+        [1e4, 1e3] + [50.0] * 80,
+    ],
+    ids=["learns", "spike", "rises", "steep start"],
+)
+def test_a_loss_within_its_range_is_not_said_to_leave_it(capsys, losses):
+    guard = guard_of(factor=None)
+    feed(guard, losses)
+    assert guard.diverged_at is None and capsys.readouterr().err == ""
