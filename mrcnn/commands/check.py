@@ -103,7 +103,7 @@ def check_before_training(args: argparse.Namespace, config: Config) -> None:
     from mrcnn.doctor.examine import DatasetFiles, examine
     from mrcnn.doctor.findings import ERROR
 
-    files = DatasetFiles(args.dataset, args.train_subset, args.val_subset, args.year)
+    files = DatasetFiles(args.dataset, args.train_subset, args.val_subset or None, args.year)
     examination = examine(
         *(files, config, args.box_only),
         quick=True,
@@ -116,8 +116,7 @@ def check_before_training(args: argparse.Namespace, config: Config) -> None:
         raise ValueError(
             f"{args.dataset}: expected a data set to train on; found {len(errors)} errors that "
             f"stop training or cost it images, the first of them: {errors[0].message} "
-            f"`mrcnn check` reads every file and writes a mended copy with --fix; {_ways(errors)}"
-            f"`mrcnn train --no-check` tries it anyway."
+            f"{_ways(errors)}`mrcnn train --no-check` tries it anyway."
         )
 
 
@@ -133,8 +132,12 @@ def check_datasets(train_set: Dataset, val_set: Dataset | None, config: Config) 
 
 def _ways(errors: list[Finding]) -> str:
     """The options that some errors can be gone on with."""
+    from mrcnn.doctor.catalogue import KINDS
+
     kinds = {error.kind for error in errors}
     ways = []
+    if any(kind.fix for kind in KINDS if kind.name in kinds):
+        ways.append("`mrcnn check` reads every file and writes a mended copy with --fix; ")
     if {"only-crowds", "class-only-crowds"} & kinds:
         ways.append("with --crowds-as-objects it makes objects of crowds; ")
     if "segmentation-missing" in kinds:

@@ -27,7 +27,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", help="folder with annotations/instances_SUBSET[YEAR].json")
     parser.add_argument("--name", help="names the log folder (default: the data set's folder)")
     parser.add_argument("--train-subset", default="train", metavar="SUBSET")
-    parser.add_argument("--val-subset", default="val", metavar="SUBSET")
+    parser.add_argument(
+        "--val-subset", default="val", metavar="SUBSET", help='"": there is none (default: val)'
+    )
     parser.add_argument(
         "--box-only",
         action="store_true",
@@ -74,8 +76,12 @@ def run(args: argparse.Namespace) -> int:
             box_only=args.box_only,
             skip_invalid=args.skip_invalid,
         )
+        if subset
+        else None
         for subset in (args.train_subset, args.val_subset)
     )
+    if train_set is None:
+        raise ValueError("--train-subset: expected the name of a subset; received none.")
     transforms = {
         "flip": augment.HorizontalFlip,
         "updown": augment.VerticalFlip,
@@ -90,7 +96,7 @@ def train_from_args(
     base: type[Config],
     args: argparse.Namespace,
     train_set: Dataset,
-    val_set: Dataset,
+    val_set: Dataset | None,
     augmentation: Any = None,
 ) -> str:
     """Train as the options say, and draw the loss curves.
@@ -99,7 +105,7 @@ def train_from_args(
         base: the configuration that the options change; its NUM_CLASSES becomes the data's.
         args: of `add_settings_options` and `add_schedule_options` of `mrcnn.commands.options`,
             with `model` and `logs`.
-        train_set, val_set: prepared data sets.
+        train_set, val_set: prepared data sets; `val_set` None: there is none.
         augmentation: see `MaskRCNN.train`.
 
     Returns:
@@ -117,7 +123,7 @@ def train_from_args(
     config = run_settings.configure(base, settings)
     chosen = options.stages_from_args(args, config.OPTIMIZER)
     for name, dataset in (("training", train_set), ("validation", val_set)):
-        logger.info(f"{name} data: {dataset.summary()}")
+        logger.info(f"{name} data: {dataset.summary() if dataset is not None else 'none'}")
     logger.info(results.describe_run(config, chosen))
 
     set_random_seed(config.SEED)

@@ -29,6 +29,7 @@ from mrcnn.datasets.coco_json import (
     is_box_only,
     read_coco_json,
 )
+from mrcnn.datasets.layouts import find_split
 from mrcnn.datasets.segmentation import (
     Annotation,
     Rle,
@@ -39,9 +40,6 @@ from mrcnn.datasets.segmentation import (
     rle_crop,
 )
 from mrcnn.files.untrusted import check_mask_bytes
-
-# Two parts of COCO 2014's "val", in json files of their own; their images are those of "val".
-SUBSETS_OF_VAL = ("minival", "valminusminival")
 
 NOT_SELECTED = "annotations of classes not selected"
 NO_SELECTED_CLASS = "images without a selected class"
@@ -131,35 +129,26 @@ class CocoDataset(Dataset):
         """Load a subset of a folder in COCO's layout, with or without a year in its names.
 
         Reads `DIR/annotations/instances_{subset}{year}.json` and takes the images from
-        `DIR/{subset}{year}/`; where that json does not exist, the same without the year.
+        `DIR/{subset}{year}/`; where that json does not exist, the same without the year; where
+        that does not exist either, what `mrcnn.datasets.layouts` finds.
 
         Args:
-            dataset_dir: the folder DIR.
+            dataset_dir: the folder DIR; or a json file, the subset "train".
             subset: "train", "val", "minival" or "valminusminival"; the last two take the
-                images of "val". Data sets with other subsets may name those.
+                images of "val". Data sets with other subsets may name those, or the json's path.
             year: of the data set; None or "" when the names have none.
             class_ids, class_map, return_coco, box_only, skip_invalid: as in `load_coco_json`.
 
         Raises:
             FileNotFoundError: the json, the image folder or an image is missing.
-            ValueError: the json is malformed.
+            ValueError: the json is malformed, or several files could be it.
         """
-        image_subset = "val" if subset in SUBSETS_OF_VAL else subset
-        tried = []
-        for suffix in dict.fromkeys([str(year or ""), ""]):
-            annotations = Path(dataset_dir, "annotations", f"instances_{subset}{suffix}.json")
-            if annotations.is_file():
-                image_dir = Path(dataset_dir, f"{image_subset}{suffix}")
-                return self.load_coco_json(
-                    *(annotations, image_dir, class_ids, "coco", class_map),
-                    return_coco=return_coco,
-                    box_only=box_only,
-                    skip_invalid=skip_invalid,
-                )
-            tried.append(str(annotations))
-        raise FileNotFoundError(
-            f"{dataset_dir}: expected the annotations of the subset {subset!r} in "
-            f"{' or '.join(tried)}; found no such file. Check the folder, the subset and the year."
+        files = find_split(dataset_dir, subset, year)
+        return self.load_coco_json(
+            *(files.annotations, files.images, class_ids, "coco", class_map),
+            return_coco=return_coco,
+            box_only=box_only,
+            skip_invalid=skip_invalid,
         )
 
     def load_coco_json(

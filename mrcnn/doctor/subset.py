@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcnn.data.coco_fields import Entry
-from mrcnn.datasets.coco import SUBSETS_OF_VAL
+from mrcnn.datasets.layouts import find_split
 
 
 @dataclass
@@ -50,16 +50,14 @@ class Subset:
 
 
 def find_subset(dataset: str | os.PathLike[str], subset: str, year: str) -> Subset:
-    """Find a subset's json and images where `CocoDataset.load_coco` finds them."""
-    folder = Path(dataset)
-    image_subset = "val" if subset in SUBSETS_OF_VAL else subset
-    for suffix in dict.fromkeys([year, ""]):
-        file = folder / "annotations" / f"instances_{subset}{suffix}.json"
-        if file.is_file():
-            break
-    else:
-        file, suffix = folder / "annotations" / f"instances_{subset}{year}.json", year
-    return Subset(f"{subset}{suffix}", file, folder / f"{image_subset}{suffix}")
+    """Find a subset's json and images where `CocoDataset.load_coco` finds them.
+
+    Raises:
+        FileNotFoundError: there is no such folder or no json; lists what is there.
+        ValueError: several files could be it; lists them.
+    """
+    files = find_split(dataset, subset, year)
+    return Subset(files.name, files.annotations, files.images)
 
 
 def is_finite(value: Any) -> bool:

@@ -103,7 +103,7 @@ def test_the_exit_status_of_a_run_that_stops(monkeypatch, error, status):
 
 def test_a_missing_data_set_is_a_clear_error(tmp_path, capsys):
     assert cli.main(["train", str(tmp_path / "nothing")]) == 2
-    assert "instances_train.json" in capsys.readouterr().err
+    assert "expected the folder of a data set; there is nothing there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

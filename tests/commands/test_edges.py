@@ -195,7 +195,7 @@ def test_a_network(shapes, dataset, tmp_path, monkeypatch):
         (["--prediction", "a.png"], "received --prediction"),
         (["--dataset", "d", "--results", "r", "--model", "m"], "--dataset and --model"),
         (["--prediction", "no.png", "--truth", "no.png"], "no such image"),
-        (["--dataset", "no", "--results", "no.json"], "instances_val.json"),
+        (["--dataset", "no", "--results", "no.json"], "expected the folder of a data set"),
         (["--filters", "scharr"], "laplace"),
         (["--filters", "laplace", "--magnitude"], "prewitt"),
         (["--norm", "l0"], "l1"),

@@ -1,0 +1,276 @@
+"""Where a data set's json and images are: in COCO's layout, or as tools export them.
+
+COCO's layout is `annotations/instances_SUBSET[YEAR].json` with the images in `SUBSET[YEAR]/`.
+Tools write others: Roboflow `train/_annotations.coco.json` beside the images, CVAT
+`annotations/instances_default.json` with `images/`, FiftyOne `labels.json` with `data/`, Label
+Studio `result.json` with `images/`. They are found by looking: a json with COCO's three lists, and
+a folder that holds its images.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from mrcnn.datasets.coco_json import read_coco_json
+from mrcnn.files.untrusted import MAX_JSON_BYTES
+from mrcnn.logger import logger
+
+# Two parts of COCO 2014's "val", in json files of their own; their images are those of "val".
+SUBSETS_OF_VAL = ("minival", "valminusminival")
+# Other names of a subset, in files and folders.
+SYNONYMS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+LISTS = (b'"images"', b'"annotations"', b'"categories"')
+USUAL_FOLDERS = ("images", "data", "imgs", "img", "jpegimages", "default")
+# How deep below the folder is looked, and at how many files and folders.
+MAX_DEPTH = 3
+MAX_ENTRIES = 10_000
+# Of a json's images, how many are looked for in a folder, and how many names a message lists.
+SAMPLED_IMAGES = 20
+LISTED = 8
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files of one subset.
+
+    Attributes:
+        name: of the subset, with the year where the files have it.
+        annotations: the json.
+        images: the folder of its images.
+        is_standard: whether they are in COCO's layout.
+    """
+
+    name: str
+    annotations: Path
+    images: Path
+    is_standard: bool = True
+
+
+def find_split(
+    dataset: str | os.PathLike[str], subset: str, year: str | int | None = ""
+) -> SplitFiles:
+    """Find the json and the images of a subset.
+
+    Args:
+        dataset: the folder of the data set, or a json file, which is then the subset "train".
+        subset: its name, such as "train", or the json's path below the folder.
+        year: in COCO's names; None or "": none.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no json of the subset; lists what is there.
+        ValueError: several files could be it; lists them.
+    """
+    root = Path(dataset)
+    if root.is_file() and subset == "train":
+        return _with_images(root, root.parent, root.stem)
+    if not root.is_dir():
+        raise FileNotFoundError(_no_folder(root, subset))
+    image_subset = "val" if subset in SUBSETS_OF_VAL else subset
+    for suffix in dict.fromkeys([str(year or ""), ""]):
+        file = root / "annotations" / f"instances_{subset}{suffix}.json"
+        if file.is_file():
+            folder = root / f"{image_subset}{suffix}"
+            if folder.is_dir():
+                return SplitFiles(f"{subset}{suffix}", file, folder)
+            try:
+                return _with_images(file, root, f"{subset}{suffix}", missing=folder)
+            except ValueError:  # of the json, which its reader explains
+                return SplitFiles(f"{subset}{suffix}", file, folder)
+    if subset.endswith(".json") and (root / subset).is_file():
+        return _with_images(root / subset, root, Path(subset).stem)
+    return _look(root, subset, str(year or ""))
+
+
+def _look(root: Path, subset: str, year: str) -> SplitFiles:
+    files = [path for path in _walk(root) if path.suffix.lower() == ".json"]
+    candidates = [path for path in files if is_coco_json(path)]
+    matching = [path for path in candidates if _names(path.relative_to(root), subset)]
+    if not matching and subset == "train":
+        # What names no subset at all is what there is to train on.
+        matching = [
+            path
+            for path in candidates
+            if not any(_names(path.relative_to(root), other) for other in SYNONYMS)
+        ]
+    if len(matching) == 1:
+        return _with_images(matching[0], root, subset)
+    names = [str(path.relative_to(root)) for path in candidates]
+    if len(matching) > 1:
+        names = [str(path.relative_to(root)) for path in matching]
+        raise ValueError(
+            f"{root}: expected one json for the subset {subset!r}; found {_listed(names)}. Name "
+            f"the one you mean: {_options(subset, names[0])}."
+        )
+    expected = f"annotations/instances_{subset}{year}.json"
+    if year:
+        expected += f" or annotations/instances_{subset}.json"
+    text = f"{root}: expected the annotations of the subset {subset!r}, as {expected} or another "
+    text += "json in COCO's format that names the subset; "
+    if names:
+        text += f"found {_listed(names)}. If one of them is meant: {_options(subset, names[0])}."
+    elif files:
+        others = [str(path.relative_to(root)) for path in files]
+        text += (
+            f"found json files that are not in COCO's format: {_listed(others)}. Export the "
+            f"annotations as COCO json (instances)."
+        )
+    else:
+        there = sorted(os.listdir(root))
+        text += f"found no json; in the folder: {_listed(there) if there else 'nothing'}."
+    if subset == "val":
+        text += ' To go without a validation set: --val-subset "".'
+    raise FileNotFoundError(text)
+
+
+def is_coco_json(path: Path) -> bool:
+    """Whether a file has the names of COCO's three lists; it is not read as json for that."""
+    try:
+        size = path.stat().st_size
+        if not 0 < size <= MAX_JSON_BYTES:
+            return False
+        with (
+            open(path, "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            return all(content.find(name) >= 0 for name in LISTS)
+    except (OSError, ValueError):
+        return False
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """The files below a folder, those nearest first, by name; links to folders are not followed."""
+    level, seen = [root], 0
+    for _ in range(MAX_DEPTH):
+        below: list[Path] = []
+        for folder in level:
+            try:
+                with os.scandir(folder) as listing:
+                    entries = sorted(listing, key=lambda entry: entry.name)
+            except OSError:
+                continue
+            for entry in entries:
+                seen += 1
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(Path(entry.path))
+                elif seen <= MAX_ENTRIES or entry.name.lower().endswith(".json"):
+                    yield Path(entry.path)
+        level = below
+
+
+def _names(path: Path, subset: str) -> bool:
+    """Whether a word of a path, perhaps with a year, is the name of a subset or a synonym."""
+    names = SYNONYMS.get(subset, (subset.lower(),))
+    words = re.split(r"[^a-z0-9]+", str(path).lower())
+    return any(re.fullmatch(rf"{re.escape(name)}\d*", word) for name in names for word in words)
+
+
+def _with_images(file: Path, root: Path, name: str, missing: Path | None = None) -> SplitFiles:
+    """The json with the folder that holds its images, or `missing` where none does.
+
+    Folders that name another subset are left out: files of the same names are other images.
+
+    Raises:
+        ValueError: several folders hold them; lists them.
+    """
+    images = [image for image in read_coco_json(file)["images"] if isinstance(image, dict)]
+    names = [image["file_name"] for image in images if isinstance(image.get("file_name"), str)]
+    sample = names[:: max(1, -(-len(names) // SAMPLED_IMAGES))]
+    subset = re.sub(r"\d+$", "", name)
+    folders = [
+        folder
+        for folder in _image_folders(file, root)
+        if not _names_another(folder.relative_to(root), subset) or folder == file.parent
+    ]
+    found = {folder: _count(folder, sample) for folder in folders}
+    most = max(found.values())
+    if not most:
+        return SplitFiles(name, file, missing or root, is_standard=False)
+    best = [folder for folder in folders if found[folder] == most]
+    usual = [folder for folder in best if folder == file.parent or _is_usual(folder, root, subset)]
+    if len(best) > 1 and not usual:
+        raise ValueError(
+            f"{file}: expected one folder with its images; found "
+            f"{_listed([str(folder.relative_to(root)) for folder in best])}. Name the right one "
+            f"'images', or move the others away."
+        )
+    chosen = (usual or best)[0]
+    shown = os.path.relpath(chosen, root)
+    where = "images beside it" if chosen == file.parent else f"{shown}{os.sep}"
+    _say(root, f"{name}: {os.path.relpath(file, root)} with {where}, {len(images)} images")
+    return SplitFiles(name, file, chosen, is_standard=False)
+
+
+@cache
+def _say(root: Path, text: str) -> None:
+    """Say what is used of a data set: once, however often it is read."""
+    logger.info(text)
+
+
+def _is_usual(folder: Path, root: Path, subset: str) -> bool:
+    """Whether a folder has a name that tools give to a folder of images, or the subset's."""
+    return folder.name.lower() in USUAL_FOLDERS or _names(folder.relative_to(root), subset)
+
+
+def _names_another(path: Path, subset: str) -> bool:
+    others = [other for other in SYNONYMS if other != subset]
+    return not _names(path, subset) and any(_names(path, other) for other in others)
+
+
+def _image_folders(file: Path, root: Path) -> list[Path]:
+    """Folders that may hold the images of a json: beside it, below it, and below the data set."""
+    folders = [file.parent, root]
+    level = [file.parent, root]
+    for _ in range(MAX_DEPTH - 1):
+        below: list[Path] = []
+        for folder in level:
+            try:
+                with os.scandir(folder) as entries:
+                    below += sorted(
+                        Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=True)
+                    )
+            except OSError:
+                continue
+        level = below[:MAX_ENTRIES]
+        folders += level
+    return list(dict.fromkeys(folders))
+
+
+def _count(folder: Path, names: list[str]) -> int:
+    """How many files of these names there are in a folder."""
+    return sum(os.path.isfile(folder / name) for name in names if "\0" not in name)
+
+
+def _no_folder(root: Path, subset: str) -> str:
+    kind = "a file" if root.exists() else "nothing there"
+    parent = root.absolute().parent
+    text = f"{root}: expected the folder of a data set; there is {kind}."
+    if root.exists():
+        return f"{text} A json file is read as the training set alone, not as {subset!r}."
+    while not parent.is_dir():
+        parent = parent.parent
+    try:
+        folders = [entry.name for entry in os.scandir(parent) if entry.is_dir()]
+        there = sorted(name for name in folders if not name.startswith("."))
+    except OSError:
+        there = []
+    return f"{text} In {parent}: {_listed(there) if there else 'no folders'}."
+
+
+def _options(subset: str, name: str) -> str:
+    option = {"train": "--train-subset", "val": "--val-subset"}.get(subset, "--subset")
+    return f"{option} {name} (of `mrcnn evaluate`: --subset {name})"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

@@ -1,0 +1,224 @@
+"""Data sets are found in the layouts that tools export, and what is missing is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mrcnn.commands import cli
+from mrcnn.datasets.coco import CocoDataset
+from mrcnn.datasets.layouts import find_split
+
+SQUARE = [2.0, 3.0, 12.0, 3.0, 12.0, 9.0, 2.0, 9.0]
+
+
+def write(file: Path, images: Path, prefix: str = "", count: int = 2, **extra: Any) -> None:
+    """A json and its pictures; `prefix` is written before the files' names."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    images.mkdir(parents=True, exist_ok=True)
+    entries, annotations = [], []
+    for index in range(count):
+        Image.fromarray(np.full((20, 30, 3), index, np.uint8)).save(images / f"{index}.jpg")
+        entries.append(
+            {"id": index, "file_name": f"{prefix}{index}.jpg", "height": 20, "width": 30, **extra}
+        )
+        annotations.append(
+            {
+                "id": index,
+                "image_id": index,
+                "category_id": 1,
+                "segmentation": [SQUARE],
+                "area": 60.0,
+                "bbox": [2.0, 3.0, 10.0, 6.0],
+                "iscrowd": 0,
+            }
+        )
+    content = {"info": {"description": "exported"}, "licenses": [], "images": entries}
+    content |= {"annotations": annotations, "categories": [{"id": 1, "name": "nut"}]}
+    file.write_text(json.dumps(content))
+
+
+def roboflow(root: Path) -> None:
+    for subset, count in (("train", 3), ("valid", 2), ("test", 1)):
+        write(root / subset / "_annotations.coco.json", root / subset, count=count)
+    (root / "README.roboflow.txt").write_text("exported")
+
+
+def cvat(root: Path) -> None:
+    write(root / "annotations" / "instances_default.json", root / "images" / "default", count=3)
+
+
+def cvat_named(root: Path) -> None:
+    for subset, count in (("Train", 3), ("Validation", 2)):
+        images = root / "images" / subset
+        write(root / "annotations" / f"instances_{subset}.json", images, count=count)
+
+
+def fiftyone(root: Path) -> None:
+    write(root / "labels.json", root / "data", count=3)
+
+
+def label_studio(root: Path) -> None:
+    write(root / "result.json", root / "images", prefix="images/", count=3)
+
+
+def coco_annotator(root: Path) -> None:
+    write(root / "nuts-1.json", root / "nuts", count=3, dataset_id=1, path="/datasets/nuts/0.jpg")
+
+
+def makesense(root: Path) -> None:
+    write(root / "labels_my-project-name_2026-11-29-05-00-00.json", root, count=3)
+
+
+def plain(root: Path) -> None:
+    for subset, count in (("train", 3), ("val", 2)):
+        write(root / "annotations" / f"{subset}.json", root / "images" / subset, count=count)
+
+
+LAYOUTS: dict[Callable[[Path], None], tuple[str, str]] = {
+    roboflow: ("train/_annotations.coco.json", "train"),
+    cvat: ("annotations/instances_default.json", "images/default"),
+    cvat_named: ("annotations/instances_Train.json", "images/Train"),
+    fiftyone: ("labels.json", "data"),
+    label_studio: ("result.json", "."),
+    coco_annotator: ("nuts-1.json", "nuts"),
+    makesense: ("labels_my-project-name_2026-11-29-05-00-00.json", "."),
+    plain: ("annotations/train.json", "images/train"),
+}
+WITH_VALIDATION = (roboflow, cvat_named, plain)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_layouts_of_tools_are_found_used_and_said(tmp_path, layout, capsys):
+    layout(tmp_path / "data")
+    file, images = LAYOUTS[layout]
+    found = find_split(tmp_path / "data", "train")
+    assert found.annotations == tmp_path / "data" / file
+    assert found.images == tmp_path / "data" / images
+    said = capsys.readouterr().out
+    assert f"train: {file} with " in said and said.endswith("3 images\n")
+
+    dataset = CocoDataset.of(tmp_path / "data", "train")
+    assert len(dataset.image_ids) == 3 and dataset.load_mask(2)[0].sum() == 60
+    assert dataset.load_image(2)[0, 0, 0] == 2
+    if layout in WITH_VALIDATION:
+        assert len(CocoDataset.of(tmp_path / "data", "val").image_ids) == 2
+    else:
+        # The one file is not taken to validate with too.
+        with pytest.raises(FileNotFoundError, match=r'--val-subset ""') as error:
+            CocoDataset.of(tmp_path / "data", "val")
+        assert file in str(error.value)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_doctor_finds_them_too(tmp_path, layout, capsys):
+    layout(tmp_path / "data")
+    val = [] if layout in WITH_VALIDATION else ["--val-subset", ""]
+    cli.main(["check", str(tmp_path / "data"), *val, "--quick"])
+    out = capsys.readouterr().out
+    assert "3 images, 3 headers read, 3 annotations" in out and "0 errors" in out
+
+
+def test_a_json_by_itself_is_the_training_set(tmp_path):
+    fiftyone(tmp_path / "data")
+    assert find_split(tmp_path / "data" / "labels.json", "train").images == tmp_path / "data/data"
+    with pytest.raises(FileNotFoundError, match="as the training set alone, not as 'val'"):
+        find_split(tmp_path / "data" / "labels.json", "val")
+
+
+def test_cocos_layout_goes_before_others_and_is_not_talked_about(tmp_path, capsys):
+    write(tmp_path / "annotations" / "instances_train.json", tmp_path / "train")
+    roboflow(tmp_path)
+    assert find_split(tmp_path, "train").annotations.name == "instances_train.json"
+    assert capsys.readouterr().out == ""
+
+
+def test_cocos_json_with_its_images_elsewhere(tmp_path):
+    write(tmp_path / "annotations" / "instances_train.json", tmp_path / "images")
+    assert find_split(tmp_path, "train").images == tmp_path / "images"
+
+
+def test_images_of_the_same_names_in_another_subset_are_not_taken(tmp_path):
+    write(tmp_path / "annotations" / "instances_train.json", tmp_path / "val")
+    assert find_split(tmp_path, "train").images == tmp_path / "train"  # which does not exist
+    with pytest.raises(FileNotFoundError, match="train: expected the folder with the images"):
+        CocoDataset.of(tmp_path, "train")
+
+
+def test_of_several_candidates_none_is_taken_and_all_are_listed(tmp_path):
+    for name in ("first.json", "second.json"):
+        write(tmp_path / name, tmp_path / "images")
+    with pytest.raises(
+        ValueError, match=r"first\.json, second\.json\. .*--train-subset first\.json"
+    ):
+        find_split(tmp_path, "train")
+    assert find_split(tmp_path, "second.json").annotations == tmp_path / "second.json"
+
+
+def test_of_several_image_folders_none_is_taken(tmp_path):
+    for name in ("large", "small"):
+        write(tmp_path / "labels.json", tmp_path / name)
+    with pytest.raises(ValueError, match="one folder with its images; found large, small"):
+        find_split(tmp_path, "train")
+    write(tmp_path / "labels.json", tmp_path / "images")
+    assert find_split(tmp_path, "train").images == tmp_path / "images"
+
+
+def empty(root: Path) -> None:
+    root.mkdir()
+
+
+def with_other_files(root: Path) -> None:
+    root.mkdir()
+    for index in range(12):
+        (root / f"{index:02}.jpg").touch()
+
+
+def with_via(root: Path) -> None:
+    root.mkdir()
+    (root / "via_region_data.json").write_text('{"a.jpg12": {"filename": "a.jpg", "regions": {}}}')
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda root: None,
+            r"the folder of a data set; there is nothing there\. In .*: some-other",
+        ),
+        (empty, r"annotations/instances_train\.json or another json .*in the folder: nothing"),
+        (with_other_files, r"in the folder: 00\.jpg, .*07\.jpg and 4 more"),
+        (with_via, r"not in COCO's format: via_region_data\.json\. Export"),
+    ],
+)
+@pytest.mark.parametrize("command", [["check"], ["train", "--logs", "logs"]])
+def test_what_is_missing_is_said_with_what_is_there(tmp_path, monkeypatch, capsys, make, message,
+                                                    command):  # fmt: skip
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some-other-folder").mkdir()
+    make(tmp_path / "data")
+    assert cli.main([command[0], str(tmp_path / "data"), *command[1:]]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error) and "--fix" not in error
+
+
+def test_training_without_a_validation_set(tmp_path, monkeypatch, capsys):
+    from mrcnn.commands import train
+
+    fiftyone(tmp_path / "data")
+    command = ["train", str(tmp_path / "data"), "--logs", str(tmp_path / "logs")]
+    assert cli.main(command) == 2
+    assert '--val-subset ""' in capsys.readouterr().err
+    trained: list = []
+    monkeypatch.setattr(train, "train_from_args", lambda *args: trained.append(args))
+    assert cli.main([*command, "--val-subset", ""]) == 0
+    (arguments,) = trained
+    assert len(arguments[2].image_ids) == 3 and arguments[3] is None
