@@ -51,7 +51,12 @@ def run(args: argparse.Namespace) -> int:
         box_only=args.box_only,
         skip_invalid=args.skip_invalid,
     )
-    split = Split(dataset, dataset.ground_truth, f"{args.subset}{args.year}", args.limit)
+    split = Split(
+        dataset,
+        dataset.ground_truth,
+        f"{Path(args.subset.removesuffix('.json')).name}{args.year}",
+        args.limit,
+    )
     evaluate_from_args(derive_config(Config, {"NAME": "evaluation"}), args, args.model, split)
     return 0
 

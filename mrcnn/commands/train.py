@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.allow_changed and str(args.model).lower() != "last":
         raise ValueError("--allow-changed: expected --model last; it is about going on.")
-    name = args.name or Path(args.dataset).resolve().name
+    name = args.name or Path(args.dataset).resolve().name.removesuffix(".json")
     base = run_settings.derive_config(Config, {"NAME": name})
     if not args.no_check:
         config = run_settings.configure(base, options.settings_from_args(args))

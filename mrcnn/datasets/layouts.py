@@ -102,6 +102,10 @@ def _look(root: Path, subset: str, year: str) -> SplitFiles:
             for path in candidates
             if not any(_names(path.relative_to(root), other) for other in SYNONYMS)
         ]
+    # COCO's own folder holds keypoints of the same subset beside the instances.
+    instances = [path for path in matching if path.name.startswith("instances_")]
+    if len(instances) == 1:
+        matching = instances
     if len(matching) == 1:
         return _with_images(matching[0], root, subset)
     names = [str(path.relative_to(root)) for path in candidates]

@@ -119,9 +119,10 @@ def describe(done: dict[str, Counter[str]]) -> str:
 
 
 def _write(folder: Path, subset: Subset, content: dict[str, Any]) -> None:
-    file = folder / "annotations" / subset.file.name
+    """Write a subset in COCO's layout, whatever its own was."""
+    file = folder / "annotations" / f"instances_{subset.name}.json"
     file.write_text(json.dumps(content), encoding="utf-8")
-    link = folder / subset.folder.name
+    link = folder / (subset.folder.name if subset.is_standard else subset.name)
     if not link.is_symlink():  # two subsets may share their images
         link.symlink_to(subset.folder.resolve(), target_is_directory=True)
 

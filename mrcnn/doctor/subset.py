@@ -25,6 +25,7 @@ class Subset:
         images: the usable entries whose files exist, in the file's order and COCO's own form.
         annotations: the usable entries by image id, in COCO's own form.
         categories: {id: name}.
+        is_standard: whether its files are in COCO's layout.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Subset:
     images: list[Entry] = field(default_factory=list)
     annotations: dict[Any, list[Entry]] = field(default_factory=dict)
     categories: dict[Any, str] = field(default_factory=dict)
+    is_standard: bool = True
 
     @property
     def is_readable(self) -> bool:
@@ -57,7 +59,7 @@ def find_subset(dataset: str | os.PathLike[str], subset: str, year: str) -> Subs
         ValueError: several files could be it; lists them.
     """
     files = find_split(dataset, subset, year)
-    return Subset(files.name, files.annotations, files.images)
+    return Subset(files.name, files.annotations, files.images, is_standard=files.is_standard)
 
 
 def is_finite(value: Any) -> bool:

@@ -222,3 +222,23 @@ def test_training_without_a_validation_set(tmp_path, monkeypatch, capsys):
     assert cli.main([*command, "--val-subset", ""]) == 0
     (arguments,) = trained
     assert len(arguments[2].image_ids) == 3 and arguments[3] is None
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_mended_copy_is_in_cocos_layout(tmp_path, layout):
+    layout(tmp_path / "data")
+    subsets = ("train", "val") if layout in WITH_VALIDATION else ("train",)
+    val = [] if layout in WITH_VALIDATION else ["--val-subset", ""]
+    out = tmp_path / "mended"
+    cli.main(["check", str(tmp_path / "data"), *val, "--image-size", "64", "--fix", str(out)])
+    for subset, count in zip(subsets, (3, 2), strict=False):
+        assert find_split(out, subset).is_standard
+        assert len(CocoDataset.of(out, subset).image_ids) == count
+
+
+def test_keypoints_beside_cocos_instances_are_not_taken(tmp_path):
+    for name in ("instances_train2017.json", "person_keypoints_train2017.json"):
+        write(tmp_path / "annotations" / name, tmp_path / "train2017")
+    found = find_split(tmp_path, "train")
+    assert found.annotations.name == "instances_train2017.json"
+    assert found.images.name == "train2017"
