@@ -87,6 +87,8 @@ class Reading:
         return next((problem for problem in self.problems if problem.field in fields), None)
 
 
+_PLAIN_NUMBERS = frozenset((int, float))
+
 # A reader of a field returns the value, None where it is not given, and the form it was read from.
 _Read = tuple[Any, str | None]
 
@@ -256,6 +258,9 @@ def _read_box(value: Any) -> _Read:
     expected = "[x, y, width, height] in pixels, width and height not below 0"
     if not isinstance(value, list) or len(value) != 4:
         raise FieldError(expected)
+    if _PLAIN_NUMBERS.issuperset(map(type, value)) and value[2] >= 0 and value[3] >= 0:
+        if all(-MAX_AREA <= number <= MAX_AREA for number in value):  # false for NaN
+            return value, None
     numbers, forms = zip(*map(_read_number, value), strict=True)
     if any(number is None or abs(number) > MAX_AREA for number in numbers) or min(numbers[2:]) < 0:
         raise FieldError(expected)

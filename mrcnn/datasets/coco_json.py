@@ -236,8 +236,9 @@ class EntryReader:
         where: str,
     ) -> None:
         """Which image and category an annotation belongs to."""
-        for field in ("", "id", "image_id", "category_id"):
-            _raise(reading.problem(field), where)
+        if reading.problems:
+            for field in ("", "id", "image_id", "category_id"):
+                _raise(reading.problem(field), where)
         annotation = reading.entry
         if annotation["image_id"] not in images:
             raise AnnotationError(
@@ -245,6 +246,8 @@ class EntryReader:
                 f"{where}, field 'image_id': expected the id of an entry of 'images'; received "
                 f"{annotation['image_id']!r}, which has none. {REMEDY}",
             )
+        if annotation["category_id"] in names:
+            return
         try:
             check_category(annotation["category_id"], names, f"{where}, field 'category_id'")
         except ValueError as error:
