@@ -30,7 +30,10 @@ def with_static_shape(
     meta = keras.Input(batch_shape=(batch_size, config.IMAGE_META_SIZE))
     anchors = network.anchors_layer(config)(images)
     x = images if molded else MoldImage(config.MEAN_PIXEL)(images)
+    calls = len(model._inbound_nodes)
     wrapped = StaticShapeNetwork([images, meta], model([x, meta, anchors]))
+    # Keras lists every call of a model, and keeps the graph around it: that of each image shape.
+    del model._inbound_nodes[calls:]
     wrapped.compile(jit_compile=default_jit_compile(config.JIT_COMPILE))
     return wrapped
 

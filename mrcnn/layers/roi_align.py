@@ -28,10 +28,15 @@ class RoiAlign(KernelChoiceLayer):
         height, width = pool_shape
         self.pool_shape = (height, width)
 
-    def call(self, inputs: list[Tensor]) -> Tensor:
+    def call(self, inputs: list[Tensor], training: bool | None = None) -> Tensor:
         rois, image_area, *feature_maps = inputs
         return pyramid_roi_align(
-            feature_maps, rois, image_area, self.pool_shape, use_tf_kernels=self.use_tf_kernels
+            feature_maps,
+            rois,
+            image_area,
+            self.pool_shape,
+            use_tf_kernels=self.use_tf_kernels,
+            training=training is not False,
         )
 
     def compute_output_shape(self, input_shape: list[tuple]) -> tuple[int | None, ...]:
@@ -46,6 +51,6 @@ class RoiAlign(KernelChoiceLayer):
 class RoiAlignFromMeta(RoiAlign):
     """`RoiAlign` of [rois, image_meta [B, ·], P2, P3, P4, P5], as in Matterport's package."""
 
-    def call(self, inputs: list[Tensor]) -> Tensor:
+    def call(self, inputs: list[Tensor], training: bool | None = None) -> Tensor:
         rois, meta, *feature_maps = inputs
-        return super().call([rois, image_area(meta), *feature_maps])
+        return super().call([rois, image_area(meta), *feature_maps], training)

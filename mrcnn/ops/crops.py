@@ -84,6 +84,7 @@ def pyramid_roi_align(
     size: tuple[int, int],
     *,
     use_tf_kernels: bool = False,
+    training: bool = True,
 ) -> Tensor:
     """RoIAlign: crop each RoI from the level of the pyramid that suits its size.
 
@@ -93,6 +94,9 @@ def pyramid_roi_align(
         image_area: pixels of the image.
         size: (height, width) of the crops.
         use_tf_kernels: see `mrcnn.tensorflow_backend`.
+        training: False: the gradient may add up in any order. TensorFlow keeps the whole graph
+            around a gradient of our own for as long as the process lives, and detection makes a
+            graph for each shape of image.
 
     Returns:
         [B, R, height, width, C] float32.
@@ -110,7 +114,9 @@ def pyramid_roi_align(
     for height, width in zip(heights, widths, strict=True):
         starts.append(start)
         start += batch * height * width
-    if use_tf_kernels:
+    if use_tf_kernels and not training:
+        crops = tf_kernels.pyramid_crop(feature_maps, boxes, image, level, size)
+    elif use_tf_kernels:
 
         @ops.custom_gradient
         def crop(*maps: Tensor) -> tuple[Tensor, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -66,6 +68,27 @@ def test_an_image_that_the_mode_none_cannot_take(tmp_path):
     with pytest.raises(ValueError, match="molded_images: expected sides that are " + match):
         molded, metas, _ = mold_inputs([picture(100, 64)], config)
         model.detector.detect_molded(molded, metas)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="counts TensorFlow's graphs")
+def test_graphs_that_were_dropped_take_no_memory(tmp_path, monkeypatch):
+    """Of any number of image shapes, no more stays than MAX_STATIC_SHAPES graphs."""
+    monkeypatch.setattr("mrcnn.inference.detector.MAX_STATIC_SHAPES", 1)
+    config = tiny_config(IMAGE_RESIZE_MODE="none", IMAGES_PER_GPU=1)
+    model = MaskRCNN("inference", config, tmp_path)
+
+    def graphs_and_objects(width):
+        model.detect([picture(32, width)])
+        gc.collect()
+        objects = gc.get_objects()
+        return sum(type(o).__name__ == "FuncGraph" for o in objects), len(objects)
+
+    graphs_and_objects(32)
+    graphs, before = graphs_and_objects(64)
+    for width in (96, 128, 160):
+        found, after = graphs_and_objects(width)
+        assert found == graphs
+    assert after - before < 3 * 200  # a graph has some 15,000
 
 
 def test_batches_are_filled_from_all_the_images(grouped: MaskRCNN, monkeypatch):
