@@ -82,6 +82,7 @@ def test_train_then_evaluate(shapes, tmp_path, capsys):
         (["--image-size", "100"], "64"),
         (["--model", "imagenet", "--backbone", "resnet10"], "resnet50"),
         (["--model", "last"], "No checkpoint"),
+        (["--allow-changed"], "--model last"),
         (["--model", "no/such/file.h5"], "no/such/file.h5"),
     ],
 )
