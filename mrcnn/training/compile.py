@@ -99,7 +99,7 @@ def _can_be_reset(config: Config, learning_rate: Any) -> bool:
 
 def _reset(optimizer: keras.optimizers.Optimizer, learning_rate: float) -> None:
     for variable in optimizer.variables:
-        variable.assign(ops.zeros_like(variable))
+        variable.assign(ops.zeros(variable.shape, variable.dtype))  # JAX's zeros_like wants arrays
     optimizer.learning_rate = learning_rate
 
 
