@@ -1,18 +1,22 @@
 """Kill a training run again and again, and compare its result with an uninterrupted run's.
 
     python -m benchmarks.kills --kills 10
+    python -m benchmarks.kills --trials 20 --kills 2    # workers 0 and 2, idle and under load
 
 A small network is trained once without interruption, and once more by processes that are killed
 with SIGKILL: half of the time at a random moment, otherwise while a file is being written (the
 state of training or the weights of an epoch). Each next process continues with
-`train(resume=True)`. One JSON line says whether weights, optimizer, random states and `losses.csv`
-are the same, bit for bit, and what was going on at each kill. The exit status is 0 only if they
-are.
+`train(resume=True)`. One JSON line a trial says whether weights, optimizer, random states and
+`losses.csv` are the same, bit for bit, and what was going on at each kill. With several trials the
+first half run on a machine that is left alone, the second half beside processes that keep its
+cores busy, and each other one with two loader threads instead of none; all are compared with the
+one uninterrupted run, which is idle and has none. The exit status is 0 only if all are the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -22,14 +26,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 STEPS_PER_EPOCH = 5
-SECONDS_TO_WAIT = 300  # for a process to get as far as the next kill
+SECONDS_TO_WAIT = 1800  # for a process to get as far as the next kill
 POLL = 0.0005  # seconds
+# Busy for a random while, then asleep for a shorter one: the order of threads changes all the time.
+SPIN = """
+import random, time
+while True:
+    end = time.time() + random.random() * 0.05
+    while time.time() < end:
+        sum(range(1000))
+    time.sleep(random.random() * 0.01)
+"""
 
 
 def main() -> int:
@@ -38,6 +52,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=3, help="of each of the two stages")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--trials", type=int, default=1, help="killed runs to compare")
+    parser.add_argument("--workers", type=int, default=0, help="loader threads, with one trial")
     parser.add_argument("--optimizer", choices=("sgd", "adam"), default="sgd")
     parser.add_argument("--width", type=int, default=16, help="channels: larger, longer writes")
     parser.add_argument("--work", metavar="FOLDER", help="be one of the processes")
@@ -51,24 +67,52 @@ def main() -> int:
     if args.work:
         work(Path(args.work), args)
         return 0
+    results = []
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        result = compare(Path(folder), args)
-    print(json.dumps(result))
-    return 0 if result["same"] else 1
+        for result in compare(Path(folder), args):
+            print(json.dumps(result), flush=True)
+            results.append(result["same"])
+    if args.trials > 1:
+        print(f"{sum(results)} of {len(results)} trials the same, bit for bit")
+    return 0 if all(results) else 1
 
 
-def compare(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Train without and with kills, and compare."""
+def compare(folder: Path, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Train without and with kills, and compare: a result a trial."""
+    whole = folder / "whole"
+    if start(whole, args, workers=0).wait():
+        raise RuntimeError(whole.with_suffix(".log").read_text(errors="replace")[-2000:])
+    expected = end(whole)
     moments = random.Random(args.seed)
-    whole, killed = folder / "whole", folder / "killed"
-    start(whole, args).wait()
+    for trial in range(args.trials):
+        workers = 2 * (trial % 2) if args.trials > 1 else args.workers
+        busy = 2 * (os.cpu_count() or 1) if trial >= (args.trials + 1) // 2 else 0
+        killed = folder / f"killed_{trial}"
+        with load(busy):
+            result = train_with_kills(killed, workers, moments, args)
+        received = end(killed)
+        losses = np.array(expected["losses"]), np.array(received["losses"])  # a row an epoch each
+        yield {
+            "trial": trial,
+            "workers": workers,
+            "busy_processes": busy,
+            **result,
+            "same": expected["state"] == received["state"],
+            "largest_difference_of_losses": float(np.max(np.abs(losses[0] - losses[1]))),
+        }
+
+
+def train_with_kills(
+    folder: Path, workers: int, moments: random.Random, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Train in a folder, kill the process again and again, and end the run. What was met."""
     met = {"at a random moment": 0, "during a write": 0}
     steps = 2 * args.epochs * STEPS_PER_EPOCH
     resumed_at = []
     for number in range(args.kills):
         goal = (number + 1) * steps // (args.kills + 1)
-        process = start(killed, args)
-        in_write = wait_for(killed, goal, process, write=bool(number % 2))
+        process = start(folder, args, workers)
+        in_write = wait_for(folder, goal, process, write=bool(number % 2))
         if not in_write:
             time.sleep(moments.uniform(0, 0.3))
         if process.poll() is not None:
@@ -76,30 +120,37 @@ def compare(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         process.send_signal(signal.SIGKILL)
         process.wait()
         # A temporary file is still there: the write was not finished.
-        met["during a write" if list(killed.glob("*/*.part")) else "at a random moment"] += 1
-        resumed_at.append(newest_step(killed))
-    last = start(killed, args)
+        met["during a write" if list(folder.glob("*/*.part")) else "at a random moment"] += 1
+        resumed_at.append(newest_step(folder))
+    last = start(folder, args, workers)
     if last.wait():
         raise RuntimeError(f"The last process ended with {last.returncode}.")
-    expected, received = end(whole), end(killed)
-    same = expected["state"] == received["state"]
-    losses = np.array(expected["losses"]), np.array(received["losses"])  # a row an epoch each
     return {
         "kills": args.kills,
         **met,
         "steps": steps,
         "optimizer": args.optimizer,
         "resumed_at": resumed_at,
-        "same": same,
-        "largest_difference_of_losses": float(np.max(np.abs(losses[0] - losses[1]))),
     }
 
 
-def start(folder: Path, args: argparse.Namespace) -> subprocess.Popen:
+@contextlib.contextmanager
+def load(processes: int) -> Iterator[None]:
+    """Keep the machine busy with so many processes."""
+    spinning = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+
+
+def start(folder: Path, args: argparse.Namespace, workers: int) -> subprocess.Popen:
     """A process that trains, or continues training, in a folder."""
     command = [sys.executable, "-m", "benchmarks.kills", "--work", str(folder)]
     command += ["--epochs", str(args.epochs), "--optimizer", args.optimizer]
-    command += ["--width", str(args.width), "--network", args.network]
+    command += ["--width", str(args.width), "--network", args.network, "--workers", str(workers)]
     with open(folder.with_suffix(".log"), "ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -159,6 +210,7 @@ def work(folder: Path, args: argparse.Namespace) -> None:
         "OPTIMIZER": args.optimizer,
         "STEPS_PER_EPOCH": STEPS_PER_EPOCH,
         "FPN_CLASSIF_FC_LAYERS_SIZE": args.width,
+        "LOADER_WORKERS": args.workers,
     }
     if args.network == "mask-rcnn":
         settings |= {

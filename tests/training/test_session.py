@@ -147,9 +147,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_killed_while_running_and_while_writing(tmp_path: Path):
     arguments = Namespace(
-        kills=2, epochs=3, seed=1, optimizer="adam", width=4096, network="stand-in"
+        kills=2,
+        epochs=3,
+        seed=1,
+        trials=1,
+        workers=1,
+        optimizer="adam",
+        width=4096,
+        network="stand-in",
     )
-    result = kills.compare(tmp_path, arguments)
+    (result,) = kills.compare(tmp_path, arguments)
     assert result["same"] and result["during a write"] >= 1, result
     assert result["resumed_at"][-1] > result["resumed_at"][0] > 0
 
