@@ -13,8 +13,8 @@ commit that the list names:
 Each script runs in a copy of its clone, in a process of its own, with `import mrcnn` leading to
 this repository even where the project brings its own copy. Around the script, and not in it,
 settings are made small (128 pixels, two steps, ResNet-10), each call of `train` is cut to one
-epoch, windows are left out, and the data sets and weights that it reads are made: small, synthetic
-and untrained (`benchmarks/corpus`). What runs here runs; how well it learns is another question.
+epoch, windows are left out, and the data sets and weights that it reads are made, small and
+synthetic (`benchmarks/corpus`). What runs here runs; how well it learns is another question.
 Scripts that are not on the list should be looked at before they are run: this is no sandbox.
 
 The exit status is 0 when everything that had a clone ended as the list says.
@@ -57,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one script")
     parser.add_argument("--jobs", type=int, default=1, help="scripts at the same time")
     parser.add_argument("--keep", action="store_true", help="keep the folders of the runs")
+    parser.add_argument(
+        "--again", action="store_true", help="only what has not run as expected yet"
+    )
     parser.add_argument("--list", action="store_true", help="say what is on the list, and end")
     parser.add_argument("--projects", type=Path, default=LIST, help="another list")
     options = parser.parse_args(arguments)
@@ -71,15 +74,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(chosen)
         return 0
     options.output.mkdir(parents=True, exist_ok=True)
+    before = done_before(options.output / "third_party.json") if options.again else {}
     rows: list[dict[str, Any]] = []
     with ThreadPoolExecutor(options.jobs) as pool:
-        for row in pool.map(lambda pair: one_row(*pair, options), chosen):
+        for row in pool.map(lambda pair: before.get(key(*pair)) or one_row(*pair, options), chosen):
             rows.append(row)
             print(json.dumps(row, ensure_ascii=False), flush=True)
             (options.output / "third_party.json").write_text(json.dumps(rows, indent=1) + "\n")
             (options.output / "third_party.md").write_text(table(rows))
     unexpected = [row for row in rows if row["result"] not in (row["expected"], *NOT_RUN)]
     return 1 if unexpected else 0
+
+
+def key(project: Project, run: Run) -> tuple[str, str]:
+    """What tells a run from the others."""
+    return project.repository, run.what
+
+
+def done_before(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """The rows of an earlier table that ended as expected."""
+    rows = json.loads(path.read_text()) if path.exists() else []
+    return {
+        (row["repository"], row["what"]): row for row in rows if row["result"] == row["expected"]
+    }
 
 
 def tell(chosen: list[tuple[Project, Run]]) -> None:
@@ -153,7 +170,7 @@ def run_in_copy(clone: Path, run: Run, folder: Path, options: argparse.Namespace
         lend(options.checkouts, borrowed, checkout)
     settings = {**outside.SMALL, **run.settings}
     for wanted in run.weights:
-        made_weights = weights(options, settings, wanted["classes"])
+        made_weights = weights(options, settings, wanted["classes"], steps=wanted.get("steps", 0))
         place = checkout / wanted["at"]
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(made_weights, place)
@@ -251,11 +268,15 @@ def make_data(checkout: Path, made: dict[str, Any]) -> None:
 
 
 def weights(
-    options: argparse.Namespace, settings: dict[str, Any], classes: int, backbone: bool = False
+    options: argparse.Namespace,
+    settings: dict[str, Any],
+    classes: int,
+    backbone: bool = False,
+    steps: int = 0,
 ) -> Path:
-    """A file of untrained weights for these settings; it is made once."""
+    """A file of weights for these settings; it is made once."""
     text = json.dumps({**settings, "NUM_CLASSES": classes}, sort_keys=True)
-    part = ["backbone"] if backbone else []
+    part = (["--backbone"] if backbone else []) + (["--steps", str(steps)] if steps else [])
     digest = hashlib.sha256((text + "".join(part)).encode()).hexdigest()[:16]
     path = options.output.resolve() / "weights" / f"{digest}.h5"
     command = [options.python, "-m", "benchmarks.corpus.weights", str(path), text, *part]

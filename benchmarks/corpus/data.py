@@ -265,6 +265,36 @@ def indexed(
             path.write_text("\n".join(lines) + "\n")
 
 
+def rle_table(
+    folder: Path,
+    images: str,
+    table: str,
+    size: Sequence[int],
+    names: Sequence[str],
+    objects: int = 2,
+) -> None:
+    """Kaggle's csv of run lengths, one object a row, and the pictures.
+
+    Args:
+        folder: what `images` and `table` are relative to.
+        images: folder of the pictures.
+        table: the csv.
+        size: height and width of the pictures.
+        names: of the pictures.
+        objects: in each picture.
+    """
+    rows = ["ImageId,EncodedPixels"]
+    for seed, name in enumerate(names):
+        scene = scenes.draw(seed, objects=objects, size=(*size,), side=min(size) // 3)
+        write(folder / images / name, scene.image)
+        for outline in scene.outlines:
+            pixels = np.concatenate([[0], outline.mask(scene.size).T.ravel(), [0]]).astype(int)
+            changes = np.flatnonzero(np.diff(pixels)) + 1  # runs count down the columns, from 1
+            changes[1::2] -= changes[::2]
+            rows.append(f"{name},{' '.join(map(str, changes))}")
+    text(folder, table, "\n".join(rows) + "\n")
+
+
 def pictures(folder: Path, names: Sequence[str], size: Sequence[int] = (), kinds: int = 3) -> None:
     """Pictures and nothing else.
 
@@ -327,6 +357,7 @@ FORMS: dict[str, Form] = {
     "mask_folders": mask_folders,
     "labelme": labelme,
     "indexed": indexed,
+    "rle_table": rle_table,
     "pictures": pictures,
     "video": video,
     "text": text,

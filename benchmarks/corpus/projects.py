@@ -27,7 +27,7 @@ class Run:
         name: what `__name__` is; another one than "__main__" does not start a server.
         then: lines of ours that are executed afterwards, among the script's names.
         data: what is made for it: a form, the folder "at", and the form's arguments.
-        weights: files of untrained weights: "at" and "classes".
+        weights: files of weights: "at", "classes", and the "steps" that the network has learned.
         borrows: files of other projects on the list: "repository", "file", "at".
         imagenet: whether `get_imagenet_weights` is asked for.
         settings: of the configuration, whatever the script says.

@@ -357,3 +357,42 @@ def test_forms_of_data(tmp_path):
     data.indexed(tmp_path / "indexed", ["x"], "{}.png", "m{}.png", "{}.yaml", count=1)
     assert set(np.unique(io.imread(tmp_path / "indexed/m0.png"))) == {0, 1, 2, 3}
     assert (tmp_path / "indexed/0.yaml").read_text().count("- x") == 3
+
+
+def test_run_lengths_are_those_of_the_masks(tmp_path):
+    data.rle_table(tmp_path, "images", "ships.csv", [96, 128], ["a.jpg"], objects=2)
+    header, *rows = (tmp_path / "ships.csv").read_text().splitlines()
+    assert header == "ImageId,EncodedPixels" and len(rows) == 2
+    scene = scenes.draw(0, objects=2, size=(96, 128), side=32)
+    for row, outline in zip(rows, scene.outlines, strict=True):
+        numbers = [int(number) for number in row.split(",")[1].split()]
+        pixels = np.zeros(96 * 128, bool)
+        for start, length in zip(numbers[::2], numbers[1::2], strict=True):
+            pixels[start - 1 : start - 1 + length] = True
+        assert np.array_equal(pixels.reshape(128, 96).T, outline.mask((96, 128)))
+
+
+def test_what_ran_as_expected_is_not_run_again(clones, tmp_path, monkeypatch):
+    runs = f"""
+    [[project.run]]
+    what = "script"
+    file = "script.py"
+    {NOTE}
+    [[project.run]]
+    what = "book"
+    file = "book.ipynb"
+    """
+    results(clones, tmp_path, runs)
+    seen = []
+
+    def note(project, run, options):
+        seen.append(run.what)
+        return {"repository": project.repository, "commit": "", "what": run.what} | {
+            "expected": "ran",
+            "result": "ran",
+        }
+
+    monkeypatch.setattr(third_party, "one_row", note)
+    arguments = ["--checkouts", str(clones[0]), "--projects", str(tmp_path / "list.toml")]
+    assert third_party.main([*arguments, "--output", str(tmp_path / "output"), "--again"]) == 0
+    assert seen == ["book"]
