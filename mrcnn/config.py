@@ -128,6 +128,10 @@ class Config:
     # stored pixels, "auto" does what the size that the data set states tells, and says where it
     # cannot know (mrcnn.data.orientation).
     EXIF_ORIENTATION: str = "auto"
+    # Bits of the values of grey images above 8 bits, 8 to 16, or {source of a data set: bits}.
+    # None: what the largest value needs; training finds it in its images, and keeps it here and
+    # in config.json for others. What a file says of itself goes first (mrcnn.data.bit_depth).
+    GREY_BIT_DEPTH: int | Mapping[str, int] | None = None
     # Shapes (height, width) beside the square, in the mode "square": an image, scaled as ever, is
     # padded to the smallest that holds it, and batches hold images of one shape. "auto": for
     # photographs of 3:2 and 4:3, upright and lying. None: the square alone, as Matterport's.

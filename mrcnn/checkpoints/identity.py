@@ -150,6 +150,8 @@ class RunIdentity:
         old, new = {**_defaults(), **header["settings"]}, self.settings
         for name in sorted(old.keys() | new.keys()):
             free = name in _FREE or name.startswith(_FREE_PREFIXES)
+            # What older versions found anew in each run, by the same rule.
+            free = free or (name == "GREY_BIT_DEPTH" and old.get(name) is None)
             if not free and old.get(name) != new.get(name):
                 yield f"{name} expected {old.get(name)!r}, received {new.get(name)!r}"
         for name in ("layers", "learning_rate", "momentum"):

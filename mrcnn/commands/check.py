@@ -138,8 +138,10 @@ def _ways(errors: list[Finding]) -> str:
     ways = []
     if any(kind.fix for kind in KINDS if kind.name in kinds):
         ways.append("`mrcnn check` reads every file and writes a mended copy with --fix; ")
-    if {"only-crowds", "class-only-crowds"} & kinds:
+    if {"only-crowds", "class-only-crowds", "val-only-crowds"} & kinds:
         ways.append("with --crowds-as-objects it makes objects of crowds; ")
+    if {"val-only-crowds", "val-no-annotations"} & kinds:
+        ways.append('--val-subset "" goes without a validation set; ')
     if "segmentation-missing" in kinds:
         ways.append("--box-only trains on boxes without masks; ")
     if any(error.subject == "annotation" for error in errors):

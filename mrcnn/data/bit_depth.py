@@ -2,13 +2,17 @@
 
 A camera of 12 bits writes files of 16, and some programs write 32 for values up to 255. Taken as
 16 bits, 12 become 16 grey levels, and 8 become black. The depth is what the file says of it, else
-what the largest value needs: of all the images of a data set, because each by its own would be
-brightened by another factor.
+`Config.GREY_BIT_DEPTH`, else what the largest value needs: of all the images of a source, because
+each by its own would be brightened by another factor. Training finds it in its own images and keeps
+it in the configuration, so that validation, evaluation and detection do not find another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -19,6 +23,27 @@ DEPTHS = (8, 10, 12, 14, 16)  # of cameras and file formats
 # Images of a data set whose largest value is looked at, spread over all of them.
 SAMPLED = 64
 _TIFF_BITS_PER_SAMPLE, _TIFF_MAX_SAMPLE_VALUE = 258, 281
+# The bits of all images, or by the source; None, or a source that is missing: to be found.
+GreyBitDepth: TypeAlias = int | Mapping[str, int] | None
+
+# A value for each thread, as for the orientation of images (`mrcnn.data.orientation`).
+_setting: ContextVar[GreyBitDepth] = ContextVar("GREY_BIT_DEPTH", default=None)
+
+
+@contextmanager
+def grey_bit_depth(setting: GreyBitDepth) -> Iterator[None]:
+    """In this context, data sets read images by a value of `Config.GREY_BIT_DEPTH`."""
+    token = _setting.set(setting)
+    try:
+        yield
+    finally:
+        _setting.reset(token)
+
+
+def chosen_depth(source: str) -> int | None:
+    """The bits that the setting gives the images of a source; None: they are to be found."""
+    setting = _setting.get()
+    return setting.get(source) if isinstance(setting, Mapping) else setting
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -60,11 +85,17 @@ def stated_depth(image: Image.Image) -> int | None:
     return None
 
 
-def largest_value(paths: Sequence[str | None]) -> tuple[int, int]:
-    """The largest value of up to `SAMPLED` deep images among files, and how many were read."""
-    sampled = [paths[k] for k in np.unique(np.linspace(0, len(paths) - 1, SAMPLED).astype(int))]
+def largest_value(paths: Sequence[str | None], limit: int | None = None) -> tuple[int, int]:
+    """The largest value of the deep images among files, and how many of them were read.
+
+    Args:
+        paths: of the files.
+        limit: of the files to look at, spread over all of them; None: `SAMPLED`.
+    """
+    count = min(len(paths), SAMPLED if limit is None else limit)
+    sampled = np.unique(np.linspace(0, len(paths) - 1, count).astype(int))
     largest, count = 0, 0
-    for path in sampled:
+    for path in map(paths.__getitem__, sampled.tolist()):
         try:
             if path is None:
                 continue

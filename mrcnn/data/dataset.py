@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mrcnn.data.bit_depth import depth_of, largest_value, stated_depth
+from mrcnn.data.bit_depth import chosen_depth, depth_of, largest_value, stated_depth
 from mrcnn.data.images import read_image
 from mrcnn.data.orientation import is_upright
 from mrcnn.logger import logger
@@ -150,7 +150,8 @@ class Dataset:
         """Read an image as uint8 [H, W, 3], RGB. See `read_image` for other kinds of files.
 
         An orientation in its EXIF data is applied or not by `mrcnn.data.orientation`. Grey values
-        above 8 bits have as many as the file says, or as the largest of the source needs.
+        above 8 bits have as many as the file says, or as `Config.GREY_BIT_DEPTH`, or as the
+        largest of the source needs (`mrcnn.data.bit_depth`).
         """
         info = self.image_info[image_id]
         return read_image(
@@ -178,25 +179,37 @@ class Dataset:
         if stated is not None:
             return stated
         source = info["source"]
+        depth = chosen_depth(source)
+        if depth is None:
+            depth = self._found_depth(source)
+            if depth is None:  # this one is among the few of their kind
+                depth = self._found_depth(source, limit=self.num_images)
+        depth = depth or depth_of(maximum)
+        if maximum >= 1 << depth and not self.__dict__.get("_said_depth"):
+            self._said_depth = True
+            logger.warning(
+                "%s holds values up to %d, more than the %d bits that images of its source are "
+                "taken to have. Larger values become 255, here and in others. Set GREY_BIT_DEPTH "
+                "to %d to keep them.",
+                *(info["path"], maximum, depth, depth_of(maximum)),
+            )
+        return depth
+
+    def _found_depth(self, source: str, limit: int | None = None) -> int | None:
+        """The bits that grey images of a source need, where such are among those looked at."""
         depths: dict[str, int] = self.__dict__.setdefault("_depths", {})
         with _depths_lock:  # threads read images; the first finds out for all
             if source not in depths:
-                paths = [i["path"] for i in self.image_info if i["source"] == source]
-                largest, count = largest_value(paths)
+                paths = [info["path"] for info in self.image_info if info["source"] == source]
+                largest, count = largest_value(paths, limit)
+                if not count:
+                    return None
                 depths[source] = depth_of(largest)
                 logger.info(
                     "Grey images of the source %r have more than 8 bits, the largest value of %d "
                     "of them is %d: they are taken as %d bits and divided by %d.",
                     *(source, count, largest, depths[source], 1 << (depths[source] - 8)),
                 )
-        if maximum >= 1 << depths[source] and not self.__dict__.get("_said_depth"):
-            self._said_depth = True
-            logger.warning(
-                "%s holds values up to %d, more than the %d bits of the others that were looked "
-                "at. Larger values become 255, here and in others. Scale the images yourself to "
-                "keep them (`load_image`).",
-                *(info["path"], maximum, depths[source]),
-            )
         return depths[source]
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
@@ -226,6 +239,19 @@ class Dataset:
             bool [N], in the order of `load_mask`; or None.
         """
         return None
+
+
+def grey_depths(dataset: Dataset) -> dict[str, int]:
+    """The bits of the grey images above 8 bits that a data set reads from files, by their source.
+
+    Empty where there are none among those looked at, and for data sets with a `load_image` of
+    their own.
+    """
+    if type(dataset).load_image is not Dataset.load_image:
+        return {}
+    sources = dict.fromkeys(info["source"] for info in dataset.image_info)
+    found = {source: dataset._found_depth(source) for source in sources}
+    return {source: depth for source, depth in found.items() if depth is not None}
 
 
 _SET_BY_PREPARE = frozenset(

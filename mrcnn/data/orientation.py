@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from mrcnn.config import Config
+from mrcnn.data.bit_depth import grey_bit_depth
 from mrcnn.files.image_file import SIDEWAYS, orientation_of, width_and_height
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def exif_orientation(setting: str) -> Iterator[None]:
 
 
 def load_image(dataset: Dataset, image_id: int, config: Config) -> np.ndarray:
-    """`dataset.load_image(image_id)`, as the configuration's EXIF_ORIENTATION asks."""
-    with exif_orientation(config.EXIF_ORIENTATION):
+    """`dataset.load_image(image_id)`, as EXIF_ORIENTATION and GREY_BIT_DEPTH ask."""
+    with exif_orientation(config.EXIF_ORIENTATION), grey_bit_depth(config.GREY_BIT_DEPTH):
         return dataset.load_image(image_id)
 
 

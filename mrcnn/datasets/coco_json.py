@@ -25,6 +25,7 @@ from mrcnn.datasets.segmentation import (
     check_structure,
     check_values,
 )
+from mrcnn.files.elsewhere import file_meant
 from mrcnn.files.untrusted import Folder, load_json
 
 
@@ -136,12 +137,12 @@ class EntryReader:
         self.not_selected = 0
 
     def categories(self, entries: list[Any]) -> list[Entry]:
-        """The categories.
+        """The categories, each id once; of an id that comes again, the last entry.
 
         Raises:
             ValueError: one has no id or no name.
         """
-        categories = []
+        categories: dict[Any, Entry] = {}
         for number, entry in enumerate(entries):
             reading = coco_fields.read_category(entry)
             self._count(reading)
@@ -150,8 +151,8 @@ class EntryReader:
                     problem.sentence(f"{self._file}: category {_name(entry, number)}")
                     + f" The entry is {coco_fields.shorten(entry)}."
                 )
-            categories.append(reading.entry)
-        return categories
+            categories[reading.entry["id"]] = reading.entry
+        return list(categories.values())
 
     def images(self, entries: list[Any], with_files: bool = True) -> dict[Any, Entry]:
         """The images by id, in the file's order.
@@ -334,7 +335,10 @@ def image_paths(images: list[dict[str, Any]], folder: Path, file: Path) -> list[
         try:
             path = files.find(image["file_name"])
         except ValueError as error:
-            raise ValueError(f"{file}: image {image['id']}, field 'file_name': {error}.") from None
+            raise ValueError(
+                f"{file}: image {image['id']}, field 'file_name': {error}."
+                f"{_file_meant(files, image['file_name'])}"
+            ) from None
         if path is None:
             missing.append(image)
         else:
@@ -351,6 +355,24 @@ def image_paths(images: list[dict[str, Any]], folder: Path, file: Path) -> list[
         raise FileNotFoundError(
             f"{file}: image {missing[0]['id']}: expected the file {missing[0]['file_name']!r} in "
             f"{folder}; it is missing, as are {len(missing) - 1} of the other {len(images) - 1}. "
-            f"Complete the folder, or take the images out of the json."
+            f"Complete the folder, or take the images out of the json.{_file_meant(files, name)}"
         )
     return paths
+
+
+def _file_meant(files: Folder, name: str) -> str:
+    """A sentence on the file that a name from another machine may mean; "" where there is none."""
+
+    def is_file(end: str) -> bool:
+        try:
+            return files.find(end) is not None
+        except ValueError:
+            return False
+
+    end = file_meant(name, is_file)
+    if end is None:
+        return ""
+    return (
+        f" {end!r} is a file there: `mrcnn check DATASET --fix OUT` writes that name, if the size "
+        f"agrees and no other image has it."
+    )

@@ -18,7 +18,8 @@ from functools import cache
 from pathlib import Path
 
 from mrcnn.datasets.coco_json import read_coco_json
-from mrcnn.files.untrusted import MAX_JSON_BYTES
+from mrcnn.files.elsewhere import file_meant
+from mrcnn.files.untrusted import MAX_JSON_BYTES, is_outside
 from mrcnn.logger import logger
 
 # Two parts of COCO 2014's "val", in json files of their own; their images are those of "val".
@@ -196,6 +197,8 @@ def _with_images(file: Path, root: Path, name: str, missing: Path | None = None)
         if not _names_another(folder.relative_to(root), subset) or folder == file.parent
     ]
     found = {folder: _count(folder, sample) for folder in folders}
+    if not any(found.values()):  # names of another machine, which errors and the doctor explain
+        found = {folder: _count_ends(folder, sample) for folder in folders}
     most = max(found.values())
     if not most:
         return SplitFiles(name, file, missing or root, is_standard=False)
@@ -251,7 +254,14 @@ def _image_folders(file: Path, root: Path) -> list[Path]:
 
 def _count(folder: Path, names: list[str]) -> int:
     """How many files of these names there are in a folder."""
-    return sum(os.path.isfile(folder / name) for name in names if "\0" not in name)
+    slashed = [name.replace("\\", "/") for name in names if "\0" not in name]
+    return sum(not is_outside(name) and os.path.isfile(folder / name) for name in slashed)
+
+
+def _count_ends(folder: Path, names: list[str]) -> int:
+    """How many parts of names from another machine lead to files in a folder."""
+    found = (file_meant(name, lambda end: os.path.isfile(folder / end)) for name in names)
+    return sum(len(end.split("/")) for end in found if end is not None)
 
 
 def _no_folder(root: Path, subset: str) -> str:

@@ -29,7 +29,8 @@ from mrcnn.doctor.findings import (
 from mrcnn.doctor.image_files import SUFFIXES
 from mrcnn.doctor.segmentations import MALFORMED
 from mrcnn.doctor.subset import Subset, same_object_key
-from mrcnn.files.untrusted import is_outside
+from mrcnn.files.elsewhere import file_meant
+from mrcnn.files.untrusted import Folder, is_outside
 
 JSON_UNREADABLE = stops_at_start(
     *("json-unreadable", "subset", ""),
@@ -46,6 +47,11 @@ NO_ANNOTATIONS = stops_train_command(
     *("no-annotations", "subset", "annotations", "at least one object", "none that is usable"),
     "would learn that there is only background",
 )
+VAL_NO_ANNOTATIONS = stops_train_command(
+    *("val-no-annotations", "subset", "annotations", "at least one object to validate on"),
+    "none that is usable",
+    "would find no metric, because each AP needs an object, and a val_loss of the background alone",
+)
 CATEGORY_ENTRY = stops_at_start(
     *("category-entry", "category", ""),
     *("an 'id', a whole number or text, and a 'name', a printable text", "{entry}"),
@@ -59,6 +65,11 @@ CATEGORY_ID_TWICE = warning(
     *("category-id-twice", "category", "id", "each category id once", "it for {names}"),
     "takes the last of the names for all its objects",
     fix="keeps the last entry, as training does",
+)
+CATEGORY_REPEATED = note(
+    *("category-repeated", "category", "", "each category once", "{name!r} {count} times"),
+    "takes it as one category",
+    fix="keeps one entry",
 )
 CATEGORY_NAME_TWICE = warning(
     *("category-name-twice", "category", "name", "a name of its own", "{name!r}, as {other} has"),
@@ -96,6 +107,11 @@ PATH_OUTSIDE = stops_at_start(
     *("path-outside", "image", "file_name", "a path inside the image folder", "{name!r}"),
     fix="leaves the image and its annotations out",
 )
+PATH_LINK = stops_at_start(
+    *("path-link", "image", "file_name", "a file inside the image folder"),
+    "{name!r}, which leads by a link to {target}",
+    "with the environment variable MRCNN_FOLLOW_LINKS=1 it follows such links",
+)
 IMAGE_MISSING = stops_at_start(
     *("image-missing", "image", "file_name", "the file {name!r} in {folder}", "no such file"),
     fix="leaves the image and its annotations out",
@@ -103,6 +119,13 @@ IMAGE_MISSING = stops_at_start(
 PATH_BACKSLASH = stops_at_start(
     *("path-backslash", "image", "file_name", "{slashed!r}, which exists", "{name!r}"),
     fix="writes the name with `/`",
+)
+PATH_ELSEWHERE = stops_at_start(
+    *("path-elsewhere", "image", "file_name"),
+    "a path inside the image folder, perhaps {end!r}, which exists",
+    "{name!r}",
+    fix="writes the name of that file, if it has the stated size and is no other entry's; "
+    "otherwise leaves the image and its annotations out",
 )
 UNLISTED = note(
     *("images-unlisted", "subset", "images", "an entry for each file of {folder}"),
@@ -150,11 +173,12 @@ CROWD = note(
 )
 
 KINDS: tuple[Kind, ...] = (
-    *(JSON_UNREADABLE, FOLDER_MISSING, NO_IMAGES, NO_ANNOTATIONS),
-    *(CATEGORY_ENTRY, CATEGORY_FORM, CATEGORY_ID_TWICE, CATEGORY_NAME_TWICE),
-    *(CATEGORY_PLACEHOLDER, CATEGORY_NAMELESS),
+    *(JSON_UNREADABLE, FOLDER_MISSING, NO_IMAGES, NO_ANNOTATIONS, VAL_NO_ANNOTATIONS),
+    *(CATEGORY_ENTRY, CATEGORY_FORM, CATEGORY_ID_TWICE, CATEGORY_REPEATED),
+    *(CATEGORY_NAME_TWICE, CATEGORY_PLACEHOLDER, CATEGORY_NAMELESS),
     *(IMAGE_ENTRY, IMAGE_FORM, IMAGE_ID_TWICE, IMAGE_FILE_TWICE),
-    *(PATH_OUTSIDE, PATH_BACKSLASH, IMAGE_MISSING, UNLISTED, UNANNOTATED),
+    *(PATH_OUTSIDE, PATH_LINK, PATH_BACKSLASH, PATH_ELSEWHERE, IMAGE_MISSING),
+    *(UNLISTED, UNANNOTATED),
     *(ANNOTATION_ENTRY, ANNOTATION_FORM, ANNOTATION_ID_TWICE, ANNOTATION_TWICE),
     *(IMAGE_UNKNOWN, CATEGORY_UNKNOWN, CROWD_FLAG, CROWD),
 )
@@ -222,8 +246,11 @@ def _check_categories(subset: Subset) -> Iterator[Finding]:
             names[id].append(reading.entry["name"])
     subset.categories = {id: of_id[-1] for id, of_id in names.items()}
     for id, of_id in names.items():
-        if len(of_id) > 1:
-            yield _report(subset, CATEGORY_ID_TWICE, id, names=" and ".join(map(repr, of_id)))
+        different = list(dict.fromkeys(of_id))
+        if len(different) > 1:
+            yield _report(subset, CATEGORY_ID_TWICE, id, names=" and ".join(map(repr, different)))
+        elif len(of_id) > 1:
+            yield _report(subset, CATEGORY_REPEATED, id, name=of_id[0], count=len(of_id))
 
 
 def check_names(subset: Subset) -> Iterator[Finding]:
@@ -277,16 +304,23 @@ def _check_files(subset: Subset) -> Iterator[Finding]:
     entries = [entry for entry in subset.content["images"] if isinstance(entry, dict)]
     used = {os.path.normpath(str(entry.get("file_name"))) for entry in entries}
     existing = []
+    files = Folder(folder)
     for image in subset.images:
         name, slashed = image["file_name"], image["file_name"].replace("\\", "/")
-        if is_outside(name):
-            yield _report(subset, PATH_OUTSIDE, image["id"], name=name)
-        elif os.path.normpath(name) in listing or subset.finds(name):
-            existing.append(image)
-        elif is_outside(slashed):
-            yield _report(subset, PATH_OUTSIDE, image["id"], name=name)
-        elif slashed != name and subset.finds(slashed):
+        leads_out = is_outside(name) or is_outside(slashed)
+        if not is_outside(name) and subset.finds(name):
+            if _leads_out_by_link(files, name):
+                target = os.path.realpath(subset.path(image))
+                yield _report(subset, PATH_LINK, image["id"], name=name, target=target)
+            else:
+                existing.append(image)
+        elif not leads_out and slashed != name and subset.finds(slashed):
             yield _report(subset, PATH_BACKSLASH, image["id"], name=name, slashed=slashed)
+        elif (end := file_meant(name, subset.finds)) is not None:
+            used.add(os.path.normpath(end))
+            yield _report(subset, PATH_ELSEWHERE, image["id"], name=name, end=end)
+        elif leads_out:
+            yield _report(subset, PATH_OUTSIDE, image["id"], name=name)
         else:
             yield _report(subset, IMAGE_MISSING, image["id"], name=name, folder=folder)
     subset.images = existing
@@ -295,6 +329,13 @@ def _check_files(subset: Subset) -> Iterator[Finding]:
     if unlisted:
         examples = ", ".join(unlisted[:3])
         yield _report(subset, UNLISTED, folder=folder, count=len(unlisted), examples=examples)
+
+
+def _leads_out_by_link(files: Folder, name: str) -> bool:
+    try:
+        return files.find(name) is None
+    except ValueError:
+        return True
 
 
 def _check_annotations(subset: Subset) -> Iterator[Finding]:
@@ -352,7 +393,7 @@ def check_emptiness(subset: Subset) -> Iterator[Finding]:
     if not subset.images:
         yield _report(subset, NO_IMAGES)
     elif not subset.annotations:
-        yield _report(subset, NO_ANNOTATIONS)
+        yield _report(subset, VAL_NO_ANNOTATIONS if subset.is_validation else NO_ANNOTATIONS)
     else:
         for image in subset.images:
             if image["id"] not in subset.annotations:

@@ -19,10 +19,11 @@ from mrcnn.config import Config
 from mrcnn.data.coco_fields import Entry
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.dataset_checks import Objects, describe_image, read_objects
+from mrcnn.data.orientation import exif_orientation, is_upright
 from mrcnn.data.rle import run_lengths
 from mrcnn.doctor.findings import Finding, Kind, report, stops_at_step
 from mrcnn.doctor.subset import Subset
-from mrcnn.files.image_file import open_image
+from mrcnn.files.image_file import SIDEWAYS, open_image, orientation_of
 
 OBJECTS_REFUSED = stops_at_step(
     *("objects-refused", "image", "", "objects that the data set can read", "{problem}")
@@ -49,6 +50,7 @@ def read_dataset(
         named by its image's id and its number in it. There is no json to mend.
     """
     subset = Subset(name, Path(type(dataset).__name__), Path(os.devnull))
+    subset.exif_orientation = config.EXIF_ORIENTATION
     subset.categories = {
         class_id: info["name"] for class_id, info in enumerate(dataset.class_info) if class_id
     }
@@ -63,7 +65,10 @@ def read_dataset(
         is_file = isinstance(path, (str, os.PathLike)) and os.path.isfile(path)
         image: Entry = {"id": id, "file_name": os.path.abspath(path) if is_file else None}
         try:
-            size = _file_size(path) if is_file else dataset.load_image(image_id).shape[:2]
+            if is_file:
+                size = _seen_size(path, info, config)
+            else:
+                size = dataset.load_image(image_id).shape[:2]
         except Exception as error:  # readers of users, and Pillow's on broken files, raise anything
             if is_file:  # the check of the file says why
                 subset.images.append({**image, "height": 1, "width": 1})
@@ -78,6 +83,8 @@ def read_dataset(
         except Exception as error:
             findings.append(_refusal(OBJECTS_REFUSED, subset, id, error))
             continue
+        if info.get("upright"):
+            subset.upright |= {id}
         subset.images.append(image)
         annotations = list(_entries(objects, size, id))
         if annotations:
@@ -87,9 +94,11 @@ def read_dataset(
     return subset, findings
 
 
-def _file_size(path: str) -> tuple[int, int]:
-    with open_image(path) as file:
-        return file.height, file.width
+def _seen_size(path: str, info: dict[str, Any], config: Config) -> tuple[int, int]:
+    """(height, width) of a picture as training sees it: turned by its EXIF data or not."""
+    with open_image(path) as file, exif_orientation(config.EXIF_ORIENTATION):
+        turned = is_upright(info, file) and orientation_of(file) in SIDEWAYS
+        return (file.width, file.height) if turned else (file.height, file.width)
 
 
 def _entries(objects: Objects, size: tuple[int, int], image_id: Any) -> Iterator[Entry]:

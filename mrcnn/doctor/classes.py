@@ -35,6 +35,19 @@ CLASS_ONLY_CROWDS = stops_train_command(
     "would never learn the class",
     fix="with `--crowds-as-objects`, makes objects of them",
 )
+VAL_ONLY_CROWDS = stops_train_command(
+    *("val-only-crowds", "subset", "annotations", "at least one ordinary object to validate on"),
+    "{count} crowds and no object",
+    "would find no metric, because each AP needs an object, and a val_loss of the background alone",
+    fix="with `--crowds-as-objects`, makes objects of them",
+)
+VAL_CLASS_ONLY_CROWDS = warning(
+    *("val-class-only-crowds", "category", "", "at least one ordinary object of {name!r}"),
+    "{count} crowds and no object",
+    "leaves the class out of the metrics: its AP is not defined, and the mean AP is that of the "
+    "other classes",
+    fix="with `--crowds-as-objects`, makes objects of them",
+)
 RARE = note(
     *("class-rare", "category", "", "at least {few} objects of {name!r}", "{count}"),
     "sees them as often as their images come",
@@ -62,7 +75,8 @@ NAMES_DIFFER = warning(
 )
 
 KINDS: tuple[Kind, ...] = (
-    *(EMPTY, ONLY_CROWDS, CLASS_ONLY_CROWDS, RARE, IMBALANCE),
+    *(EMPTY, ONLY_CROWDS, CLASS_ONLY_CROWDS, VAL_ONLY_CROWDS, VAL_CLASS_ONLY_CROWDS),
+    *(RARE, IMBALANCE),
     *(VALIDATION_ONLY, COUNTS_DIFFER, NAMES_DIFFER),
 )
 
@@ -91,13 +105,18 @@ def check_crowds(subset: Subset, usable: Sequence[Entry]) -> Iterator[Finding]:
     objects, crowds = Counter[Any](), Counter[Any]()
     for annotation in usable:
         (crowds if annotation.get("iscrowd") else objects)[annotation["category_id"]] += 1
+    of_all, of_class = (
+        (VAL_ONLY_CROWDS, VAL_CLASS_ONLY_CROWDS)
+        if subset.is_validation
+        else (ONLY_CROWDS, CLASS_ONLY_CROWDS)
+    )
     if crowds and not objects:
-        yield report(ONLY_CROWDS, subset.name, subset.file, count=crowds.total())
+        yield report(of_all, subset.name, subset.file, count=crowds.total())
         return
     for id, count in crowds.items():
         if not objects[id]:
             name = subset.categories[id]
-            yield report(CLASS_ONLY_CROWDS, subset.name, subset.file, id, name=name, count=count)
+            yield report(of_class, subset.name, subset.file, id, name=name, count=count)
 
 
 def check_balance(subset: Subset) -> Iterator[Finding]:

@@ -123,6 +123,8 @@ def examine(
         warnings.simplefilter("ignore")  # Pillow's, of large pictures and odd metadata
         for name in names:
             subset = find_subset(dataset.folder, name, dataset.year)
+            subset.is_validation = name != dataset.train
+            subset.exif_orientation = config.EXIF_ORIENTATION
             examined = ExaminedSubset(subset, read_entries(subset))
             examination.subsets.append(examined)
             if subset.is_readable and quick:
@@ -162,6 +164,7 @@ def examine_datasets(
             settings = {"NUM_CLASSES": dataset.num_classes}
             of_dataset = type("DatasetConfig", (type(config),), settings)()
             subset, findings = read_dataset(dataset, name, of_dataset, progress)
+            subset.is_validation = name == "val"
             findings += [*check_names(subset), *check_emptiness(subset)]
             examined = ExaminedSubset(subset, findings)
             examination.subsets.append(examined)

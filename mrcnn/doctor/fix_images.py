@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,8 @@ from mrcnn.doctor import image_files
 from mrcnn.doctor.image_files import ImageFile, ImageFiles
 from mrcnn.doctor.segmentations import position_fault
 from mrcnn.doctor.subset import Subset, is_finite
+from mrcnn.files.elsewhere import file_meant
+from mrcnn.files.image_file import width_and_height
 from mrcnn.files.untrusted import is_outside
 
 
@@ -34,8 +37,7 @@ def mend_images(subset: Subset, checked: ImageFiles, done: Counter[str]) -> list
         if file is None or not file.is_readable or file.size is None:
             done["images left out whose file is missing or cannot be read"] += 1
             continue
-        is_turned = any(found.kind == image_files.SIZE_ROTATED.name for found in file.findings)
-        if not is_turned and (entry.get("height"), entry.get("width")) != file.size:
+        if (entry.get("height"), entry.get("width")) != file.size:
             if not _annotations_fit(subset, entry, file, file.size):
                 done["images left out whose annotations may be of another size"] += 1
                 continue
@@ -48,7 +50,7 @@ def mend_images(subset: Subset, checked: ImageFiles, done: Counter[str]) -> list
 
 def _one_of_each_id(subset: Subset, done: Counter[str]) -> Iterator[Entry]:
     """The entries with id and file name; none of an id that stands for several files."""
-    by_id: dict[Any, list[Entry]] = {}
+    entries_of: dict[Any, list[Entry]] = {}
     for entry in subset.content["images"]:
         reading = coco_fields.read_image(entry)
         if reading.problem("", "id", "file_name"):
@@ -56,8 +58,10 @@ def _one_of_each_id(subset: Subset, done: Counter[str]) -> Iterator[Entry]:
             continue
         for field, form in reading.forms:
             done[f"images, field {field!r}: {form}, written as COCO does"] += 1
-        by_id.setdefault(reading.entry["id"], []).append(_with_slashes(subset, reading.entry, done))
-    for entries in by_id.values():
+        entries_of.setdefault(reading.entry["id"], []).append(reading.entry)
+    names = _names_here(subset, [entry for of_id in entries_of.values() for entry in of_id])
+    for of_id in entries_of.values():
+        entries = [_renamed(entry, names, done) for entry in of_id]
         if len({entry["file_name"] for entry in entries}) > 1:
             done["images left out, of an id that stands for several files"] += len(entries)
             continue
@@ -66,16 +70,46 @@ def _one_of_each_id(subset: Subset, done: Counter[str]) -> Iterator[Entry]:
         yield entries[0]
 
 
-def _with_slashes(subset: Subset, entry: Entry, done: Counter[str]) -> Entry:
-    """The entry with the `/` of the file that its name means, where it has those of Windows."""
+def _renamed(entry: Entry, names: dict[str, str], done: Counter[str]) -> Entry:
     name = entry["file_name"]
-    slashed = name.replace("\\", "/")
-    if name == slashed or is_outside(name) or is_outside(slashed):
+    if names.get(name, name) == name:
         return entry
-    if subset.finds(name) or not subset.finds(slashed):
-        return entry
-    done["file names written with '/'"] += 1
-    return {**entry, "file_name": slashed}
+    what = "with '/'" if names[name] == name.replace("\\", "/") else "as they are here"
+    done[f"file names written {what}"] += 1
+    return {**entry, "file_name": names[name]}
+
+
+def _names_here(subset: Subset, entries: list[Entry]) -> dict[str, str]:
+    """The file that each name means, where there is one; see `mrcnn.files.elsewhere`."""
+    names: dict[str, str] = {}
+    meant: dict[str, list[Entry]] = {}
+    for entry in entries:
+        name = entry["file_name"]
+        found = next((n for n in (name, name.replace("\\", "/")) if _is_here(subset, n)), None)
+        if found is not None:
+            names[name] = found
+        elif (end := file_meant(name, subset.finds)) is not None:
+            meant.setdefault(os.path.normpath(end), []).append(entry)
+    taken = set(map(os.path.normpath, names.values()))
+    for end, of_end in meant.items():
+        alike = len({entry["file_name"] for entry in of_end}) == 1
+        if alike and end not in taken and all(_has_size(subset, e, end) for e in of_end):
+            names[of_end[0]["file_name"]] = end
+    return names
+
+
+def _is_here(subset: Subset, name: str) -> bool:
+    return not is_outside(name) and subset.finds(name)
+
+
+def _has_size(subset: Subset, entry: Entry, name: str) -> bool:
+    """Whether a file has the size of an entry, as it is stored or turned by its EXIF data."""
+    stated = entry.get("width"), entry.get("height")
+    try:
+        sizes = [width_and_height(subset.folder / name, upright) for upright in (False, True)]
+    except (OSError, ValueError):
+        return False
+    return stated in sizes
 
 
 def _check_again(subset: Subset, entry: Entry) -> ImageFile | None:
@@ -85,7 +119,8 @@ def _check_again(subset: Subset, entry: Entry) -> ImageFile | None:
     is_found = has_size and not is_outside(name) and subset.finds(name)
     if is_outside(name) or (has_size and not is_found):
         return None
-    return image_files.check_image_file(subset, {**entry, "height": 1, "width": 1})
+    size = {} if has_size else {"height": 1, "width": 1}
+    return image_files.check_image_file(subset, {**entry, **size})
 
 
 def _annotations_fit(subset: Subset, entry: Entry, file: ImageFile, size: tuple[int, int]) -> bool:

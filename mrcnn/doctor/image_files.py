@@ -17,6 +17,7 @@ from PIL import Image
 
 from mrcnn.data.coco_fields import Entry
 from mrcnn.data.images import read_image
+from mrcnn.data.orientation import exif_orientation, is_upright
 from mrcnn.doctor.findings import (
     Fault,
     Finding,
@@ -64,13 +65,13 @@ SIZE_ROTATED = note(
     *("size-rotated", "image", "width, height", "{json_size}, as the annotations say"),
     "{file_size}, and the EXIF orientation {orientation}: the annotations are of the picture "
     "turned upright",
-    'turns it, unless EXIF_ORIENTATION is "ignore"',
+    "turns it, as the annotations are",
 )
 EXIF = warning(
     *("exif-orientation", "image", "", "pixels stored upright"),
     "the EXIF orientation {orientation} ({meaning})",
-    'takes the stored pixels, unless EXIF_ORIENTATION is "apply": check that the objects lie '
-    "where the picture shows them",
+    "takes the stored pixels: check that the objects lie where the picture shows them; "
+    'EXIF_ORIENTATION = "apply" turns it, "ignore" leaves out this warning',
 )
 FORMAT = note(
     *("file-format", "image", "file_name", "a file of the format {expected_format}"),
@@ -80,8 +81,8 @@ FORMAT = note(
 DEEP = warning(
     *("bits-16", "image", "", "8 bits a channel", "16 bits, {values}"),
     "of grey values keeps the upper 8 of the 8, 10, 12, 14 or 16 bits that the file says or the "
-    "largest value of the data set needs, and says which; of colors the upper 8 of 16: values "
-    "below 256 become 0, and 12-bit data 0 to 15",
+    "largest value of the training set needs (GREY_BIT_DEPTH), and says which; of colors the upper "
+    "8 of 16: values below 256 become 0, and 12-bit data 0 to 15",
 )
 PALETTE = note(*("palette", "image", "", "colors", "a palette"), "takes the colors of the palette")
 GREY = note(*("grey", "image", "", "three channels", "one"), "repeats it three times")
@@ -136,7 +137,8 @@ class ImageFile:
 
     Attributes:
         findings: of the file.
-        size: (height, width) as stored; None when the file cannot be read.
+        size: (height, width) as training sees it, by the EXIF data or not; None when the file
+            cannot be read.
         is_readable: whether training can read it, as far as was checked.
         digest: of the pixels; None when they were not read.
         thumbnail: uint8 [32, 32]; None when they were not read.
@@ -161,19 +163,19 @@ def check_image_file(subset: Subset, image: Entry, pixels: bool = True) -> Image
     """
     path = subset.path(image)
     checked = ImageFile()
-    for kind, values in _faults(checked, path, image, image["id"] in subset.annotations, pixels):
+    for kind, values in _faults(checked, path, image, subset, pixels):
         checked.findings.append(report(kind, subset.name, path, image["id"], **values))
     return checked
 
 
 def _faults(
-    checked: ImageFile, path: Path, image: Entry, is_annotated: bool, pixels: bool
+    checked: ImageFile, path: Path, image: Entry, subset: Subset, pixels: bool
 ) -> Iterator[Fault]:
     """The faults of a file; fills in all but the findings of `checked`."""
     try:
         with open_image(path) as file:
             checked.size = file.height, file.width
-            yield from _check_size(file, image, is_annotated)
+            yield from _check_size(checked, file, image, subset)
             yield from _check_header(file, path)
             mode, deep = file.mode, _is_deep(file)
             has_alpha = mode in ("RGBA", "LA", "PA") or "transparency" in file.info
@@ -199,17 +201,26 @@ def _faults(
         yield fault(TRUNCATED, problem=_problem(error.__cause__ or error, path))
 
 
-def _check_size(file: Image.Image, image: Entry, is_annotated: bool) -> Iterator[Fault]:
+def _check_size(
+    checked: ImageFile, file: Image.Image, image: Entry, subset: Subset
+) -> Iterator[Fault]:
+    """The size, and which way up training takes the picture; fills in the size."""
     orientation = orientation_of(file)
-    json_size, file_size = (image["height"], image["width"]), (file.height, file.width)
-    values = {"json_size": _format_size(json_size), "file_size": _format_size(file_size)}
-    if json_size != file_size:
-        is_rotated = orientation in SIDEWAYS and json_size == file_size[::-1]
-        if is_annotated and is_rotated:
-            yield fault(SIZE_ROTATED, **values, orientation=orientation)
-            return
-        yield fault(SIZE if is_annotated else SIZE_UNUSED, **values)
-    if orientation in ORIENTATIONS:
+    stored, json_size = (file.height, file.width), (image["height"], image["width"])
+    by_reader = image["id"] in subset.upright
+    with exif_orientation(subset.exif_orientation):
+        info = {"upright": by_reader, "height": json_size[0], "width": json_size[1]}
+        upright = is_upright(info, file)
+    checked.size = stored[::-1] if upright and orientation in SIDEWAYS else stored
+    is_auto = subset.exif_orientation == "auto" and not by_reader
+    if json_size != checked.size:
+        kind = SIZE if image["id"] in subset.annotations else SIZE_UNUSED
+        values = {"json_size": _format_size(json_size), "file_size": _format_size(checked.size)}
+        yield fault(kind, **values)
+    elif is_auto and checked.size != stored:
+        values = {"json_size": _format_size(json_size), "file_size": _format_size(stored)}
+        yield fault(SIZE_ROTATED, **values, orientation=orientation)
+    if is_auto and not upright and orientation in ORIENTATIONS:
         yield fault(EXIF, orientation=orientation, meaning=ORIENTATIONS[orientation])
 
 

@@ -26,6 +26,9 @@ class Subset:
         annotations: the usable entries by image id, in COCO's own form.
         categories: {id: name}.
         is_standard: whether its files are in COCO's layout.
+        is_validation: whether training only looks at it.
+        exif_orientation: the setting EXIF_ORIENTATION of the training.
+        upright: ids of the images whose reader turns them as their EXIF data say.
     """
 
     name: str
@@ -36,6 +39,9 @@ class Subset:
     annotations: dict[Any, list[Entry]] = field(default_factory=dict)
     categories: dict[Any, str] = field(default_factory=dict)
     is_standard: bool = True
+    is_validation: bool = False
+    exif_orientation: str = "auto"
+    upright: frozenset[Any] = frozenset()
 
     @property
     def is_readable(self) -> bool:

@@ -31,6 +31,7 @@ from mrcnn.setting_rules.values import (
     is_cache,
     is_edge_filters,
     is_flag,
+    is_grey_bit_depth,
     is_loss_weights,
     is_number,
     is_shape_groups,
@@ -159,6 +160,11 @@ RULES = (
     ),
     Rule(("LEARNING_RATE_SCHEDULE",), none_or(one_of(["cosine"])), "None or 'cosine'"),
     Rule(("EXIF_ORIENTATION",), one_of(EXIF_ORIENTATIONS), f"one of {list(EXIF_ORIENTATIONS)}"),
+    Rule(
+        ("GREY_BIT_DEPTH",),
+        is_grey_bit_depth,
+        "None, an integer from 8 to 16, or {source: such an integer}",
+    ),
     Rule(("IMAGE_RESIZE_MODE",), one_of(RESIZE_MODES), f"one of {list(RESIZE_MODES)}"),
     Rule(
         ("BACKBONE_STRIDES",),

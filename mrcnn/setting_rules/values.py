@@ -115,6 +115,14 @@ def is_edge_filters(value: Any) -> bool:
     return (is_text(value) or is_sequence(value)) and accepted_by(resolve_filters)(value)
 
 
+def is_grey_bit_depth(value: Any) -> bool:
+    """Bits from 8 to 16, or a mapping of sources to such."""
+    is_depth = integer_from(8, 16)
+    if isinstance(value, Mapping):
+        return all(is_text(source) and is_depth(depth) for source, depth in value.items())
+    return value is None or is_depth(value)
+
+
 def is_shape_groups(value: Any) -> bool:
     if is_text(value):
         return value == "auto"

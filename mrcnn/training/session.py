@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import keras
@@ -18,6 +18,7 @@ from mrcnn.checkpoints.identity import RunIdentity, StageRun
 from mrcnn.checkpoints.settings_file import save_settings
 from mrcnn.checkpoints.state_file import State
 from mrcnn.config import Config
+from mrcnn.data.dataset import Dataset, grey_depths
 from mrcnn.files.lock import FolderLock, lock_folder
 from mrcnn.logger import logger
 from mrcnn.training import trainer
@@ -243,6 +244,7 @@ class Session:
                 settings or other data.
             FolderTakenError: another process writes into the log folder.
         """
+        _keep_grey_depths(model.config, data.train_dataset)
         model.config.validate()  # scripts change settings after the object is made
         self.claim_log_dir(model)
         logger.info(
@@ -287,6 +289,14 @@ class Session:
                 "counts as done."
             )
         return history
+
+
+def _keep_grey_depths(config: Config, dataset: Dataset) -> None:
+    """Keep how many bits the images of training have, for those of validation and evaluation."""
+    known = config.GREY_BIT_DEPTH
+    if known is None or isinstance(known, Mapping):
+        depths = {**grey_depths(dataset), **(known or {})}
+        config.GREY_BIT_DEPTH = depths or None
 
 
 def _set_rate(model: Trainable, learning_rate: float) -> None:

@@ -102,6 +102,16 @@ def test_a_setting_that_is_younger_than_the_state_had_its_default():
     assert text == f"RPN_POSITIVE_IOU expected {Config.RPN_POSITIVE_IOU}, received 0.6"
 
 
+def test_a_depth_that_older_versions_found_anew_in_each_run_is_no_difference():
+    old = header()
+    assert list(identity(GREY_BIT_DEPTH={"x": 12}).differences(old)) == []
+    del old["settings"]["GREY_BIT_DEPTH"]
+    assert list(identity(GREY_BIT_DEPTH={"x": 12}).differences(old)) == []
+    old["settings"]["GREY_BIT_DEPTH"] = {"x": 12}
+    (text,) = identity(GREY_BIT_DEPTH=16).differences(old)
+    assert text == "GREY_BIT_DEPTH expected {'x': 12}, received 16"
+
+
 def test_settings_are_plain_json():
     class Own(type(tiny_config())):
         OPTIMIZER = staticmethod(dataset)

@@ -132,6 +132,30 @@ class TestBeforeTraining:
         assert "20  train: crowds made objects" in capsys.readouterr().out
         assert cli.main(["check", str(tmp_path / "mended"), *SETTINGS]) == 0
 
+    def test_a_class_of_crowds_only_stops_it_in_training_and_is_said_of_validation(
+        self, tmp_path, capsys, monkeypatch
+    ):
+        damaged("class-of-crowds-only", tmp_path / "train")
+        damaged("validation-has-a-class-of-crowds-only", tmp_path / "val")
+        trained = self.count_trainings(monkeypatch)
+        assert self.train(tmp_path / "train") == 2 and not trained
+        assert "--crowds-as-objects" in capsys.readouterr().err
+        assert self.train(tmp_path / "val") == 0 and len(trained) == 1
+        assert "leaves the class out of the metrics" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("name", ["validation-of-crowds-only", "no-annotations-to-validate-on"])
+    def test_a_validation_set_without_an_object_stops_it_with_the_ways_on(
+        self, tmp_path, capsys, monkeypatch, name
+    ):
+        damaged(name, tmp_path / "data")
+        trained = self.count_trainings(monkeypatch)
+        assert self.train(tmp_path / "data") == 2 and not trained
+        error = capsys.readouterr().err
+        assert "expected at least one" in error and "object to validate on" in error
+        assert '--val-subset ""' in error
+        assert ("--crowds-as-objects" in error) == (name == "validation-of-crowds-only")
+        assert self.train(tmp_path / "data", "--val-subset", "") == 0 and len(trained) == 1
+
     def test_invalid_annotations_can_be_left_out(self, tmp_path, capsys, monkeypatch):
         damaged("polygon-of-two-points", tmp_path / "data")
         trained = self.count_trainings(monkeypatch)

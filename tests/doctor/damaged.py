@@ -84,6 +84,11 @@ def no_annotations(data: Data) -> None:
     data.train["annotations"] = []
 
 
+@case("val-no-annotations", message="expected at least one object to validate on")
+def no_annotations_to_validate_on(data: Data) -> None:
+    data.val["annotations"] = []
+
+
 @case("category-entry", message="category 9: expected an 'id', a whole number or text, and")
 def category_without_name(data: Data) -> None:
     data.train["categories"].append({"id": 9})
@@ -97,9 +102,9 @@ def category_id_of_a_fraction(data: Data) -> None:
 
 
 @case("category-id-twice", message="category 7, field 'id': expected each category id once; "
-      "received it for 'nut' and 'nut'")  # fmt: skip
+      "received it for 'walnut' and 'nut'")  # fmt: skip
 def category_id_twice(data: Data) -> None:
-    data.train["categories"].append({"id": 7, "name": "nut"})
+    data.train["categories"].insert(0, {"id": 7, "name": "walnut"})
 
 
 @case("category-name-twice", "class-rare", message="category 8, field 'name': expected a name of "
@@ -190,6 +195,22 @@ def path_of_windows_outside(data: Data) -> None:
     data.train["images"][0]["file_name"] = "..\\0.png"
 
 
+@case("path-link", "class-rare", message="'0.png', which leads by a link to")
+def path_by_a_link(data: Data) -> None:
+    data.image().rename(data.folder / "0.png")
+    data.image().symlink_to(data.folder / "0.png")
+
+
+@case("path-elsewhere", "class-rare", message="expected a path inside the image folder, perhaps")
+def path_of_another_machine(data: Data) -> None:
+    data.train["images"][0]["file_name"] = "C:\\photos\\0.png"
+
+
+@case("category-repeated", message="category 7: expected each category once; received 'nut' 2")
+def categories_for_each_image(data: Data) -> None:
+    data.train["categories"] *= 2
+
+
 @case("images-unlisted", message="received 1 files without one, such as extra.png")
 def images_unlisted(data: Data) -> None:
     data.save(noise(7), "extra.png")
@@ -263,6 +284,18 @@ def only_crowds(data: Data) -> None:
 @case("class-only-crowds", "crowd", "class-empty", "class-validation-only", message="category 3")
 def class_of_crowds_only(data: Data) -> None:
     for annotation in data.train["annotations"]:
+        annotation["iscrowd"] = int(annotation["category_id"] == 3)
+
+
+@case("val-only-crowds", "crowd", message="object to validate on; received 10 crowds")
+def validation_of_crowds_only(data: Data) -> None:
+    for annotation in data.val["annotations"]:
+        annotation["iscrowd"] = 1
+
+
+@case("val-class-only-crowds", "crowd", message="category 3: expected at least one ordinary object")
+def validation_has_a_class_of_crowds_only(data: Data) -> None:
+    for annotation in data.val["annotations"]:
         annotation["iscrowd"] = int(annotation["category_id"] == 3)
 
 

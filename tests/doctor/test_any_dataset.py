@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.datasets.coco import CocoDataset
@@ -74,6 +75,35 @@ def test_files_are_checked_where_there_are_some(tmp_path):
     (tmp_path / "a" / "0.png").write_bytes(b"no picture")
     noise(1).convert("L").save(tmp_path / "a" / "1.png")
     assert {"file-unreadable", "grey"} <= kinds(train)
+
+
+class Upright(Squares):
+    """Squares in photographs that a camera stored on their side, and a browser showed upright."""
+
+    def __init__(self, folder: Path, orientation: int, **info: object) -> None:
+        super().__init__(folder)
+        turn = {3: 2, 6: 1, 8: 3}[orientation]  # quarters that the viewer turns back
+        for index, entry in enumerate(self.image_info):
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            Image.fromarray(np.rot90(noise(index), turn)).save(entry["path"], exif=exif)
+            entry |= info
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_what_a_reader_turns_upright_is_no_finding(tmp_path, orientation):
+    assert not kinds(Upright(tmp_path / "a", orientation, upright=True))
+
+
+def test_which_way_up_is_said_where_nothing_tells(tmp_path):
+    assert kinds(Upright(tmp_path / "a", 3)) == {"exif-orientation"}
+    sized = Upright(tmp_path / "b", 6, height=HEIGHT, width=WIDTH)
+    assert kinds(sized) == {"size-rotated"}
+    assert "objects-refused" in kinds(Upright(tmp_path / "c", 6))  # stored lying, masks upright
+    for setting, found in (("apply", set()), ("ignore", {"objects-refused", "no-images"})):
+        config = type("Some", (DoctorConfig,), {"EXIF_ORIENTATION": setting})()
+        findings = examine_datasets(sized, None, config, jobs=1, progress=False).findings
+        assert {finding.kind for finding in findings} == found
 
 
 def test_masks_are_checked(tmp_path):

@@ -326,35 +326,6 @@ class TestWhatTrainingDoes:
         assert names == [["BG", "fig", "nut"], ["BG", "date", "nut"]]
 
 
-# What the doctor says of the shared cases, notes included, and of all of them: few objects.
-SHARED_CASES = {
-    "flat_polygon": {"annotation-form"},
-    "via_coco_export": {"annotation-form"},
-    "nested_polygon": {"annotation-form"},
-    "iscrowd_false": set(),
-    "cvat_masks_all_crowd": {"only-crowds", "crowd"},
-    "crossing_at_corner": {"polygon-crossing", "area-disagrees"},
-    "empty_mask_in_evaluation": {"mask-empty"},
-    "boxes_as_nested_empty": {"annotation-form", "segmentation-missing"},
-    "placeholder_segmentation": {"annotation-form", "segmentation-missing"},
-    "windows_names": {"path-backslash", "no-images"},
-}
-OF_FEW = {"class-rare", "anchors-miss", "blank"}
-
-
-@pytest.mark.parametrize("name", SHARED_CASES)
-def test_shared_cases(shared, name):
-    found = {finding.kind for finding in check(shared / "cases" / name, val=None).findings}
-    assert found - OF_FEW == SHARED_CASES[name]
-
-
-def test_shared_cases_of_boxes(shared):
-    for name in ("boxes_as_nested_empty", "placeholder_segmentation"):
-        files = DatasetFiles(shared / "cases" / name, val=None)
-        findings = examine(files, DoctorConfig(), box_only=True, jobs=1, progress=False).findings
-        assert {finding.kind for finding in findings} - OF_FEW == {"annotation-form", "box-only"}
-
-
 def test_invalid_annotations_that_training_leaves_out_do_not_stop_it(tmp_path):
     data = sound(tmp_path / "data")
     data.object(0)["segmentation"] = [[2, 2, 14, 14]]

@@ -13,17 +13,17 @@ from mrcnn.doctor import fixes
 from mrcnn.doctor.catalogue import KINDS
 from mrcnn.doctor.examine import DatasetFiles, examine
 from tests.doctor.damaged import CASES, damaged
-from tests.doctor.sound import Data, DoctorConfig, rle, sound
+from tests.doctor.sound import WIDTH, Data, DoctorConfig, noise, rle, sound
 from tests.doctor.test_examine import config_of, training_stops
 
 # Damage after which there is nothing left to train on.
 HOPELESS = ("json-cut-off", "json-without-categories", "folder-missing", "no-images")
 # Damage by which a subset would lose all its objects, or has none.
-LOST = ("image-id-twice", "only-crowds")
+LOST = ("image-id-twice", "only-crowds", "validation-of-crowds-only")
 # What no json can mend: the settings are to be changed.
 OF_SETTINGS = (
     *("image-too-large", "validation-has-another-class"),
-    *("no-annotations", "class-of-crowds-only"),
+    *("no-annotations", "no-annotations-to-validate-on", "class-of-crowds-only", "path-by-a-link"),
 )
 MENDABLE = {kind.name for kind in KINDS if kind.fix}
 
@@ -58,7 +58,7 @@ def test_the_copy_trains_and_has_nothing_more_to_mend(tmp_path, name):
     config = config_of(case.settings)
     examination = examine(mended, config, case.box_only, jobs=1, progress=False)
     left = {finding.kind for finding in examination.findings} & MENDABLE
-    assert not left or name == "class-of-crowds-only"  # which takes an option
+    assert not left or name.endswith("class-of-crowds-only")  # which takes an option
     if name not in OF_SETTINGS:
         assert not examination.stops_training
         assert training_stops(tmp_path / "out", case.settings, case.box_only) is None
@@ -90,8 +90,9 @@ def test_a_copy_without_any_object_is_refused_and_not_written(tmp_path, name):
     data = damaged(name, tmp_path / "data")
     with pytest.raises(ValueError, match="expected an ordinary object that can be kept") as error:
         mend(data, tmp_path / "out")
-    assert "instances_train.json" in str(error.value)
-    assert ("--crowds-as-objects" in str(error.value)) == (name == "only-crowds")
+    subset = "val" if name.startswith("validation") else "train"
+    assert f"instances_{subset}.json" in str(error.value)
+    assert ("--crowds-as-objects" in str(error.value)) == ("crowds" in name)
     assert not (tmp_path / "out").exists()
 
 
@@ -203,3 +204,50 @@ def test_what_was_done_is_said(tmp_path):
     text = fixes.describe({"train": Counter({"boxes computed from the mask": 3}), "val": Counter()})
     assert text == "     3  train: boxes computed from the mask"
     assert fixes.describe({"train": Counter()}) == "nothing to mend"
+
+
+def mended_names(data: Data, out: Path) -> tuple[dict[int, str], Counter[str]]:
+    data.write()
+    done = mend(data, out)
+    content = json.loads((out / "annotations" / "instances_train.json").read_text())
+    return {image["id"]: image["file_name"] for image in content["images"]}, done
+
+
+class TestNamesOfAnotherMachine:
+    """A file of the same name is taken only if nothing speaks against it."""
+
+    def test_the_file_of_that_name_and_size_is_taken(self, tmp_path):
+        data = sound(tmp_path / "data")
+        for image in data.train["images"]:
+            image["file_name"] = "..\\..\\media/upload/" + image["file_name"]
+        names, done = mended_names(data, tmp_path / "out")
+        assert names == {0: "0.png", 1: "1.png"}
+        assert done == {"file names written as they are here": 2}
+
+    def test_not_one_of_another_size(self, tmp_path):
+        data = sound(tmp_path / "data")
+        data.train["images"][0].update(file_name="/home/me/0.png", width=WIDTH + 1)
+        names, done = mended_names(data, tmp_path / "out")
+        assert names == {1: "1.png"}
+        assert done["images left out whose file is missing or cannot be read"] == 1
+
+    def test_not_one_that_another_entry_names(self, tmp_path):
+        data = sound(tmp_path / "data")
+        data.train["images"][0]["file_name"] = "day2/1.png"
+        assert mended_names(data, tmp_path / "out")[0] == {1: "1.png"}
+
+    def test_not_one_that_several_entries_may_mean(self, tmp_path):
+        data = sound(tmp_path / "data")
+        first, second = data.train["images"]
+        (data.folder / "train" / "1.png").unlink()
+        first["file_name"], second["file_name"] = "day1/0.png", "day2/0.png"
+        data.train["images"].append({**first, "id": 2, "file_name": "2.png"})
+        noise(2).save(data.folder / "train" / "2.png")
+        data.train["annotations"].append({**data.object(), "id": 99, "image_id": 2})
+        assert mended_names(data, tmp_path / "out")[0] == {2: "2.png"}
+
+    def test_one_that_is_listed_again_for_another_annotator_is_taken_for_both(self, tmp_path):
+        data = sound(tmp_path / "data")
+        data.train["images"][0]["file_name"] = "/media/0.png"
+        data.train["images"].append({**data.train["images"][0], "id": 2})
+        assert mended_names(data, tmp_path / "out")[0] == {0: "0.png", 1: "1.png", 2: "0.png"}

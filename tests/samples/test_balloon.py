@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from mrcnn.data.video import read_frames, write_frames
+from mrcnn.doctor.examine import examine_datasets
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEIGHT, WIDTH = 48, 64
@@ -145,6 +146,10 @@ class TestDataset:
         dataset.prepare()
         masks, _ = dataset.load_mask(0)
         np.testing.assert_array_equal(masks.any(axis=2), dataset.load_image(0)[:, :, 0] == 230)
+        # The reader turns it: nothing is amiss.
+        examination = examine_datasets(dataset, None, balloon.BalloonConfig(), 1, progress=False)
+        kinds = {finding.kind for finding in examination.findings}
+        assert not kinds & {"exif-orientation", "size-rotated", "size-wrong", "objects-refused"}
 
     def test_project_file_of_another_name(self, party: Path) -> None:
         dataset = balloon.BalloonDataset()

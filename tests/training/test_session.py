@@ -19,13 +19,17 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import kills
-from benchmarks.stand_in import Squares, StandIn, StandInConfig
+from benchmarks.stand_in import SIDE, Squares, StandIn, StandInConfig
 from mrcnn.checkpoints import folders, retention, state_file
 from mrcnn.data.augment import HorizontalFlip
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.orientation import load_image
 from mrcnn.files.lock import FolderTakenError
 from mrcnn.runs import settings as runs_settings
+from mrcnn.runs.trained import inference_config
 from mrcnn.training.session import Session
 from mrcnn.training.stages import Stage
 
@@ -668,3 +672,45 @@ def test_stages_of_a_schedule_keep_their_length_when_one_ends_early(tmp_path: Pa
     stages = [Stage("heads", 1e-2, 15), Stage("all", 1e-2, 10)]
     model.train_stages(Squares().add(4), None, stages, custom_callbacks=[StopAfter(0)])
     assert (model.epoch, model.planned_epoch) == (3, 5)
+
+
+class Deep(Dataset):
+    """Grey pictures of 16 bits, all of one value."""
+
+    def __init__(self, folder: Path, value: int, count: int) -> None:
+        super().__init__()
+        folder.mkdir()
+        self.add_class("deep", 1, "square")
+        for index in range(count):
+            Image.fromarray(np.full((SIDE, SIDE), value, np.uint16)).save(folder / f"{index}.png")
+            self.add_image("deep", index, str(folder / f"{index}.png"))
+        self.prepare()
+
+    load_mask = Squares.load_mask
+
+
+class Watched(Deep):
+    """Keeps what was read of it."""
+
+    def load_image(self, image_id: int) -> np.ndarray:
+        image = super().load_image(image_id)
+        self.__dict__.setdefault("seen", set()).update(np.unique(image).tolist())
+        return image
+
+
+def test_validation_and_evaluation_take_the_bit_depth_of_the_training(tmp_path):
+    """200 is dark among values up to 4000, and would be bright in a set of its own."""
+    train_set, val_set = Deep(tmp_path / "a", 4000, 4), Watched(tmp_path / "b", 200, 2)
+    for epochs in (1, 2):  # begun, and gone on with
+        config = runs_settings.configure(StandInConfig, {"LOADER_WORKERS": 0})
+        model = StandIn("training", config, tmp_path / "logs")
+        model.train(train_set, val_set, 1e-2, epochs, layers="heads", resume=True)
+        assert val_set.seen == {200 >> 4}
+        assert config.GREY_BIT_DEPTH == {"deep": 12}
+    weights = folders.last_checkpoint(model.log_dir)
+    trained_config = inference_config(weights, StandInConfig)
+    assert trained_config.GREY_BIT_DEPTH == {"deep": 12}
+    val_set.seen.clear()
+    load_image(val_set, 0, trained_config)
+    assert val_set.seen == {200 >> 4}
+    assert val_set.load_image(0).max() == 200  # by itself
