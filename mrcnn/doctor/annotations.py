@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from mrcnn.data import coco_fields
 from mrcnn.data.coco_fields import Entry, Reading, shorten
 from mrcnn.datasets.coco_json import read_coco_json
 from mrcnn.doctor.boxes import AREA_MALFORMED, BOX_MALFORMED
+from mrcnn.doctor.file_names import check_files
 from mrcnn.doctor.findings import (
     Finding,
     Kind,
@@ -26,19 +26,13 @@ from mrcnn.doctor.findings import (
     stops_train_command,
     warning,
 )
-from mrcnn.doctor.image_files import SUFFIXES
 from mrcnn.doctor.segmentations import MALFORMED
 from mrcnn.doctor.subset import Subset, same_object_key
-from mrcnn.files.elsewhere import file_meant
-from mrcnn.files.untrusted import Folder, is_outside
 
 JSON_UNREADABLE = stops_at_start(
     *("json-unreadable", "subset", ""),
     "a COCO json file with the lists 'images', 'annotations' and 'categories'",
     "{problem}",
-)
-FOLDER_MISSING = stops_at_start(
-    *("folder-missing", "subset", "", "the images in the folder {folder}", "no such folder")
 )
 NO_IMAGES = stops_at_start(
     *("no-images", "subset", "images", "at least one image", "none that is usable")
@@ -103,35 +97,6 @@ IMAGE_FILE_TWICE = warning(
     "draws the picture as often as it is listed, each time with that entry's objects only: the "
     "others' are background",
 )
-PATH_OUTSIDE = stops_at_start(
-    *("path-outside", "image", "file_name", "a path inside the image folder", "{name!r}"),
-    fix="leaves the image and its annotations out",
-)
-PATH_LINK = stops_at_start(
-    *("path-link", "image", "file_name", "a file inside the image folder"),
-    "{name!r}, which leads by a link to {target}",
-    "with the environment variable MRCNN_FOLLOW_LINKS=1 it follows such links",
-)
-IMAGE_MISSING = stops_at_start(
-    *("image-missing", "image", "file_name", "the file {name!r} in {folder}", "no such file"),
-    fix="leaves the image and its annotations out",
-)
-PATH_BACKSLASH = stops_at_start(
-    *("path-backslash", "image", "file_name", "{slashed!r}, which exists", "{name!r}"),
-    fix="writes the name with `/`",
-)
-PATH_ELSEWHERE = stops_at_start(
-    *("path-elsewhere", "image", "file_name"),
-    "a path inside the image folder, perhaps {end!r}, which exists",
-    "{name!r}",
-    fix="writes the name of that file, if it has the stated size and is no other entry's; "
-    "otherwise leaves the image and its annotations out",
-)
-UNLISTED = note(
-    *("images-unlisted", "subset", "images", "an entry for each file of {folder}"),
-    "{count} files without one, such as {examples}",
-    "does not see them",
-)
 UNANNOTATED = note(
     *("image-unannotated", "image", "annotations", "objects", "none"),
     "learns that all of the image is background",
@@ -173,12 +138,11 @@ CROWD = note(
 )
 
 KINDS: tuple[Kind, ...] = (
-    *(JSON_UNREADABLE, FOLDER_MISSING, NO_IMAGES, NO_ANNOTATIONS, VAL_NO_ANNOTATIONS),
+    *(JSON_UNREADABLE, NO_IMAGES, NO_ANNOTATIONS, VAL_NO_ANNOTATIONS),
     *(CATEGORY_ENTRY, CATEGORY_FORM, CATEGORY_ID_TWICE, CATEGORY_REPEATED),
     *(CATEGORY_NAME_TWICE, CATEGORY_PLACEHOLDER, CATEGORY_NAMELESS),
     *(IMAGE_ENTRY, IMAGE_FORM, IMAGE_ID_TWICE, IMAGE_FILE_TWICE),
-    *(PATH_OUTSIDE, PATH_LINK, PATH_BACKSLASH, PATH_ELSEWHERE, IMAGE_MISSING),
-    *(UNLISTED, UNANNOTATED),
+    UNANNOTATED,
     *(ANNOTATION_ENTRY, ANNOTATION_FORM, ANNOTATION_ID_TWICE, ANNOTATION_TWICE),
     *(IMAGE_UNKNOWN, CATEGORY_UNKNOWN, CROWD_FLAG, CROWD),
 )
@@ -189,7 +153,6 @@ _KIND_OF_FIELD = {
     "bbox": BOX_MALFORMED,
     "segmentation": MALFORMED,
 }
-PICTURE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 
 def read_entries(subset: Subset) -> list[Finding]:
@@ -205,7 +168,7 @@ def read_entries(subset: Subset) -> list[Finding]:
     return [
         *_check_categories(subset),
         *_check_images(subset),
-        *_check_files(subset),
+        *check_files(subset),
         *_check_annotations(subset),
         *check_names(subset),
         *check_emptiness(subset),
@@ -291,51 +254,6 @@ def _check_images(subset: Subset) -> Iterator[Finding]:
         if other != id:
             yield _report(subset, IMAGE_FILE_TWICE, id, name=name, other=other)
     subset.images = list(first.values())
-
-
-def _check_files(subset: Subset) -> Iterator[Finding]:
-    """Which files of the images there are; keeps those images whose file exists."""
-    folder = subset.folder
-    if not folder.is_dir():
-        subset.images = []
-        yield _report(subset, FOLDER_MISSING, folder=folder)
-        return
-    listing = {entry.name for entry in os.scandir(folder) if entry.is_file()}
-    entries = [entry for entry in subset.content["images"] if isinstance(entry, dict)]
-    used = {os.path.normpath(str(entry.get("file_name"))) for entry in entries}
-    existing = []
-    files = Folder(folder)
-    for image in subset.images:
-        name, slashed = image["file_name"], image["file_name"].replace("\\", "/")
-        leads_out = is_outside(name) or is_outside(slashed)
-        if not is_outside(name) and subset.finds(name):
-            if _leads_out_by_link(files, name):
-                target = os.path.realpath(subset.path(image))
-                yield _report(subset, PATH_LINK, image["id"], name=name, target=target)
-            else:
-                existing.append(image)
-        elif not leads_out and slashed != name and subset.finds(slashed):
-            yield _report(subset, PATH_BACKSLASH, image["id"], name=name, slashed=slashed)
-        elif (end := file_meant(name, subset.finds)) is not None:
-            used.add(os.path.normpath(end))
-            yield _report(subset, PATH_ELSEWHERE, image["id"], name=name, end=end)
-        elif leads_out:
-            yield _report(subset, PATH_OUTSIDE, image["id"], name=name)
-        else:
-            yield _report(subset, IMAGE_MISSING, image["id"], name=name, folder=folder)
-    subset.images = existing
-    pictures = {name for name in listing if Path(name).suffix.lower() in PICTURE_SUFFIXES}
-    unlisted = sorted(pictures - used)
-    if unlisted:
-        examples = ", ".join(unlisted[:3])
-        yield _report(subset, UNLISTED, folder=folder, count=len(unlisted), examples=examples)
-
-
-def _leads_out_by_link(files: Folder, name: str) -> bool:
-    try:
-        return files.find(name) is None
-    except ValueError:
-        return True
 
 
 def _check_annotations(subset: Subset) -> Iterator[Finding]:

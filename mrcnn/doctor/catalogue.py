@@ -11,6 +11,7 @@ from mrcnn.doctor import (
     any_dataset,
     boxes,
     classes,
+    file_names,
     image_files,
     segmentations,
     sizes,
@@ -20,6 +21,7 @@ from mrcnn.doctor.findings import SEVERITIES, Kind
 
 KINDS: tuple[Kind, ...] = (
     *annotations.KINDS,
+    *file_names.KINDS,
     *any_dataset.KINDS,
     *image_files.KINDS,
     *segmentations.KINDS,

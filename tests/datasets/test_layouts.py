@@ -13,7 +13,10 @@ from PIL import Image
 from mrcnn.commands import cli
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.layouts import find_split
-from tests.datasets.exports import EXPORTS, HEIGHT, WIDTH, Export
+from tests.datasets.exports.fiftyone import fiftyone
+from tests.datasets.exports.fruit import HEIGHT, WIDTH
+from tests.datasets.exports.right import EXPORTS
+from tests.datasets.exports.roboflow import roboflow
 
 SQUARE = [2.0, 3.0, 12.0, 3.0, 12.0, 9.0, 2.0, 9.0]
 
@@ -44,11 +47,6 @@ def write(file: Path, images: Path, prefix: str = "", count: int = 2, **extra: A
     file.write_text(json.dumps(content))
 
 
-def export_named(name: str) -> Export:
-    return next(of for of in EXPORTS if of.write.__name__ == name)
-
-
-roboflow, fiftyone = export_named("roboflow").write, export_named("fiftyone").write
 all_exports = pytest.mark.parametrize("export", EXPORTS, ids=lambda of: of.write.__name__)
 READ = [of for of in EXPORTS if not of.stops]
 

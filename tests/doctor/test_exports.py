@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.datasets.exports import BOXES, EXPORTS, area
+from tests.datasets.exports.fruit import BOXES, area
+from tests.datasets.exports.right import EXPORTS
 from tests.doctor.readers import Right, hold_to_one_answer
 
 
