@@ -7,7 +7,7 @@ generator, because both libraries keep random state in their augmenters, which t
 otherwise share.
 
 imgaug 0.4 is older than NumPy 2 and reads two names that NumPy has dropped.
-`mrcnn.process` puts them back, for scripts that import this package before imgaug.
+`mrcnn.process` puts them back, when this package is imported or, where it is installed, imgaug.
 
 Shape letters: H height, W width, C channels, N instances.
 """
