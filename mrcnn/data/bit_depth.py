@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from mrcnn.files.image_file import open_image
+from mrcnn.files.remote_image import local_image
 
 DEPTHS = (8, 10, 12, 14, 16)  # of cameras and file formats
 # Images of a data set whose largest value is looked at, spread over all of them.
@@ -99,7 +100,7 @@ def largest_value(paths: Sequence[str | None], limit: int | None = None) -> tupl
         try:
             if path is None:
                 continue
-            with open_image(path) as image:
+            with open_image(local_image(path)) as image:
                 if is_deep(image):
                     largest = max(largest, int(deep_values(image).max()))
                     count += 1

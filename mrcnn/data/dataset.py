@@ -25,6 +25,7 @@ from PIL import Image
 from mrcnn.data.bit_depth import chosen_depth, depth_of, largest_value, stated_depth
 from mrcnn.data.images import read_image
 from mrcnn.data.orientation import is_upright
+from mrcnn.files.remote_image import local_image
 from mrcnn.logger import logger
 
 # Of all data sets, because a data set with a lock of its own could not be sent to a process.
@@ -155,7 +156,7 @@ class Dataset:
         """
         info = self.image_info[image_id]
         return read_image(
-            info["path"],
+            local_image(info["path"]),
             upright=lambda image: self._is_upright(info, image),
             depth=lambda image, maximum: self._depth(info, image, maximum),
         )

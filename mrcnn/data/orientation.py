@@ -24,6 +24,7 @@ from PIL import Image
 from mrcnn.config import Config
 from mrcnn.data.bit_depth import grey_bit_depth
 from mrcnn.files.image_file import SIDEWAYS, orientation_of, width_and_height
+from mrcnn.files.remote_image import local_image
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
@@ -73,4 +74,5 @@ def is_upright(info: Mapping[str, Any], image: Image.Image) -> bool | None:
 def shown_size(info: Mapping[str, Any], config: Config) -> tuple[int, int]:
     """(width, height) of an image of which no size is stated, by its header and the setting."""
     upright = config.EXIF_ORIENTATION != "ignore" and bool(info.get("upright"))
-    return width_and_height(info["path"], upright or config.EXIF_ORIENTATION == "apply")
+    path = local_image(info["path"])
+    return width_and_height(path, upright or config.EXIF_ORIENTATION == "apply")

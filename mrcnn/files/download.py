@@ -20,7 +20,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -42,6 +42,13 @@ _NETWORK_ERRORS = (
 
 class DownloadError(OSError):
     """A download that failed, or a file that is not the one that was expected."""
+
+
+class Limits(NamedTuple):
+    """What a download may be: its bytes, and whether http will do for an address that begins so."""
+
+    most_bytes: int = MAX_DOWNLOAD_BYTES
+    plain_http: bool = False
 
 
 def download(
@@ -85,7 +92,7 @@ def download(
             logger.info(f"{target} is not the expected file ({problem}). Downloading it again.")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    _fetch(url, part, size, progress)
+    _fetch(url, part, size, Limits(), progress)
     problem = _problem(part, expected, size)
     if problem is not None:
         part.unlink()
@@ -98,12 +105,35 @@ def download(
     return str(target)
 
 
+def download_once(url: str, path: str | os.PathLike[str], limits: Limits) -> None:
+    """Download a file that nothing is known of, and keep no record of it.
+
+    Args:
+        url: https, or http where `limits` allow it; https is never left for http.
+        path: where the file goes, in a folder that is there. What is there is replaced.
+        limits: see `Limits`.
+
+    Raises:
+        ValueError: if the URL is not allowed.
+        DownloadError: an `OSError`: if the server refuses, the connection keeps breaking, or there
+            is more than `limits` allow.
+    """
+    _check_url(url, limits)
+    part = Path(f"{os.fspath(path)}.{os.getpid()}.part")
+    try:
+        _fetch(url, part, None, limits, progress=False)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 # --- Checks ----------------------------------------------------------------------------------
 
 
-def _check_url(url: str) -> None:
+def _check_url(url: str, limits: Limits = Limits()) -> None:  # noqa: B008, it cannot change
     parts = urllib.parse.urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL_HOSTS):
+    plain = parts.scheme == "http" and (limits.plain_http or parts.hostname in LOCAL_HOSTS)
+    if parts.scheme == "https" or plain:
         return
     raise ValueError(f"URL {url!r}: expected https (plain http only from this machine itself).")
 
@@ -142,19 +172,23 @@ def _digest(path: Path, algorithm: str) -> str:
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
     """Follow redirects only to allowed URLs: https must not end in http."""
 
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str):
-        _check_url(newurl)
+        plain_http = self.limits.plain_http and req.type == "http"
+        _check_url(newurl, self.limits._replace(plain_http=plain_http))
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _fetch(url: str, part: Path, size: int | None, progress: bool) -> None:
+def _fetch(url: str, part: Path, size: int | None, limits: Limits, progress: bool) -> None:
     """Complete the file `part`, through broken connections."""
     if size is not None and _size(part) > size:
         part.unlink()
     most, failures = _size(part), 0
     while True:
         try:
-            return _fetch_once(url, part, size, progress)
+            return _fetch_once(url, part, size, limits, progress)
         except _NETWORK_ERRORS as error:
             if isinstance(error, urllib.error.HTTPError) and error.code < 500:
                 raise DownloadError(
@@ -171,12 +205,12 @@ def _fetch(url: str, part: Path, size: int | None, progress: bool) -> None:
 
 
 def _fetch_once(
-    url: str, part: Path, size: int | None, progress: bool, resume: bool = True
+    url: str, part: Path, size: int | None, limits: Limits, progress: bool, resume: bool = True
 ) -> None:
     """Ask for what `part` lacks and append it. A short answer is a `ConnectionError`."""
     have = _size(part) if resume else 0
     headers = {"User-Agent": "mrcnn", **({"Range": f"bytes={have}-"} if have else {})}
-    opener = urllib.request.build_opener(_CheckedRedirects)
+    opener = urllib.request.build_opener(_CheckedRedirects(limits))
     request = urllib.request.Request(url, headers=headers)
     try:
         response = opener.open(request, timeout=TIMEOUT_SECONDS)
@@ -185,19 +219,19 @@ def _fetch_once(
             raise
         if error.headers.get("Content-Range") == f"bytes */{have}":
             return  # it had arrived whole
-        return _fetch_once(url, part, size, progress, resume=False)
+        return _fetch_once(url, part, size, limits, progress, resume=False)
     with response:
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
         start, total = _range(response.headers) if resumed else (0, _length(response.headers))
         if resumed and start != have:
             if have:  # what has arrived stays until the server sends something better
-                return _fetch_once(url, part, size, progress, resume=False)
+                return _fetch_once(url, part, size, limits, progress, resume=False)
             raise DownloadError(
                 f"{url}: asked for all of it, the server answered with a part: Content-Range "
                 f"{response.headers.get('Content-Range')!r}."
             )
         if total is not None:
-            _check_download_size(url, part, total, size)
+            _check_download_size(url, part, total, size, limits)
         # A server may ignore the range and send everything.
         with (
             open(part, "ab" if resumed else "wb") as file,
@@ -206,22 +240,24 @@ def _fetch_once(
             while chunk := response.read(CHUNK_BYTES):
                 file.write(chunk)
                 bar.update(len(chunk))
-                _check_download_size(url, part, file.tell(), size)
+                _check_download_size(url, part, file.tell(), size, limits)
             file.flush()
             os.fsync(file.fileno())
     if total is not None and _size(part) != total:
         raise ConnectionError(f"received {_size(part)} of {total} bytes")
 
 
-def _check_download_size(url: str, part: Path, received: int, size: int | None) -> None:
+def _check_download_size(
+    url: str, part: Path, received: int, size: int | None, limits: Limits
+) -> None:
     """Refuse more than is expected, or than the limit, and remove what has arrived of it."""
     if size is not None and received > size:
         part.unlink(missing_ok=True)
         raise DownloadError(
             f"{url}: the download was removed: expected {size} bytes, received {received} or more."
         )
-    if received > MAX_DOWNLOAD_BYTES:
-        raise DownloadError(f"{url}: more than {MAX_DOWNLOAD_BYTES} bytes, the limit.")
+    if received > limits.most_bytes:
+        raise DownloadError(f"{url}: more than {limits.most_bytes} bytes, the limit.")
 
 
 def _range(headers: Any) -> tuple[int | None, int | None]:
