@@ -25,6 +25,7 @@ from mrcnn.logger import logger
 from mrcnn.ops import assignment
 from mrcnn.ops.edge_settings import EdgeSettings
 from mrcnn.setting_rules.check import check_settings
+from mrcnn.setting_rules.counts import settle_counts
 from mrcnn.setting_rules.misspelt import misspelt_setting
 from mrcnn.setting_rules.names import (
     BACKBONES,
@@ -47,6 +48,7 @@ __all__ = [
     "PHOTOGRAPH_RATIOS",
     "RESIZE_MODES",
     "Config",
+    "np",  # scripts take it from here, as from Matterport's
 ]
 
 # Shorter over longer side of most photographs: IMAGE_SHAPE_GROUPS = "auto" has a shape for each.
@@ -284,9 +286,13 @@ class Config:
     def validate(self) -> None:
         """Check every setting by the tables of `mrcnn.setting_rules`.
 
+        Whole floats become integers where those are expected, and fractions of steps are rounded
+        up.
+
         Raises:
             ValueError: with the name of the setting, what was expected and what was received.
         """
+        settle_counts(self)
         check_settings(self)
 
     def _warn_of_misspelt_names(self) -> None:

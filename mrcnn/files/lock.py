@@ -1,11 +1,13 @@
 """A folder that one writer has to itself, for as long as its process lives.
 
 The lock is the operating system's, on a file in the folder: it ends with the process, however that
-ends, and the file that stays behind locks nothing.
+ends, and the file that stays behind locks nothing. A folder that was made for a writer who wrote
+nothing goes with its lock.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -42,10 +44,11 @@ class FolderLock:
         with _registry:
             if self.folder in _held:
                 raise FolderTakenError(f"{self.folder}: this process writes into it already.")
+            made = not os.path.isdir(self.folder)
             os.makedirs(self.folder, exist_ok=True)
             file = _lock_file(Path(self.folder, LOCK_FILE))
             _held[self.folder] = self
-        weakref.finalize(self, os.close, file)
+        weakref.finalize(self, _release, file, self.folder if made else None, os.getpid())
 
     def __enter__(self) -> Self:
         return self
@@ -68,12 +71,46 @@ _registry = threading.Lock()
 _held: weakref.WeakValueDictionary[str, FolderLock] = weakref.WeakValueDictionary()
 
 
+def _release(file: int, made: str | None, owner: int) -> None:
+    """Close a lock's file. A folder that was made for it goes if it holds nothing else.
+
+    Args:
+        file: the descriptor.
+        made: the folder; None if it was there before.
+        owner: process that took the lock. A fork of it holds a copy of the descriptor.
+    """
+    with contextlib.suppress(OSError):  # such as Windows, which removes no open file
+        if made is not None and os.getpid() == owner and os.listdir(made) == [LOCK_FILE]:
+            os.unlink(os.path.join(made, LOCK_FILE))
+            os.rmdir(made)
+    os.close(file)
+
+
 def _lock_file(path: Path) -> int:
     """The descriptor of a file, locked until it is closed.
 
     Python does not hand descriptors on to the programs that it starts.
     """
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    while True:
+        file = _locked(path)
+        # Whoever held it may have removed it, and its folder, since it was opened here.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), os.stat(path)):
+                break
+        os.close(file)
+        os.makedirs(path.parent, exist_ok=True)
+    os.ftruncate(file, 0)
+    os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    return file
+
+
+def _locked(path: Path) -> int:
+    """The descriptor of a file, which is made where it is missing, with a lock on it."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except FileNotFoundError:  # the folder has just been removed
+        os.makedirs(path.parent, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _lock_descriptor(file)
     except OSError as error:
@@ -87,8 +124,6 @@ def _lock_file(path: Path) -> int:
             f"{path.parent}: this disk has no locks ({error}); expected that no other process "
             "writes into the folder."
         )
-    os.ftruncate(file, 0)
-    os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     return file
 
 

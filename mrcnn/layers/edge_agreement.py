@@ -12,6 +12,7 @@ from mrcnn.layers.flat_config import take_settings
 from mrcnn.ops import edges
 from mrcnn.ops.edge_filters import check_factor
 from mrcnn.ops.edge_settings import DEFAULT_EDGE_SETTINGS, EdgeSettings
+from mrcnn.ops.indexing import select_class
 from mrcnn.ops.tensor import Tensor
 
 
@@ -45,23 +46,40 @@ class EdgeAgreementHead(keras.layers.Layer):
         """The loss of the positive RoIs; a class id of 0 or less marks padding.
 
         Args:
-            inputs: predicted masks [N, H, W] or [B, P, H, W], probabilities of each RoI's
-                true class; target masks of the same shape; target class ids [N] or [B, P].
+            inputs: predicted masks, target masks and target class ids. The predicted masks are
+                probabilities, either of each RoI's true class, [N, H, W] or [B, P, H, W], or of
+                all C classes, [N, H, W, C] or [B, P, H, W, C], of which that of the true class is
+                taken. Target masks [N, H, W] or [B, P, H, W]; class ids [N] or [B, P].
 
         Returns:
-            A float32 scalar, weighted as it was added; 0 when no RoI is positive.
+            A float32 scalar, weighted as it was added; 0 when no RoI is positive. It and its
+            gradient are the same for both forms.
+
+        Raises:
+            ValueError: the shapes do not fit together.
         """
         predicted, target, class_ids = inputs
-        if tuple(predicted.shape) != tuple(target.shape):
+        shape = tuple(predicted.shape)
+        rois = tuple(target.shape)
+        if shape != rois and shape[:-1] != rois:
             raise ValueError(
-                f"{self.name}: expected predicted and target masks of one shape; received "
-                f"{tuple(predicted.shape)} and {tuple(target.shape)}"
+                f"{self.name}: expected predicted masks of the shape of the target masks, or of "
+                f"all classes, with one more axis; received {shape} and {rois}."
             )
-        size = predicted.shape[-2:]
+        if len(tuple(class_ids.shape)) != len(rois) - 2:
+            raise ValueError(
+                f"{self.name}: expected one class id for each target mask; received class ids of "
+                f"the shape {tuple(class_ids.shape)} for masks of {rois}."
+            )
+        size = rois[-2:]
+        ids = ops.reshape(class_ids, (-1,))
+        if shape != rois:
+            every = ops.reshape(predicted, (1, -1, *shape[-3:]))
+            predicted = select_class(every, ids[None], axis=-1)
         loss = edges.edge_agreement(
             ops.reshape(predicted, (-1, *size)),
             ops.reshape(target, (-1, *size)),
-            ops.reshape(class_ids, (-1,)) > 0,
+            ids > 0,
             self.settings,
         )
         loss = self.loss_weight * loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import subprocess
 import sys
@@ -73,3 +74,57 @@ def test_an_error_that_is_no_lock_is_not_taken_for_one(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
         FolderLock(tmp_path / "file")
+
+
+def test_a_folder_that_was_made_for_a_lock_goes_with_it_if_nothing_is_in_it(tmp_path):
+    held = FolderLock(tmp_path / "logs" / "run")
+    assert (tmp_path / "logs" / "run").is_dir()
+    del held
+    gc.collect()
+    assert list((tmp_path / "logs").iterdir()) == []
+    with FolderLock(tmp_path / "logs" / "run") as held:
+        (tmp_path / "logs" / "run" / "configuration.log").write_text("x")
+    del held
+    gc.collect()
+    assert (tmp_path / "logs" / "run" / "configuration.log").is_file()
+
+
+def test_a_folder_that_was_there_stays(tmp_path):
+    (tmp_path / "run").mkdir()
+    held = FolderLock(tmp_path / "run")
+    del held
+    gc.collect()
+    assert (tmp_path / "run").is_dir()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_fork_does_not_remove_what_its_parent_holds(tmp_path):
+    code = (
+        "import os, sys\n"
+        "from mrcnn.files.lock import FolderLock\n"
+        "held = FolderLock(sys.argv[1])\n"
+        "if child := os.fork():\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n"
+        "    print(os.listdir(held.folder))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "['.lock']\n"
+    assert not (tmp_path / "run").exists()  # at the parent's own end
+
+
+def test_a_lock_on_a_file_that_its_holder_has_just_removed_is_taken_again(tmp_path, monkeypatch):
+    """Another process may remove folder and file between opening and locking."""
+    lock_descriptor, calls = lock._lock_descriptor, []
+
+    def remove_once(file: int) -> None:
+        if not calls:
+            (tmp_path / "run" / lock.LOCK_FILE).unlink()
+            (tmp_path / "run").rmdir()
+        calls.append(file)
+        lock_descriptor(file)
+
+    monkeypatch.setattr(lock, "_lock_descriptor", remove_once)
+    held = FolderLock(tmp_path / "run")
+    assert len(calls) == 2 and str(os.getpid()) in (tmp_path / "run" / ".lock").read_text()
+    assert held.folder == str((tmp_path / "run").resolve())

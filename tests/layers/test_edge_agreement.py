@@ -77,6 +77,73 @@ def test_flat_rois_give_the_same():
     )
 
 
+# --- Masks of all classes -----------------------------------------------------------------------
+
+
+def of_all_classes(predicted: np.ndarray, class_ids: np.ndarray, seed: int = 1) -> np.ndarray:
+    """Masks [..., H, W, 4] that hold each RoI's mask at its class, and noise at the others."""
+    noise = np.random.default_rng(seed).uniform(0, 1, (*predicted.shape, 4)).astype(np.float32)
+    own = np.arange(4) == np.maximum(class_ids, 0)[..., None, None, None]
+    return np.where(own, predicted[..., None], noise)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("options", [{}, {"weight_entropy": True}, FULL], ids=["l2", "exp", "full"])
+def test_masks_of_all_classes_give_the_loss_and_the_gradient_of_the_true_class(options, flat):
+    predicted, target = masks()
+    class_ids = CLASS_IDS
+    if flat:
+        predicted, target = predicted.reshape(-1, 8, 8), target.reshape(-1, 8, 8)
+        class_ids = class_ids.ravel()
+    every = of_all_classes(predicted, class_ids)
+    own_head, head = make_head(**options), make_head(**options)
+    assert float(head([every, target, class_ids])) == float(
+        own_head([predicted, target, class_ids])
+    )
+    slope = gradient(lambda p: own_head([p, target, class_ids]), predicted)
+    found = gradient(lambda p: head([p, target, class_ids]), every)
+    np.testing.assert_array_equal(found, own_part(found, class_ids))
+    np.testing.assert_array_equal(found.sum(axis=-1), slope)
+    assert np.abs(slope).max() > 0
+
+
+def own_part(slope: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
+    """A gradient that is zero but for each RoI's own class."""
+    return np.where(np.arange(4) == np.maximum(class_ids, 0)[..., None, None, None], slope, 0)
+
+
+def test_masks_of_all_classes_in_every_way_to_run():
+    predicted, target = masks()
+    every = of_all_classes(predicted, CLASS_IDS)
+    expected = loss_of_positives(predicted, target)
+    for name, run in compiled(lambda p, t, ids: EdgeAgreementHead()([p, t, ids])):
+        assert run(every, target, CLASS_IDS) == pytest.approx(expected, rel=1e-5), name
+
+
+def test_masks_of_all_classes_in_a_graph():
+    inputs = [keras.Input((3, 8, 8, 4)), keras.Input((3, 8, 8)), keras.Input((3,), dtype="int32")]
+    model = keras.Model(inputs, EdgeAgreementHead()(inputs))
+    predicted, target = masks()
+    every = of_all_classes(predicted, CLASS_IDS)
+    expected = loss_of_positives(predicted, target)
+    assert float(model([every, target, CLASS_IDS])) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "predicted, target, class_ids",
+    [
+        ((2, 3, 8, 8), (2, 3, 8, 9), (2, 3)),
+        ((2, 3, 8, 8, 4), (2, 3, 4, 4), (2, 3)),
+        ((2, 3, 8, 8), (2, 3, 8, 8), (2,)),
+        ((6, 8, 8, 4), (6, 8, 8), (2, 3)),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(predicted, target, class_ids):
+    arrays = [np.zeros(predicted, np.float32), np.zeros(target, np.float32)]
+    with pytest.raises(ValueError, match=r"expected (predicted masks|one class id).*received"):
+        EdgeAgreementHead()([*arrays, np.zeros(class_ids, np.int32)])
+
+
 def test_eager_and_compiled_agree():
     predicted, target = masks()
     expected = loss_of_positives(predicted, target)
@@ -120,7 +187,7 @@ def test_symbolic_output_is_a_scalar():
 
 
 def test_masks_of_two_sizes_are_refused():
-    with pytest.raises(ValueError, match=r"one shape.*8, 8.*4, 4"):
+    with pytest.raises(ValueError, match=r"expected predicted masks.*8, 8.*4, 4"):
         EdgeAgreementHead()([np.zeros((2, 8, 8)), np.zeros((2, 4, 4)), np.ones(2, np.int32)])
 
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcnn.config import Config
+from mrcnn.setting_rules.counts import STEPS
 from mrcnn.setting_rules.relations import RELATIONS
 from mrcnn.setting_rules.rules import RULES
 
@@ -156,8 +157,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "other": st.binary() | st.complex_numbers() | st.builds(object) | st.just(np.zeros((2, 2))),
     "not finite": st.sampled_from([float("nan"), float("inf"), -float("inf"), np.float32("nan")]),
 }
-# Annotated as Any, for the sake of type checkers.
-ANY = {"MASK_SHAPE": {"sequence"}}
+# Annotated as Any, for the sake of type checkers; and fractions of steps, which are rounded up.
+ANY = {"MASK_SHAPE": {"sequence"}} | dict.fromkeys(STEPS, {"integer", "number"})
 # Of plain types.
 KINDS = {
     type(None): {"none"},
