@@ -7,12 +7,22 @@ A door: each concept lives in its own room (`mrcnn.network`, `mrcnn.training.ses
 
 from __future__ import annotations
 
+import datetime
+import logging
+import math
+import multiprocessing
 import os
+import random
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import keras
+import keras.backend as K
+import keras.layers as KL
+import keras.models as KM
 import numpy as np
 
 from mrcnn import network
@@ -26,10 +36,12 @@ from mrcnn.data.random_rois import generate_random_rois
 from mrcnn.inference import model as inference_model
 from mrcnn.inference.detector import Detector
 from mrcnn.layers.batch_norm import BatchNorm
+from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.layers.resnet import conv_block, identity_block, resnet_graph
 from mrcnn.layers.rpn import build_rpn_model, rpn_graph
 from mrcnn.logger import logger
 from mrcnn.matterport import inspection
+from mrcnn.matterport.checkpoint_path import CheckpointPath
 from mrcnn.matterport.generator import DataGenerator, data_generator, load_image_gt
 from mrcnn.matterport.graphs import (
     apply_box_deltas_graph,
@@ -61,6 +73,7 @@ from mrcnn.matterport.layers import (
     ProposalLayer,
     PyramidROIAlign,
 )
+from mrcnn.matterport.module_names import skimage, tf, utils
 from mrcnn.matterport.targets import build_detection_targets, build_rpn_targets
 from mrcnn.process import keep_freed_memory, seeded_initializers
 from mrcnn.training import compile as training_compile
@@ -77,6 +90,7 @@ __all__ = [
     "DataGenerator",
     "DetectionLayer",
     "DetectionTargetLayer",
+    "EdgeAgreementHead",
     "MaskRCNN",
     "ProposalLayer",
     "PyramidROIAlign",
@@ -117,6 +131,14 @@ __all__ = [
     "trim_zeros_graph",
     "unmold_image",
 ]
+# Modules that scripts take from here, as from Matterport's.
+__all__ += ["K", "KE", "KL", "KM", "OrderedDict", "datetime", "keras", "logging", "math"]
+__all__ += ["multiprocessing", "np", "os", "random", "re", "skimage", "tf", "utils"]
+
+# Keras 3 has no `keras.engine`; scripts subclass its layer.
+KE = SimpleNamespace(
+    Input=keras.Input, InputSpec=keras.InputSpec, Layer=keras.Layer, Model=keras.Model
+)
 
 
 class MaskRCNN:
@@ -125,7 +147,8 @@ class MaskRCNN:
     Args:
         mode: "training" or "inference".
         config: settings. Those of one SEED have equal weights at first.
-        model_dir: folder of the log folders. Nothing is written before training starts.
+        model_dir: folder of the log folders. Nothing is written there before training starts, or
+            a script asks for `log_dir`.
 
     Attributes:
         keras_model: the Keras model, with Matterport's layer names.
@@ -160,13 +183,16 @@ class MaskRCNN:
 
     # --- Weights and logs ---------------------------------------------------------
 
-    def find_last(self) -> str:
+    def find_last(self) -> CheckpointPath:
         """Path of the newest checkpoint of this configuration.
+
+        It can be taken apart into (folder, path) too, as what Matterport 2.0 returned.
 
         Raises:
             FileNotFoundError: there is none; the message says where it was looked for.
         """
-        return folders.find_last(self.model_dir, self.config.NAME, self.config.RUN_NAME)
+        last = folders.find_last(self.model_dir, self.config.NAME, self.config.RUN_NAME)
+        return CheckpointPath(last)
 
     def load_weights(
         self,
@@ -235,7 +261,7 @@ class MaskRCNN:
     def set_log_dir(self, model_path: str | None = None) -> None:
         """Choose the log folder: that of a checkpoint to go on from, or a new one.
 
-        Creates nothing.
+        Creates nothing; see `log_dir`.
         """
         self._session.set_log_dir(self, model_path)
 
@@ -269,6 +295,13 @@ class MaskRCNN:
 
     @property
     def log_dir(self) -> str:
+        """Folder of this run.
+
+        In training mode it is there when a script asks for it, so that the script can write into
+        it before `train`. It goes again if nothing is written into it.
+        """
+        if self.mode == "training":
+            self._session.open_log_dir(self)
         return self._session.log_dir
 
     @log_dir.setter
@@ -277,6 +310,9 @@ class MaskRCNN:
 
     @property
     def checkpoint_path(self) -> str:
+        """Path of the weights files of this run, with "{epoch:04d}"; see `log_dir`."""
+        if self.mode == "training":
+            self._session.open_log_dir(self)
         return self._session.checkpoint_path
 
     @checkpoint_path.setter
@@ -332,7 +368,7 @@ class MaskRCNN:
             learning_rate: of SGD.
             epochs: number of the last epoch: 40 and then 120 trains 80 more.
             layers: "heads", "3+", "4+", "5+", "all", or a regular expression on layer names.
-            augmentation: see `mrcnn.data.augment`.
+            augmentation: see `mrcnn.data.augment`; None or False for none.
             custom_callbacks: more Keras callbacks.
             no_augmentation_sources: sources whose images are not augmented.
             resume: go on with the newest run of this configuration if there is one (see
@@ -357,6 +393,8 @@ class MaskRCNN:
             return None
         momentum = self.config.LEARNING_MOMENTUM
         stage = self._session.next_stage(layers, learning_rate, momentum, epochs)
+        if augmentation is False:  # as scripts write for none
+            augmentation = None
         data = TrainingData(train_dataset, val_dataset, augmentation, no_augmentation_sources)
         return self._session.train(self, stage, data, custom_callbacks or ())
 

@@ -159,6 +159,9 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
     rpn_match, rpn_deltas = RpnTargets(
         rpn_target_settings(config), seed=config.SEED, name="rpn_targets"
     )([anchors_layer(config, pixels=True, name="pixel_anchors")(image), gt_class_ids, gt_boxes])
+    # Matterport's graph is given these targets; scripts ask it for them by the inputs' names.
+    rpn_match = keras.layers.Reshape((-1, 1), name="input_rpn_match")(rpn_match)[..., 0]
+    rpn_deltas = keras.layers.Identity(name="input_rpn_bbox")(rpn_deltas)
 
     normalized_boxes = NormalizeBoxes(name="normalized_gt_boxes")([gt_boxes, image])
     if config.USE_RPN_ROIS:
@@ -179,10 +182,11 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
     image_area = ImageArea(name="image_area")(meta)
     slots = config.POSITIVE_ROIS_PER_IMAGE
     positive_ids = targets.class_ids[:, :slots]
-    class_logits, probabilities, deltas = build_box_head(targets.rois, trunk, image_area, config)
+    target_rois = keras.layers.Identity(name="output_rois")(targets.rois)  # as Matterport's
+    class_logits, probabilities, deltas = build_box_head(target_rois, trunk, image_area, config)
     # The masks of the true class alone, for the mask loss and the edge head.
     own_masks = build_mask_head(
-        targets.rois[:, :slots], trunk, image_area, config, class_ids=positive_ids
+        target_rois[:, :slots], trunk, image_area, config, class_ids=positive_ids
     )
 
     arguments = {

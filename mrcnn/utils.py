@@ -9,6 +9,14 @@ Shape letters: N, M boxes; H height, W width; B images of a batch.
 
 from __future__ import annotations
 
+import logging
+import math
+import os
+import random
+import shutil
+import sys
+import urllib.request
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,6 +45,7 @@ from mrcnn.evaluation.average_precision import (
     compute_recall,
 )
 from mrcnn.matterport.anchors import generate_anchors, generate_pyramid_anchors
+from mrcnn.matterport.module_names import scipy, skimage, tf
 from mrcnn.ops.tensor import Tensor
 from mrcnn.weights.pretrained import COCO_WEIGHTS_URL as COCO_MODEL_URL
 from mrcnn.weights.pretrained import download_trained_weights
@@ -71,6 +80,9 @@ __all__ = [
     "trim_zeros",
     "unmold_mask",
 ]
+# Modules that scripts take from here, as from Matterport's.
+__all__ += ["logging", "math", "np", "os", "random", "scipy", "shutil", "skimage", "sys", "tf"]
+__all__ += ["urllib", "warnings"]
 
 
 # --- NumPy -----------------------------------------------------------------------------------

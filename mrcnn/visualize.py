@@ -6,21 +6,30 @@ user's. Functions return the axes they drew on: `display_instances(…).figure.s
 
 Shape letters: H, W image height and width, N instances, G ground-truth instances, C classes.
 Boxes are pixel boxes (y1, x1, y2, x2), y2 and x2 exclusive; masks are [H, W, N], bool or
-0 and 1; colors are RGB triples in [0, 1] where nothing else is said.
+0 and 1, or mini masks, which are expanded to their boxes; colors are RGB triples in [0, 1]
+where nothing else is said.
 """
 
 from __future__ import annotations
 
 import colorsys
+import itertools
+import logging
+import os
 import random
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import lines, patches
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.patches import Polygon
+from skimage.measure import find_contours
 
+from mrcnn.data.masks import full_masks
 from mrcnn.drawing import notebook, tables
 from mrcnn.drawing.instances import (
     Instances,
@@ -31,6 +40,26 @@ from mrcnn.drawing.instances import (
     to_rgb,
 )
 from mrcnn.logger import logger
+from mrcnn.matterport.module_names import IPython, cv2, utils
+
+__all__ = [
+    "apply_mask",
+    "display_differences",
+    "display_images",
+    "display_instances",
+    "display_table",
+    "display_top_masks",
+    "display_weight_stats",
+    "draw_box",
+    "draw_boxes",
+    "draw_rois",
+    "plot_overlaps",
+    "plot_precision_recall",
+    "random_colors",
+]
+# Modules, and what is in them, that scripts take from here, as from Matterport's.
+__all__ += ["IPython", "Polygon", "colorsys", "cv2", "find_contours", "itertools", "lines"]
+__all__ += ["logging", "np", "os", "patches", "plt", "random", "sys", "utils"]
 
 FIGURE_SIZE = (16, 16)  # inches, Matterport's
 ROI_FIGURE_SIZE = (12, 12)
@@ -178,7 +207,7 @@ def display_instances(
     instances = Instances(
         boxes,
         class_ids,
-        masks,
+        _full_masks(masks, boxes, image),
         scores,
         colors=random_colors(len(boxes)) if colors is None else colors,
         captions=captions,
@@ -213,8 +242,8 @@ def display_differences(
     Shapes, padding and thresholds are those of `mrcnn.drawing.notebook.mark_differences`.
     """
     marked = notebook.mark_differences(
-        Instances(gt_box, gt_class_id, gt_mask),
-        Instances(pred_box, pred_class_id, pred_mask, pred_score),
+        Instances(gt_box, gt_class_id, _full_masks(gt_mask, gt_box, image)),
+        Instances(pred_box, pred_class_id, _full_masks(pred_mask, pred_box, image), pred_score),
         iou_threshold,
         score_threshold,
     )
@@ -303,6 +332,7 @@ def draw_boxes(
         notebook.box_style(visibility, color)
         for visibility, color in zip(visibilities, random_colors(count), strict=True)
     ]
+    masks = _full_masks(masks, shown, image)
     notebook.draw_box_pairs(ax, image, boxes, refined_boxes, masks, captions, styles)
     if created:
         plt.show()
@@ -369,6 +399,15 @@ def display_weight_stats(model: Any) -> None:
         model: a `MaskRCNN` or a Keras model.
     """
     display_table(tables.weight_table(model))
+
+
+def _full_masks(
+    masks: np.ndarray | None, boxes: np.ndarray, image: np.ndarray
+) -> np.ndarray | None:
+    """Masks of the image's size, or None."""
+    if masks is None:
+        return None
+    return full_masks(masks, np.reshape(boxes, (-1, 4)), np.shape(image))
 
 
 def _axes(given: Any, figsize: tuple[float, float]) -> tuple[Axes, bool]:

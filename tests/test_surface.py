@@ -314,9 +314,8 @@ def test_both_forms_of_load_image_gt():
     ):
         np.testing.assert_array_equal(image, plain[0][:, ::-1])
         assert boxes.tolist() == [[10, 44, 30, 64]] and class_ids.tolist() == [1]
-    # The newer form has no `use_mini_mask`: without it, the configuration decides.
     mini, whole = (*config.MINI_MASK_SHAPE, 1), (64, 64, 1)
-    assert plain[4].shape == mini
+    assert plain[4].shape == whole
     for wanted, shape in ((True, mini), (False, whole)):
         loaded = modellib.load_image_gt(dataset, config, 0, use_mini_mask=wanted)
         assert loaded[4].shape == shape

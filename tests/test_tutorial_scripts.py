@@ -76,7 +76,8 @@ def test_every_script_is_run():
 def test_scripts_use_nothing_but_matterports_modules():
     for script in SCRIPTS.glob("*.py"):
         modules = re.findall(r"mrcnn[.\w]*", script.read_text(encoding="utf-8"))
-        allowed = {"mrcnn", *(f"mrcnn.{name}" for name in ("config", "model", "utils"))}
+        doors = ("config", "model", "utils", "visualize")
+        allowed = {"mrcnn", *(f"mrcnn.{name}" for name in doors)}
         used = {".".join(name.split(".")[:2]) for name in modules if not name.startswith("mrcnn_")}
         assert used <= allowed, script.name
 
@@ -106,3 +107,15 @@ def test_a_data_set_that_draws_its_images(folder: Path, weights: Path):
     assert Path(last).parent.name.startswith("shapes_sobel_")
     assert re.search(r"Detected \d of 2", printed)
     assert "mrcnn_mask_edge_loss" in printed
+
+
+def test_old_habits(folder: Path, weights: Path):
+    printed = run("old_habits.py", folder)
+    (run_folder,) = (folder / "habits").iterdir()
+    files = {path.name for path in run_folder.iterdir()}
+    assert {"configuration.log", "mask_rcnn_habits_0001.h5", "config.json"} <= files
+    assert "STEPS_PER_EPOCH                2" in (run_folder / "configuration.log").read_text()
+    assert "(1, 8, 4)" in printed and "(1, 4092, 1)" in printed and "epoch 0 has" in printed
+    assert 0 <= float(re.search(r"mAP (\S+)", printed).group(1)) <= 1
+    assert re.search(r"mini masks +shape: \(56, 56, 2\)", printed)
+    assert re.search(r"found \((\d+), 4\) of \(\1, 4\)", printed)

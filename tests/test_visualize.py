@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from mrcnn import visualize
 from mrcnn.data.images import read_image
+from mrcnn.data.masks import minimize_mask
 from mrcnn.drawing import notebook, tables
 
 NAMES = ["BG", "square", "disk"]
@@ -192,6 +193,20 @@ class TestDisplayInstances:
         changed = np.any(picture_of(ax) != IMAGE, axis=2)
         np.testing.assert_array_equal(changed, MASKS.any(axis=2))
 
+    def test_mini_masks_fill_their_boxes(self) -> None:
+        mini = minimize_mask(BOXES, MASKS, (14, 14))
+        pictures = [
+            picture_of(function(IMAGE, *arguments))
+            for masks in (MASKS, mini)
+            for function, arguments in (
+                (visualize.display_instances, (BOXES, masks, CLASS_IDS, NAMES)),
+                (visualize.draw_boxes, (BOXES, None, masks)),
+            )
+        ]
+        for picture in pictures:
+            changed = np.any(picture != IMAGE, axis=2)
+            np.testing.assert_array_equal(changed, MASKS.any(axis=2))
+
     def test_empty_mask_of_a_box(self) -> None:
         ax = visualize.display_instances(IMAGE, BOXES, np.zeros_like(MASKS), CLASS_IDS, NAMES)
         np.testing.assert_array_equal(picture_of(ax), IMAGE)
@@ -238,6 +253,16 @@ class TestDisplayDifferences:
         assert edges.count(notebook.GROUND_TRUTH_COLOR) == 2
         assert edges.count(notebook.PREDICTION_COLOR) == 2
         assert not shows
+
+    def test_mini_masks(self) -> None:
+        shifted = np.roll(MASKS, 1, axis=0)
+        moved = BOXES + [1, 0, 1, 0]
+        truth = minimize_mask(BOXES, MASKS, (14, 14))
+        for found in (shifted, minimize_mask(moved, shifted, (28, 28))):
+            ax = visualize.display_differences(
+                IMAGE, BOXES, CLASS_IDS, truth, moved, CLASS_IDS, SCORES, found, NAMES
+            )
+            assert captions_of(ax) == ["0.60 / 0.90", "0.90 / 0.89"]
 
     def test_any_order_equal_scores_and_padding(self) -> None:
         boxes = np.concatenate([BOXES[::-1], np.zeros((1, 4), np.int32)])

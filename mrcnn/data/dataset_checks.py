@@ -57,12 +57,22 @@ def read_objects(
         )
         _check_class_ids(instances.class_ids, config, name, "load_instances")
     else:
-        masks, class_ids = dataset.load_mask(image_id)
-        masks, class_ids = _checked_masks(masks, class_ids, image_shape, name)
+        masks, class_ids = load_mask(dataset, image_id)
+        masks = _checked_masks(masks, class_ids, image_shape, name)
         _check_class_ids(class_ids, config, name, "load_mask")
         instances = Instances.from_masks(masks, class_ids)
     box_only = dataset.load_box_only(image_id)
     return Objects(instances, _checked_box_only(box_only, instances.class_ids, name))
+
+
+def load_mask(dataset: Dataset, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """`dataset.load_mask(image_id)` as arrays: data sets return lists of class ids too.
+
+    Returns:
+        (masks [H, W, N] of any dtype, class_ids int32 [N])
+    """
+    masks, class_ids = dataset.load_mask(image_id)
+    return np.asarray(masks), np.asarray(class_ids, dtype=np.int32)
 
 
 def gives_instances(dataset: Any) -> bool:
@@ -133,19 +143,18 @@ def checked_image(image: Any, config: Config, name: str) -> np.ndarray:
 
 
 def _checked_masks(
-    masks: Any, class_ids: Any, image_shape: tuple[int, ...], name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return masks, bool [H, W, N], and class ids, int32 [N], or raise a `SampleError`."""
-    masks, class_ids = np.asarray(masks), np.asarray(class_ids, dtype=np.int32)
+    masks: np.ndarray, class_ids: np.ndarray, image_shape: tuple[int, ...], name: str
+) -> np.ndarray:
+    """Return masks, bool [H, W, N], or raise a `SampleError`."""
     height, width = image_shape[:2]
     if len(class_ids) == 0:  # a data set may say "no object" with masks of any size
-        return np.zeros((height, width, 0), dtype=bool), class_ids
+        return np.zeros((height, width, 0), dtype=bool)
     if masks.shape != (height, width, len(class_ids)):
         raise SampleError(
             f"{name}: expected masks {(height, width, len(class_ids))} (the image's height and "
             f"width, one mask for each class id); received {masks.shape}. Correct load_mask."
         )
-    return masks.astype(bool, copy=False), class_ids
+    return masks.astype(bool, copy=False)
 
 
 def _check_class_ids(class_ids: np.ndarray, config: Config, name: str, method: str) -> None:

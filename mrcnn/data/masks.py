@@ -86,6 +86,8 @@ def minimize_mask(bbox: np.ndarray, mask: np.ndarray, mini_shape: Sequence[int])
 def expand_mask(bbox: np.ndarray, mini_mask: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
     """Resize mini masks back to their boxes, at the cost of their detail.
 
+    Masks that are as large as the image already, each within its box, stay as they are.
+
     Args:
         bbox: int [N, 4] pixel boxes inside the image; those of no area give an empty mask.
         mini_mask: bool [h, w, N].
@@ -94,12 +96,57 @@ def expand_mask(bbox: np.ndarray, mini_mask: np.ndarray, image_shape: Sequence[i
     Returns:
         bool [H, W, N].
     """
+    if mini_mask.shape[:2] == tuple(image_shape[:2]) and lie_in_boxes(mini_mask, bbox):
+        return mini_mask.astype(bool)
     full = np.zeros((*image_shape[:2], mini_mask.shape[2]), bool)
     for i, box in enumerate(bbox[: mini_mask.shape[2], :4]):
         if _has_area(box):
             part = _resize_binary(mini_mask[:, :, i], _size_inside(box, image_shape))
             full[box[0] : box[2], box[1] : box[3], i] = part
     return full
+
+
+def full_masks(masks: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
+    """Masks of the image's size: mini masks are expanded, masks of that size stay as they are.
+
+    Args:
+        masks: [H, W, N], or mini masks [h, w, N].
+        boxes: int [N, 4], the pixel boxes of the masks.
+        image_shape: (H, W, ...).
+
+    Returns:
+        [H, W, N].
+
+    Raises:
+        ValueError: they are masks of an image of another size.
+    """
+    masks, size = np.asarray(masks), tuple(image_shape[:2])
+    if masks.ndim != 3 or masks.shape[:2] == size:
+        return masks
+    if not masks.shape[2]:
+        return np.zeros((*size, 0), bool)
+    if lie_in_boxes(masks, boxes):
+        raise ValueError(
+            f"masks: expected masks of the image's {size[0]} x {size[1]} pixels, or mini masks; "
+            f"received masks of {masks.shape[0]} x {masks.shape[1]} pixels, which lie in their "
+            "boxes as they are, and so belong to an image of that size. Compare and draw masks and "
+            "boxes in the pixels of one image."
+        )
+    return expand_mask(boxes, masks, image_shape)
+
+
+def lie_in_boxes(masks: np.ndarray, boxes: np.ndarray) -> bool:
+    """Whether none of the masks [H, W, N] has a pixel outside its box.
+
+    True of masks of an image. A mini mask spans its whole area, and so lies in its box only where
+    that is the whole area too.
+    """
+    for i, (y1, x1, y2, x2) in enumerate(np.asarray(boxes)[: masks.shape[2], :4].astype(int)):
+        mask = masks[:, :, i]
+        inside = np.count_nonzero(mask[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)])
+        if inside != np.count_nonzero(mask):
+            return False
+    return True
 
 
 def unmold_mask(mask: np.ndarray, bbox: Sequence[int], image_shape: Sequence[int]) -> np.ndarray:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mrcnn.data.boxes import compute_overlaps, compute_overlaps_masks
+from mrcnn.data.masks import full_masks, lie_in_boxes
 from mrcnn.logger import logger
 
 UNMATCHED = -1
@@ -49,13 +50,13 @@ def compute_matches(
     (array([-1.,  0.]), array([ 1., -1.]))
 
     Args:
-        gt_boxes: [G, 4]; only says which instances are padding.
+        gt_boxes: [G, 4]; says which instances are padding, and where mini masks lie.
         gt_class_ids: [G].
-        gt_masks: [H, W, G].
-        pred_boxes: [N, 4]; only says which predictions are padding.
+        gt_masks: [H, W, G], or mini masks [h, w, G], which are expanded to their boxes.
+        pred_boxes: [N, 4]; says which predictions are padding.
         pred_class_ids: [N].
         pred_scores: [N].
-        pred_masks: [H, W, N].
+        pred_masks: [H, W, N], or mini masks.
         iou_threshold: least IoU of two masks that match.
         score_threshold: a second lower bound of the IoU; its name is Matterport's.
 
@@ -67,6 +68,7 @@ def compute_matches(
     """
     gt_count, pred_count = _count_boxes(gt_boxes), _count_boxes(pred_boxes)
     gt_class_ids = np.asarray(gt_class_ids)[:gt_count]
+    gt_masks, pred_masks = _of_one_size(gt_masks, gt_boxes, pred_masks, pred_boxes)
     order = _descending(np.asarray(pred_scores)[:pred_count])
     overlaps = compute_overlaps_masks(pred_masks[..., order], gt_masks[..., :gt_count])
 
@@ -202,6 +204,20 @@ def compute_recall(
     positive_ids = np.flatnonzero(overlaps.max(axis=1) >= iou)
     found = np.unique(overlaps.argmax(axis=1)[positive_ids])
     return len(found) / len(gt_boxes), positive_ids
+
+
+def _of_one_size(
+    gt_masks: np.ndarray, gt_boxes: np.ndarray, pred_masks: np.ndarray, pred_boxes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The masks of both, mini masks of one of them expanded to the size of the other's."""
+    gt_masks, pred_masks = np.asarray(gt_masks), np.asarray(pred_masks)
+    if gt_masks.ndim != 3 or pred_masks.ndim != 3 or gt_masks.shape[:2] == pred_masks.shape[:2]:
+        return gt_masks, pred_masks
+    if 0 in pred_masks.shape or 0 in gt_masks.shape:  # nothing to compare, of any size
+        return gt_masks, pred_masks
+    if lie_in_boxes(gt_masks, gt_boxes):
+        return gt_masks, full_masks(pred_masks, pred_boxes, gt_masks.shape)
+    return full_masks(gt_masks, gt_boxes, pred_masks.shape), pred_masks
 
 
 def _count_boxes(boxes: np.ndarray) -> int:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from mrcnn.data.coco_fields import read_id
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.dataset_checks import load_mask
 from mrcnn.datasets.coco_json import by_type, coco_api, is_box_only, normalized, read_coco_json
 from mrcnn.datasets.segmentation import Annotation, annotation_to_image_rle, box_rle
 from mrcnn.evaluation.results import Result
@@ -199,7 +200,7 @@ def coco_ground_truth(
     annotations: list[dict[str, Any]] = []
     for image_id in tqdm(chosen, desc="Ground truth", unit="image", disable=not progress):
         info = dataset.image_info[image_id]
-        masks, class_ids = dataset.load_mask(image_id)
+        masks, class_ids = load_mask(dataset, image_id)
         alone = dataset.load_box_only(image_id)
         height, width = masks.shape[:2]
         if not len(class_ids):  # masks may then have any size

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from mrcnn import network
 from mrcnn.config import Config
+from mrcnn.data.boxes import norm_boxes
 from mrcnn.layers.molding import MoldImage
 from mrcnn.tensorflow_backend.compilation import default_jit_compile
 from mrcnn.tensorflow_backend.sums import with_fixed_sums
@@ -52,9 +55,41 @@ class StaticShapeNetwork(keras.Model):
 
 @keras.saving.register_keras_serializable(package="mrcnn")
 class InferenceNetwork(MatterportFiles, keras.Model):
-    """The inference graph of `mrcnn.network`, with Matterport's weights files."""
+    """The inference graph of `mrcnn.network`, with Matterport's weights files.
+
+    Attributes:
+        anchors_of_shape: from (height, width) to normalized anchors float32 [A, 4]; of `build`.
+    """
+
+    anchors_of_shape: Callable[[Sequence[int]], np.ndarray] | None = None
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run the graph, as Keras does, on Matterport's inputs.
+
+        Args:
+            x: [molded images [B, H, W, C], metas [B, ·], anchors [B, A, 4]]; without the anchors,
+                as Matterport 2.0 called it, they are those of the images' shape.
+            args, kwargs: of `keras.Model.predict`.
+
+        Returns:
+            Seven arrays, `mrcnn.network.INFERENCE_OUTPUTS`.
+        """
+        if isinstance(x, list | tuple) and len(x) == 2 and self.anchors_of_shape is not None:
+            images = np.asarray(x[0])
+            anchors = self.anchors_of_shape(images.shape[1:3])
+            x = [*x, np.broadcast_to(anchors, (len(images), *anchors.shape))]
+        return super().predict(x, *args, **kwargs)
+
+    def _make_predict_function(self) -> None:
+        """Do nothing: Keras 2 needed this call where several threads predict."""
 
 
 def build(config: Config) -> InferenceNetwork:
     """The inference graph, for any image and batch size."""
-    return network.build_inference(config, InferenceNetwork)
+    model = network.build_inference(config, InferenceNetwork)
+
+    def anchors_of_shape(shape: Sequence[int]) -> np.ndarray:
+        return norm_boxes(network.anchors_layer(config).of_shape(tuple(shape)), shape)
+
+    model.anchors_of_shape = anchors_of_shape
+    return model

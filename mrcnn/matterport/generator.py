@@ -39,15 +39,16 @@ def load_image_gt(
     image_id: int,
     augment: Any = False,
     augmentation: Any = None,
-    use_mini_mask: bool | None = None,
+    use_mini_mask: bool = False,
     rng: np.random.Generator | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Read an image and its instances as the network sees them.
 
-    Both of Matterport's forms are taken. The older one passes `use_mini_mask`, which then
-    decides. The newer one does not have it: None means `config.USE_MINI_MASK`, as there. (The
-    older one's own default was False; pass it where a script relied on that.) The newer one has
-    `augmentation` in the place of `augment`, so an augmentation is taken there too.
+    Both of Matterport's forms are taken. Most copies have `use_mini_mask`; those that do not have
+    `augmentation` in the place of `augment`, so an augmentation is taken there too. Masks are as
+    large as the image unless mini masks are asked for. (The form without `use_mini_mask` gave mini
+    masks where the configuration uses them; `mrcnn.utils.expand_mask`, which is what scripts call
+    on them next, leaves masks of the image's size as they are.)
 
     As in Matterport's package, the classes are the data set's, not `config.NUM_CLASSES`.
     In the modes "pad64" and "none", and with IMAGE_SHAPE_GROUPS, the image is as large as
@@ -60,7 +61,7 @@ def load_image_gt(
         image_id: the data set's own, running number of the image.
         augment: mirror left and right, in half the calls.
         augmentation: None, or what `mrcnn.data.augment.as_transform` takes.
-        use_mini_mask: masks are crops of their boxes; None: `config.USE_MINI_MASK`.
+        use_mini_mask: masks are crops of their boxes.
         rng: decides crop and augmentation; None: seeded from NumPy's global generator, so that
             `np.random.seed` decides.
 
@@ -78,8 +79,7 @@ def load_image_gt(
         augment, augmentation = False, augment
     config = copy.copy(config)
     config.NUM_CLASSES = dataset.num_classes
-    if use_mini_mask is not None:
-        config.USE_MINI_MASK = bool(use_mini_mask)
+    config.USE_MINI_MASK = bool(use_mini_mask)
     if rng is None:
         rng = np.random.default_rng(np.random.randint(2**32, size=4, dtype=np.uint32))
     sample = load_sample(
@@ -261,6 +261,8 @@ class _Batches:
 
 def _combined(augment: Any, augmentation: Any) -> Any:
     """Both of Matterport's augmentations as one: first the mirror, then the library's."""
+    if augmentation is False:  # as scripts write for none
+        augmentation = None
     if not augment:
         return augmentation
     return Sequential([HorizontalFlip(), *([] if augmentation is None else [augmentation])])

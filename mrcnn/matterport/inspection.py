@@ -42,6 +42,7 @@ from mrcnn.layers.targets import RoiTargets
 from mrcnn.logger import logger
 from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend.compilation import default_jit_compile
+from mrcnn.tensorflow_backend.symbolic import let_identity_take_symbolic_tensors
 from mrcnn.training import model as training_model
 
 # Compiled graphs kept, one for each set of outputs and image shape.
@@ -70,9 +71,10 @@ _LAST_OPERATIONS = (
 _ACTIVATIONS = {"linear": "BiasAdd", "relu": "Relu", "softmax": "Softmax", "sigmoid": "Sigmoid"}
 
 
-def log(text: str, array: np.ndarray | None = None) -> None:
+def log(text: str, array: np.ndarray | Sequence[Any] | None = None) -> None:
     """Log a text and, if there is one, the shape, range and dtype of an array."""
     if array is not None:
+        array = np.asarray(array)
         bounds = (array.min(), array.max()) if array.size else ("", "")
         low, high = (f"{float(x):10.5f}" if x != "" else " " * 10 for x in bounds)
         text = f"{text:<25}shape: {array.shape!s:<20}  min: {low}  max: {high}  {array.dtype}"
@@ -101,6 +103,7 @@ class Inspector:
     """
 
     def __init__(self, model: keras.Model, config: Config) -> None:
+        let_identity_take_symbolic_tensors()  # in the lists that `run_graph` is given
         self.model = model
         self.config = config
         self._steps: dict[str, _InnerSteps] = {}

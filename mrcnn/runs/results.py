@@ -13,6 +13,7 @@ from mrcnn.checkpoints.losses_file import LOSSES_FILE
 from mrcnn.config import Config
 from mrcnn.data.boxes import extract_bboxes
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.dataset_checks import load_mask
 from mrcnn.data.orientation import load_image
 from mrcnn.drawing import loss_curves, pages
 from mrcnn.evaluation import coco
@@ -160,7 +161,7 @@ def draw_page(model: MaskRCNN, split: Split, path: str | Path, page: Page = DEFA
     images = [load_image(dataset, image_id, model.config) for image_id in image_ids]
     truths, found = [], []
     for image_id, detected in zip(image_ids, model.detect(images), strict=True):
-        masks, class_ids = dataset.load_mask(image_id)
+        masks, class_ids = load_mask(dataset, image_id)
         truths.append({"rois": extract_bboxes(masks), "class_ids": class_ids, "masks": masks})
         keep = detected["scores"] >= page.min_score
         found.append(

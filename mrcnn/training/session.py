@@ -23,6 +23,7 @@ from mrcnn.files.lock import FolderLock, lock_folder
 from mrcnn.logger import logger
 from mrcnn.training import trainer
 from mrcnn.training.batches import TrainingData
+from mrcnn.training.callback_packages import check_packages
 from mrcnn.training.stages import Stage, epochs
 
 
@@ -95,6 +96,8 @@ class Session:
             folder, self.epoch, _ = parsed
             if folder != self.log_dir:
                 self.log_dir, self.skipped = folder, 0
+            if self._lock is not None and self._lock.folder != os.path.realpath(folder):
+                self._lock = None
             self._new_log_dir = ""
             logger.info(f"Going on from epoch {self.epoch} in {self.log_dir}")
         self.checkpoint_path = folders.checkpoint_template(self.log_dir, name)
@@ -115,6 +118,18 @@ class Session:
         self.log_dir, self._lock = folders.claim_new(self.log_dir)
         if self.checkpoint_path == own_files:
             self.checkpoint_path = folders.checkpoint_template(self.log_dir, model.config.NAME)
+
+    def open_log_dir(self, model: Trainable) -> None:
+        """Make and take the folder of a new run, because a script wants to write into it.
+
+        That of a run to go on from is there already, and taken when training goes on.
+        """
+        if self._lock is not None or self.log_dir != self._new_log_dir:
+            return
+        try:
+            self.claim_log_dir(model)
+        except OSError as error:
+            logger.warning(f"The log folder {self.log_dir} cannot be made: {error}")
 
     def start_from(self, model: Trainable, weights: str, whole: bool) -> None:
         """Begin a new run from a weights file, or go on with the run whose newest one it is.
@@ -243,7 +258,9 @@ class Session:
             ValueError: a setting is not valid, or the state belongs to another stage, other
                 settings or other data.
             FolderTakenError: another process writes into the log folder.
+            ModuleNotFoundError: a callback needs a package that is not installed.
         """
+        check_packages(callbacks)
         _keep_grey_depths(model.config, data.train_dataset)
         model.config.validate()  # scripts change settings after the object is made
         self.claim_log_dir(model)

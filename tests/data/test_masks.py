@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from mrcnn.data.boxes import extract_bboxes
 from mrcnn.data.images import resize
-from mrcnn.data.masks import expand_mask, minimize_mask, paste_masks, resize_mask, unmold_mask
+from mrcnn.data.masks import (
+    expand_mask,
+    full_masks,
+    minimize_mask,
+    paste_masks,
+    resize_mask,
+    unmold_mask,
+)
 from mrcnn.data.resize import resize_image
 
 RESIZE_CASES = 56
@@ -117,6 +124,48 @@ class TestMiniMasks:
 
     def test_expanding_no_area_is_empty(self):
         assert not expand_mask(np.zeros((1, 4), int), np.ones((4, 4, 1), bool), (9, 9)).any()
+
+
+class TestFullMasks:
+    """Scripts hand over mini masks and masks of the image, and do not say which."""
+
+    @property_test
+    @given(
+        boxes=st.lists(st.tuples(*[st.integers(0, 17)] * 2, *[st.integers(3, 20)] * 2), max_size=4),
+        shape=st.sampled_from([(14, 14), (5, 7), (30, 40)]),
+    )
+    def test_mini_masks_are_expanded_and_others_stay(self, boxes, shape):
+        boxes = np.array([[y, x, min(30, y + h), min(40, x + w)] for y, x, h, w in boxes])
+        boxes = boxes.reshape(-1, 4)
+        masks = np.zeros((30, 40, len(boxes)), bool)
+        for i, (y1, x1, y2, x2) in enumerate(boxes):
+            rows, columns = np.ogrid[y1:y2, x1:x2]
+            away = np.abs(rows - (y1 + y2 - 1) / 2) / (y2 - y1)
+            masks[y1:y2, x1:x2, i] = away + np.abs(columns - (x1 + x2 - 1) / 2) / (x2 - x1) <= 0.5
+        mini = minimize_mask(boxes, masks, shape)
+        expanded = expand_mask(boxes, mini, (30, 40, 3))
+        np.testing.assert_array_equal(expand_mask(boxes, masks, (30, 40, 3)), masks)
+        assert full_masks(masks, boxes, (30, 40, 3)) is masks
+        if shape != (30, 40):
+            np.testing.assert_array_equal(full_masks(mini, boxes, (30, 40)), expanded)
+
+    def test_mini_masks_as_large_as_the_image_are_expanded_too(self):
+        masks = np.zeros((8, 8, 1), bool)
+        masks[2:5, 1:7] = True
+        boxes = extract_bboxes(masks)
+        mini = minimize_mask(boxes, masks, (8, 8))
+        assert mini.all()
+        np.testing.assert_array_equal(expand_mask(boxes, mini, (8, 8, 3)), masks)
+
+    def test_masks_of_another_image_are_refused(self):
+        masks = np.zeros((8, 8, 1), bool)
+        masks[2:5, 1:7] = True
+        with pytest.raises(ValueError, match="16 x 16 pixels, or mini masks; received .* 8 x 8"):
+            full_masks(masks, extract_bboxes(masks), (16, 16, 3))
+
+    def test_no_instances(self):
+        none = np.zeros((0, 4), np.int32)
+        assert full_masks(np.zeros((4, 5, 0), bool), none, (9, 8, 3)).shape == (9, 8, 0)
 
 
 class TestPasting:

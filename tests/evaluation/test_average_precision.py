@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mrcnn.data.boxes import extract_bboxes
+from mrcnn.data.masks import minimize_mask
 from mrcnn.evaluation.average_precision import (
     compute_ap,
     compute_ap_range,
@@ -71,6 +73,42 @@ def test_no_predictions_are_matterports(vectors):
     np.testing.assert_array_equal(precisions, vectors["ap_nopred_prec"])
     np.testing.assert_array_equal(recalls, vectors["ap_nopred_rec"])
     assert overlaps.shape == (0, 4)
+
+
+# --- Mini masks ------------------------------------------------------------------------------
+
+
+def rectangles() -> tuple[np.ndarray, np.ndarray]:
+    boxes = np.array([[2, 3, 60, 90], [30, 40, 70, 60]])
+    masks = np.zeros((80, 100, 2), bool)
+    for i, (y1, x1, y2, x2) in enumerate(boxes):
+        masks[y1:y2, x1:x2, i] = True
+    return boxes, masks
+
+
+@pytest.mark.parametrize("mini", ["gt", "pred"])
+def test_mini_masks_of_one_side_are_expanded(mini):
+    boxes, masks = rectangles()
+    small = minimize_mask(boxes, masks, (56, 56))
+    found = np.roll(masks, 4, axis=0)[..., ::-1]
+    found_boxes = extract_bboxes(found)
+    small_found = minimize_mask(found_boxes, found, (28, 28))
+    gt, pred = (small, found) if mini == "gt" else (masks, small_found)
+    classes, scores = np.array([1, 2]), np.array([0.9, 0.8])
+    arguments = (found_boxes, classes[::-1], scores)
+    expected = compute_ap(boxes, classes, masks, *arguments, found)
+    for ours, whole in zip(compute_ap(boxes, classes, gt, *arguments, pred), expected, strict=True):
+        np.testing.assert_array_equal(ours, whole)
+    assert compute_ap_range(boxes, classes, gt, *arguments, pred, verbose=0) == compute_ap_range(
+        boxes, classes, masks, *arguments, found, verbose=0
+    )
+
+
+def test_masks_of_images_of_two_sizes_are_refused():
+    boxes, masks = rectangles()
+    larger = np.pad(masks, ((0, 20), (0, 0), (0, 0)))
+    with pytest.raises(ValueError, match="100 x 100 pixels|80 x 100 pixels"):
+        compute_ap(boxes, [1, 2], masks, boxes, [1, 2], [0.9, 0.8], larger)
 
 
 # --- By hand: masks on a strip of pixels -------------------------------------------------

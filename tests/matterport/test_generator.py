@@ -12,6 +12,7 @@ from mrcnn.data.boxes import extract_bboxes
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.dataset_checks import SampleError
 from mrcnn.data.loader import Loader
+from mrcnn.data.masks import expand_mask
 from mrcnn.data.molding import mold_image, parse_image_meta
 from mrcnn.data.stream import SampleStream
 from mrcnn.matterport.generator import DataGenerator, data_generator, load_image_gt
@@ -72,12 +73,39 @@ class TestLoadImageGt:
             np.testing.assert_array_equal(extract_bboxes(masks), boxes)
 
     @pytest.mark.parametrize("mini", [True, False])
-    def test_without_use_mini_mask_the_config_decides(self, mini):
+    def test_masks_are_whole_unless_mini_masks_are_asked_for(self, mini):
         config = tiny_config(USE_MINI_MASK=mini)
-        masks = load_image_gt(Squares(), config, 2)[4]
-        assert masks.shape == ((14, 14, 2) if mini else (64, 64, 2))
-        load_image_gt(Squares(), config, 2, use_mini_mask=not mini)
+        for form in ((), (False,), (HorizontalFlip(1),)):
+            assert load_image_gt(Squares(), config, 2, *form)[4].shape == (64, 64, 2)
+        _, _, _, boxes, masks = load_image_gt(Squares(), config, 2, use_mini_mask=True)
+        assert masks.shape == (14, 14, 2)
         assert config.USE_MINI_MASK == mini  # the caller's settings stay as they are
+        np.testing.assert_array_equal(
+            expand_mask(boxes, masks, (64, 64)), load_image_gt(Squares(), config, 2)[4]
+        )
+
+    @pytest.mark.parametrize("keywords", [{}, {"augment": True}])
+    def test_false_is_no_augmentation(self, keywords):
+        dataset, config = Squares(), tiny_config()
+        found = [
+            load_image_gt(dataset, config, 1, **keywords, **none, rng=np.random.default_rng(3))
+            for none in ({}, {"augmentation": False})
+        ]
+        assert_equal(*found)
+        first, second = (
+            next(data_generator(dataset, config, augmentation=none)) for none in (None, False)
+        )
+        assert_equal(first[0], second[0])
+
+    def test_class_ids_may_be_a_list(self):
+        class Lists(Squares):
+            def load_mask(self, image_id):
+                masks, class_ids = super().load_mask(image_id)
+                return masks, class_ids.tolist()
+
+        assert_equal(
+            load_image_gt(Lists(), tiny_config(), 2), load_image_gt(Squares(), tiny_config(), 2)
+        )
 
     @pytest.mark.parametrize(
         "arguments, keywords",
@@ -150,7 +178,7 @@ class TestLoadImageGt:
 
     def test_an_image_without_instances(self):
         _, _, class_ids, boxes, masks = load_image_gt(Squares(), tiny_config(), 0)
-        assert class_ids.shape == (0,) and boxes.shape == (0, 4) and masks.shape == (14, 14, 0)
+        assert class_ids.shape == (0,) and boxes.shape == (0, 4) and masks.shape == (64, 64, 0)
 
 
 def image_ids(batch):

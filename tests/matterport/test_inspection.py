@@ -300,3 +300,48 @@ def test_log(capsys: pytest.CaptureFixture):
         "nothing                  shape: (0, 4)                min:             "
         "max:             int32",
     ]
+
+
+# --- What scripts of other versions write --------------------------------------------------------
+
+
+def test_log_takes_a_list(capsys: pytest.CaptureFixture):
+    log("class_ids", [1, 2])
+    assert "shape: (2,)" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's own function")
+def test_tf_identity_takes_a_layers_output(inspector: Inspector):
+    import tensorflow as tf
+
+    image = output(inspector, "input_image")
+    assert tf.identity(image) is image and tf.identity(input=image, name="x") is image
+    (picture,) = pictures(1)
+    found = run(
+        inspector,
+        [picture],
+        input_image=tf.identity(image),
+        features=tf.identity(output(inspector, "fpn_p2")),
+    )
+    np.testing.assert_array_equal(found["input_image"], molding.mold_inputs([picture], CONFIG)[0])
+    assert found["features"].shape == (1, 16, 16, 16)
+    # What TensorFlow knows stays TensorFlow's, and so do its errors.
+    assert tf.identity(tf.constant([1, 2])).numpy().tolist() == [1, 2]
+    with pytest.raises((TypeError, ValueError)):
+        tf.identity(object())
+
+
+def test_the_training_graph_has_the_layers_of_matterports_inputs(training: Inspector):
+    config = training.config
+    anchors = training.model.get_layer("rpn_bbox").output.shape[1]
+    shapes = {
+        "input_rpn_match": (config.BATCH_SIZE, anchors, 1),
+        "input_rpn_bbox": (config.BATCH_SIZE, config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4),
+        "output_rois": (config.BATCH_SIZE, config.TRAIN_ROIS_PER_IMAGE, 4),
+    }
+    outputs = [output(training, name) for name in shapes]
+    assert [tuple(tensor.shape) for tensor in outputs] == list(shapes.values())
+    graph = keras.Model(training.model.inputs, outputs)
+    match, deltas, rois = (np.asarray(x) for x in graph(tiny_batch(config)))
+    assert set(np.unique(match)) <= {-1, 0, 1} and (match == 1).any() and (match == -1).any()
+    assert np.any(deltas) and rois.min() >= 0 and rois.max() <= 1

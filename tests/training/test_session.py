@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import json
 import os
 import shutil
@@ -540,6 +541,49 @@ def test_runs_of_one_minute_keep_their_files_apart(tmp_path: Path, one_minute: N
     again = StandIn("training", models[0].config, tmp_path)
     again.resume()
     assert again.log_dir == models[0].log_dir
+
+
+def test_a_script_may_write_into_the_log_folder_before_training(tmp_path: Path, one_minute: None):
+    model, other = (StandIn("training", StandInConfig(), tmp_path) for _ in range(2))
+    assert list(tmp_path.iterdir()) == []  # nobody has asked
+    for one in (model, other):
+        Path(one.log_dir, "configuration.log").write_text(str(id(one)))
+    folder = tmp_path / "stand-in20200102T0304"
+    assert (model.log_dir, other.log_dir) == (str(folder), f"{folder}-2")
+    assert other.checkpoint_path.startswith(f"{folder}-2")
+    with pytest.raises(FileNotFoundError):
+        model.find_last()
+    for one in (other, model):
+        one.train(Squares().add(4), None, 1e-2, epochs=1, layers="heads")
+        assert Path(one.log_dir, "configuration.log").read_text() == str(id(one))
+        assert Path(one.checkpoint_path.format(epoch=1)).is_file()
+    assert model.find_last()[0] == f"{folder}-2"
+
+
+def test_a_log_folder_that_nobody_wrote_into_goes(tmp_path: Path, one_minute: None):
+    model = StandIn("training", StandInConfig(), tmp_path)
+    assert os.path.isdir(model.log_dir)
+    model.train(Squares().add(4), None, 1e-2, epochs=1, layers="heads")
+    # A second model asks for its own, and then goes on with the first.
+    again = StandIn("training", StandInConfig(), tmp_path)
+    new = again.log_dir
+    assert os.path.isdir(new) and new != model.log_dir
+    again.load_weights(model.find_last())
+    assert again.log_dir == model.log_dir and not os.path.exists(new)
+    third = StandIn("training", StandInConfig(), tmp_path)
+    assert os.path.isdir(third.log_dir)
+    del third
+    gc.collect()
+    assert [path.name for path in tmp_path.iterdir()] == [Path(model.log_dir).name]
+
+
+def test_a_log_folder_that_cannot_be_made_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    (tmp_path / "logs").touch()  # a file
+    model = StandIn("training", StandInConfig(), tmp_path / "logs")
+    assert Path(model.log_dir).parent == tmp_path / "logs"
+    assert "stand-in" in capsys.readouterr().err
 
 
 def test_a_run_that_another_process_trains_is_not_gone_on_with(stopped: Path):
