@@ -111,7 +111,7 @@ def test_the_setting_holds_for_all_images_or_for_a_source(tmp_path, caplog):
     np.testing.assert_array_equal(load_image(tagged, 0, config)[..., 0], dark >> 4)
 
 
-@pytest.mark.parametrize("value", [7, 17, 12.0, True, "12", {"x": 7}, {1: 12}, [12]])
+@pytest.mark.parametrize("value", [7, 17, 12.5, True, "12", {"x": 7}, {1: 12}, [12]])
 def test_the_setting_is_checked(value):
     with pytest.raises(ValueError, match="GREY_BIT_DEPTH: expected None, an integer from 8 to 16"):
         type("Some", (Config,), {"NAME": "x", "GREY_BIT_DEPTH": value})()
