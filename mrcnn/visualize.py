@@ -180,7 +180,8 @@ def display_instances(
 
     Both signatures are accepted, Matterport's and the Edge Agreement fork's: axes as `ax` or
     `figAx` (axes, or a pair of figure and axes), and colors and captions after `show_bbox` with
-    or without `show_caption` between. Captions are left out where so many would hide the picture.
+    or without `show_caption` between. Where captions would hide the picture they are shortened, and
+    only those of the surest instances are written.
 
     Args:
         image: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], integer or float.

@@ -20,7 +20,7 @@ from mrcnn.datasets.shapes import CLASS_NAMES, write_shapes
 from mrcnn.files.lock import lock_folder
 from mrcnn.logger import logger
 from mrcnn.runs.settings import configure
-from mrcnn.training.stages import Stage, epochs
+from mrcnn.training.stages import Stage
 
 HELP = "train, evaluate and draw on synthetic shapes"
 TRAIN_IMAGES = 320
@@ -122,8 +122,7 @@ def _run_demo(output: Path, steps: int, settings: Mapping[str, Any]) -> Path:
     results.evaluate_run(detector, split, output, results.Page(images=12))
 
     logger.info("4/4 Loss curves")
-    ends = epochs(chosen, config.STEPS_PER_EPOCH)
-    losses = results.draw_loss_curves(model.log_dir, ends, output / results.LOSS_CURVES_FILE)
+    losses = results.draw_loss_curves(model.log_dir, output / results.LOSS_CURVES_FILE)
     logger.info(f"Loss curves: {losses}\nWeights: {weights}")
     logger.info(f"Done in {time.perf_counter() - started:.0f} s. Everything is in {output}")
     return output

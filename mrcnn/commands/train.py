@@ -115,7 +115,6 @@ def train_from_args(
     from mrcnn.model import MaskRCNN
     from mrcnn.process import set_random_seed
     from mrcnn.runs import results, start_weights
-    from mrcnn.training import stages
 
     settings = {"NUM_CLASSES": train_set.num_classes, **options.settings_from_args(args)}
     if str(args.model).lower() == "last":
@@ -136,9 +135,7 @@ def train_from_args(
     if args.training_mode == "fine":
         start = model.planned_epoch if model.schedule_start is None else model.schedule_start
     model.train_stages(train_set, val_set, chosen, start=start, augmentation=augmentation)
-    planned = stages.epochs(chosen, config.STEPS_PER_EPOCH, start)
-    ends = [min(end, model.epoch) for end in planned]
-    logger.info(f"Loss curves: {results.draw_loss_curves(model.log_dir, ends)}")
+    logger.info(f"Loss curves: {results.draw_loss_curves(model.log_dir)}")
     weights = folders.last_checkpoint(model.log_dir)
     logger.info(f"Weights: {weights}")
     return weights

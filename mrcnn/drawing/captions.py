@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 from matplotlib.transforms import BboxBase
 
-# No caption is written when there are more, or when together they would cover more than this
-# share of the picture.
-MAX_CAPTIONS = 50
+# Captions that would cover more than this share of the picture are shortened, and then only the
+# first are written: so many, and as long as they cover no more than it.
 MAX_CAPTION_SHARE = 0.2
+MAX_CAPTIONS = 50
+SHORT_CAPTION_SIZE = 0.85  # of the font, where captions are shortened
 # A caption is left out when others cover more than this share of it wherever it is put.
-MAX_CAPTION_OVERLAP = 0.4
+MAX_CAPTION_OVERLAP = 0.15
 POINTS_PER_INCH = 72
 
 Color = tuple[float, float, float]  # RGB in [0, 1]
@@ -28,15 +29,19 @@ class Caption(NamedTuple):
     text: str
     box: np.ndarray  # (y1, x1, y2, x2)
     color: Color
+    short: str | None = None  # instead of `text` in a crowded picture; None: `text` itself
 
 
-def draw_captions(ax: Axes, captions: Sequence[Caption], font_size: float) -> None:
+def draw_captions(ax: Axes, captions: Sequence[Caption], font_size: float) -> int:
     """Write captions inside the picture and, if possible, clear of each other.
 
     Each tries the places above its box, inside at the top, inside at the bottom, below; the
-    first captions choose first, and one that finds no place is left out. Where they would
-    hide the picture (`MAX_CAPTIONS`, `MAX_CAPTION_SHARE`), none is written. The axes must have
-    their limits.
+    first captions choose first, and one that finds no place is left out. In a crowded picture
+    (`MAX_CAPTION_SHARE`, `MAX_CAPTIONS`) they are shortened, and the last are left out. The axes
+    must have their limits.
+
+    Returns:
+        How many are written.
     """
     captions = [caption for caption in captions if caption.text]
     ax.apply_aspect()  # the picture's place on the page is only known after this
@@ -45,22 +50,32 @@ def draw_captions(ax: Axes, captions: Sequence[Caption], font_size: float) -> No
     line_height = 1.5 * font_size * pixels_per_point
     # A letter is about 0.4 of its line's height wide.
     area = sum(len(caption.text) for caption in captions) * 0.4 * line_height**2
-    is_crowded = area > MAX_CAPTION_SHARE * frame.width * frame.height
-    if is_crowded or len(captions) > MAX_CAPTIONS:
-        return
+    free = MAX_CAPTION_SHARE * frame.width * frame.height
+    if area > free or len(captions) > MAX_CAPTIONS:
+        font_size *= SHORT_CAPTION_SIZE
+        captions = [
+            caption if caption.short is None else caption._replace(text=caption.short)
+            for caption in captions
+            if caption.short != ""
+        ]
     pad = 0.3 * font_size * pixels_per_point
     taken: list[Place] = []
     for caption in captions:
+        if len(taken) == MAX_CAPTIONS:
+            break
         label = _write(ax, caption, font_size)
         extent = label.get_window_extent()
+        area = extent.width * extent.height
         places = _places(ax, caption.box, extent, frame, pad)
         place = min(places, key=lambda place: _covered(place, taken))
-        if _covered(place, taken) > MAX_CAPTION_OVERLAP * extent.width * extent.height:
+        if area > free or _covered(place, taken) > MAX_CAPTION_OVERLAP * area:
             label.remove()
             continue
+        free -= area
         taken.append(place)
         x, y = ax.transData.inverted().transform(place[:2])
         label.set_position((x, y))
+    return len(taken)
 
 
 def _write(ax: Axes, caption: Caption, font_size: float) -> Text:
@@ -74,6 +89,7 @@ def _write(ax: Axes, caption: Caption, font_size: float) -> Text:
         color="black" if luminance > 0.5 else "white",
         fontsize=font_size,
         clip_on=True,
+        parse_math=False,  # a class may have a $ in its name
         bbox={"boxstyle": "square,pad=0.12", **background},
     )
 

@@ -178,11 +178,12 @@ def draw_instances(
     instances: Instances,
     class_names: Sequence[str],
     style: InstanceStyle = InstanceStyle(),  # noqa: B008, it is frozen
-) -> None:
+) -> int:
     """Draw an image and its instances: filled and outlined masks, boxes, captions.
 
-    Lines get thinner as instances get more, and captions are left out when they would hide
-    the picture. Boxes without area are skipped.
+    Lines get thinner as instances get more. Captions that would hide the picture are shortened
+    to the class, or to the score where all instances are of one class, and only those of the
+    surest instances are written. Boxes without area are skipped.
 
     Args:
         ax: where to draw; gets the limits of the image.
@@ -190,6 +191,9 @@ def draw_instances(
         instances: what to draw.
         class_names: names by class id, the background's first.
         style: which parts, and how they look.
+
+    Returns:
+        The number of captions written.
 
     Raises:
         ValueError: the counts of boxes, masks, class ids … differ.
@@ -214,12 +218,13 @@ def draw_instances(
             draw_box_outline(ax, boxes[i], colors[i], line_width, linestyle=(0, (4, 2)), alpha=0.8)
     ax.imshow(picture)
     ax.set_axis_off()
-    if style.show_caption:
-        texts, scores = _captions(instances, class_names), instances.scores
-        # The surest instances choose their caption's place first.
-        by_score = visible if scores is None else visible[np.argsort(-np.asarray(scores)[visible])]
-        captions = [Caption(texts[i], boxes[i], colors[i]) for i in by_score]
-        draw_captions(ax, captions, style.font_size)
+    if not style.show_caption:
+        return 0
+    texts, scores = _captions(instances, class_names), instances.scores
+    # The surest instances choose their caption's place first.
+    by_score = visible if scores is None else visible[np.argsort(-np.asarray(scores)[visible])]
+    captions = [Caption(texts[i][0], boxes[i], colors[i], texts[i][1]) for i in by_score]
+    return draw_captions(ax, captions, style.font_size)
 
 
 def _rgb_colors(instances: Instances) -> list[Color]:
@@ -228,14 +233,18 @@ def _rgb_colors(instances: Instances) -> list[Color]:
     return [to_rgb_color(color) for color in instances.colors]
 
 
-def _captions(instances: Instances, class_names: Sequence[str]) -> Sequence[str]:
-    """The given captions, or name and score of each instance."""
+def _captions(instances: Instances, class_names: Sequence[str]) -> list[tuple[str, str | None]]:
+    """The given captions, or name and score of each instance, and what is short for it."""
     if instances.captions is not None:
-        return instances.captions
+        return [(caption, None) for caption in instances.captions]
     names = [class_name(class_id, class_names) for class_id in instances.class_ids]
     if instances.scores is None:
-        return names
-    return [f"{name} {score:.2f}" for name, score in zip(names, instances.scores, strict=True)]
+        scores, texts = [""] * len(names), names
+    else:
+        scores = [f"{score:.2f}" for score in instances.scores]
+        texts = [f"{name} {score}" for name, score in zip(names, scores, strict=True)]
+    shorts = scores if len(set(names)) == 1 else names
+    return list(zip(texts, shorts, strict=True))
 
 
 def draw_mask_outline(ax: Axes, mask: np.ndarray, color: Color, line_width: float) -> None:

@@ -12,25 +12,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from mrcnn.data.boxes import compute_overlaps
 from mrcnn.drawing.captions import Color
 from mrcnn.drawing.instances import (
     Instances,
     InstanceStyle,
+    class_name,
     distinct_colors,
     draw_instances,
 )
 
 DPI = 120
+COLUMNS = 2  # pairs of pictures side by side, if there is more than one
 CELL_INCHES = 4.0  # width of one picture on a page of detections
 MARGIN = 0.08  # inches
-TITLE_HEIGHT = 0.24
+LINE_HEIGHT = 0.17  # inches, of a line of text
+TITLE_HEIGHT = 2 * LINE_HEIGHT + 0.08  # the image's name, and what each picture shows
+FONT_SIZE = 8  # points
 PAIR_WIDTH = 2 * CELL_INCHES + 3 * MARGIN
 # A picture taller than this times its width is drawn narrower instead.
 MAX_CELL_ASPECT = 1.5
@@ -44,12 +49,13 @@ def detections_page(
     detections: Sequence[Mapping[str, Any]],
     class_names: Sequence[str],
     path: str | PathLike[str],
-    columns: int = 2,
     titles: Sequence[str] | None = None,
+    min_score: float = 0.0,
 ) -> Path:
     """Save one PNG that shows, image by image, the ground truth beside the detections.
 
-    A detection has the color of the object of its class that it covers, if there is one.
+    A detection has the color of the object of its class that it covers, if there is one. The
+    page says so, and which detections it shows.
 
     Args:
         images: images of any sizes; see `to_rgb`.
@@ -58,8 +64,9 @@ def detections_page(
         detections: the same, as `MaskRCNN.detect` returns it.
         class_names: names by class id, the background's first.
         path: the PNG; missing folders are made.
-        columns: pairs side by side; `2 * columns` pictures in a row.
-        titles: one text an image, written over its ground truth (an id, a file name).
+        titles: one text an image, written over its pictures (a file name, an id). One that is
+            too long loses its middle.
+        min_score: detections below are not drawn; their number is told.
 
     Returns:
         `path`.
@@ -71,43 +78,127 @@ def detections_page(
             f"any) one title for each; received {counts[0]} images, {counts[1]} ground truths, "
             f"{counts[2]} detections, {'no' if titles is None else len(titles)} titles."
         )
-    if columns < 1:
-        raise ValueError(f"columns must be at least 1; received {columns}.")
-    columns = min(columns, len(images))
+    columns = min(COLUMNS, len(images))
     rows = [range(i, min(i + columns, len(images))) for i in range(0, len(images), columns)]
     aspects = [min(image.shape[0] / image.shape[1], MAX_CELL_ASPECT) for image in images]
     cell_heights = [CELL_INCHES * max(aspects[i] for i in row) for row in rows]
-    page = np.array([columns * PAIR_WIDTH, sum(cell_heights) + len(rows) * (TITLE_HEIGHT + MARGIN)])
-    figure = Figure(figsize=tuple(page), dpi=DPI, facecolor="white")
+    explanation = _explanation(min_score)
+    head = len(explanation) * LINE_HEIGHT + 2 * MARGIN
+    width = columns * PAIR_WIDTH
+    height = head + sum(cell_heights) + len(rows) * (TITLE_HEIGHT + MARGIN)
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
+    _write(figure, MARGIN, head / 2, "\n".join(explanation))
 
-    bottom = page[1]
+    top = head
     for row, cell_height in zip(rows, cell_heights, strict=True):
-        bottom -= cell_height + TITLE_HEIGHT
         for column, i in enumerate(row):
-            name = "" if titles is None else f"{titles[i]} · "
             left = column * PAIR_WIDTH + MARGIN
-            for instances, title in zip(
-                _matching_colors(ground_truths[i], detections[i]),
-                (f"{name}ground truth", "detections"),
-                strict=True,
+            if titles is not None:
+                _write_title(figure, left, top + TITLE_HEIGHT - 1.6 * LINE_HEIGHT, titles[i])
+            shown = _Shown.of(ground_truths[i], detections[i], min_score)
+            for instances, describe in (
+                (shown.truth, shown.describe_truth),
+                (shown.found, shown.describe_found),
             ):
-                cell = np.array([left, bottom, CELL_INCHES, cell_height]) / np.tile(page, 2)
-                ax = figure.add_axes(tuple(cell))
+                place = (left, height - top - TITLE_HEIGHT - cell_height, CELL_INCHES, cell_height)
+                ax = figure.add_axes(tuple(np.divide(place, (width, height, width, height))))
                 ax.set_anchor("N")  # the picture touches its title
-                ax.set_title(f"{title}: {len(instances.class_ids)}", fontsize=8, pad=3)
-                draw_instances(ax, images[i], instances, class_names, InstanceStyle(alpha=0.4))
+                written = draw_instances(
+                    ax, images[i], instances, class_names, InstanceStyle(alpha=0.4)
+                )
+                title = describe(class_names, written)
+                ax.set_title(title, fontsize=FONT_SIZE, pad=3, parse_math=False)
                 left += CELL_INCHES + MARGIN
-        bottom -= MARGIN
+        top += TITLE_HEIGHT + cell_height + MARGIN
     return save_figure(figure, path)
 
 
-def _matching_colors(
-    truth: Mapping[str, Any], detection: Mapping[str, Any]
-) -> tuple[Instances, Instances]:
-    """Objects and detections in one color where a detection found an object."""
-    truth_colors, detection_colors = _pair_colors(truth, detection)
-    return _colored(truth, truth_colors), _colored(detection, detection_colors)
+# --- Texts -------------------------------------------------------------------------------
+
+
+def _explanation(min_score: float) -> list[str]:
+    """What the page shows, in lines that fit one pair of pictures."""
+    scores = f", those with a score of {min_score:g} or more" if min_score else ""
+    return [
+        f"Left: the ground truth. Right: the detections{scores}. Captions: class and score, or one "
+        "of them where it is crowded.",
+        "A detection has the color of the object that it found: of the same class, and their boxes "
+        f"overlap by an IoU of {SAME_COLOR_IOU:g} or more.",
+        "A color on the left only is a missed object; a color on the right only is a false "
+        "detection.",
+    ]
+
+
+def _write(figure: Figure, left: float, middle: float, text: str, **style: Any) -> Text:
+    """Text at a place in inches from the upper left corner, centered on its height."""
+    width, height = figure.get_size_inches()
+    style = {"fontsize": FONT_SIZE, "va": "center", **style}
+    return figure.text(left / width, 1 - middle / height, text, **style)
+
+
+def _write_title(figure: Figure, left: float, middle: float, title: str) -> None:
+    """The name of an image in bold type, its middle left out where it is wider than the pair."""
+    text = _write(figure, left, middle, title, fontweight="bold", parse_math=False)
+    longest = len(title)
+    while text.get_window_extent().width > (PAIR_WIDTH - 2 * MARGIN) * figure.dpi and longest > 2:
+        longest -= 2
+        half = longest // 2
+        text.set_text(f"{title[:half]}…{title[-half:]}")
+
+
+# --- What is shown of an image -----------------------------------------------------------
+
+
+class _Shown(NamedTuple):
+    """An image's objects and detections, in one color where a detection found an object."""
+
+    truth: Instances
+    found: Instances
+    objects_found: int
+    below: int  # detections of a lower score than those shown
+    best_below: float  # the highest score of these
+
+    @classmethod
+    def of(cls, truth: Mapping[str, Any], detected: Mapping[str, Any], min_score: float) -> _Shown:
+        """What is shown of dicts as `MaskRCNN.detect` returns them."""
+        scores = detected.get("scores")
+        scores = np.ones(len(detected["class_ids"])) if scores is None else np.asarray(scores)
+        keep = scores >= min_score
+        shown = {
+            name: np.asarray(values)[..., keep] if name == "masks" else np.asarray(values)[keep]
+            for name, values in detected.items()
+            if name in ("rois", "class_ids", "scores", "masks") and values is not None
+        }
+        truth_colors, found_colors = _pair_colors(truth, shown)
+        return cls(
+            _colored(truth, truth_colors),
+            _colored(shown, found_colors),
+            objects_found=len(set(truth_colors) & set(found_colors)),
+            below=int((~keep).sum()),
+            best_below=float(scores[~keep].max(initial=0)),
+        )
+
+    def describe_truth(self, class_names: Sequence[str], _captions: int) -> str:
+        count = len(self.truth.class_ids)
+        text = f"ground truth: {_count(self.truth, class_names)}"
+        return f"{text}, {self.objects_found} found" if count else text
+
+    def describe_found(self, class_names: Sequence[str], captions: int) -> str:
+        count = len(self.found.class_ids)
+        text = f"detections: {_count(self.found, class_names)}"
+        if captions < count:
+            text += f", {captions} captioned"
+        if self.below and not count:
+            text += f"; {self.below} below the score, the best {self.best_below:.2f}"
+        return text
+
+
+def _count(instances: Instances, class_names: Sequence[str]) -> str:
+    """How many instances there are, and their class if it is one."""
+    names = {class_name(class_id, class_names) for class_id in instances.class_ids}
+    count = len(instances.class_ids)
+    return f"{count} × {names.pop()}" if len(names) == 1 else str(count)
 
 
 def _colored(found: Mapping[str, Any], colors: Sequence[Color]) -> Instances:
@@ -134,10 +225,10 @@ def _pair_colors(
     return truth_colors, found_colors
 
 
-def save_figure(figure: Figure, path: str | PathLike[str]) -> Path:
-    """Write the figure as a PNG of exactly figsize × dpi pixels."""
+def save_figure(figure: Figure, path: str | PathLike[str], software: str = "mrcnn") -> Path:
+    """Write the figure as a PNG of exactly figsize × dpi pixels, made by `software`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Unlike savefig, print_png ignores the user's savefig settings, which may crop.
-    FigureCanvasAgg(figure).print_png(path)
+    FigureCanvasAgg(figure).print_png(path, metadata={"Software": software})
     return path

@@ -10,6 +10,7 @@ import keras
 from pycocotools.coco import COCO
 
 from mrcnn.checkpoints.losses_file import LOSSES_FILE
+from mrcnn.checkpoints.stages_file import read_stages
 from mrcnn.config import Config
 from mrcnn.data.boxes import extract_bboxes
 from mrcnn.data.dataset import Dataset
@@ -20,6 +21,7 @@ from mrcnn.evaluation import coco
 from mrcnn.logger import logger
 from mrcnn.model import MaskRCNN
 from mrcnn.ops import edge_filters
+from mrcnn.runs.settings import load_settings
 from mrcnn.training import stages
 
 LOSS_CURVES_FILE = "losses.png"
@@ -105,14 +107,11 @@ def _describe_edge_loss(config: Config) -> str:
     return f"off; without effect: {', '.join(changed)}" if changed else "off"
 
 
-def draw_loss_curves(
-    log_dir: str | Path, ends: Sequence[int] = (), path: str | Path | None = None
-) -> Path | None:
-    """Draw the loss curves of a run.
+def draw_loss_curves(log_dir: str | Path, path: str | Path | None = None) -> Path | None:
+    """Draw the loss curves of a run, with the stages that it has trained.
 
     Args:
         log_dir: folder of the run.
-        ends: the last epoch of each stage, which the curves mark.
         path: the picture; None: beside the run's losses.
 
     Returns:
@@ -121,8 +120,13 @@ def draw_loss_curves(
     log = Path(log_dir, LOSSES_FILE)
     if not log.is_file():
         return None
-    path = path or log.with_name(LOSS_CURVES_FILE)
-    return loss_curves.plot_losses(log, path, stages=ends, epoch_offset=1)
+    return loss_curves.plot_losses(
+        log,
+        path or log.with_name(LOSS_CURVES_FILE),
+        stages=read_stages(log_dir),
+        epoch_offset=1,
+        steps_per_epoch=load_settings(log).get("STEPS_PER_EPOCH"),
+    )
 
 
 def evaluate_run(
@@ -159,18 +163,22 @@ def draw_page(model: MaskRCNN, split: Split, path: str | Path, page: Page = DEFA
     """Draw detections beside the ground truth of some images."""
     dataset, image_ids = split.dataset, split.sample_ids(page.images)
     images = [load_image(dataset, image_id, model.config) for image_id in image_ids]
-    truths, found = [], []
-    for image_id, detected in zip(image_ids, model.detect(images), strict=True):
+    truths = []
+    for image_id in image_ids:
         masks, class_ids = load_mask(dataset, image_id)
         truths.append({"rois": extract_bboxes(masks), "class_ids": class_ids, "masks": masks})
-        keep = detected["scores"] >= page.min_score
-        found.append(
-            {
-                "rois": detected["rois"][keep],
-                "class_ids": detected["class_ids"][keep],
-                "scores": detected["scores"][keep],
-                "masks": detected["masks"][..., keep],
-            }
-        )
-    titles = [str(dataset.image_info[image_id]["id"]) for image_id in image_ids]
-    return pages.detections_page(images, truths, found, dataset.class_names, path, titles=titles)
+    return pages.detections_page(
+        images,
+        truths,
+        model.detect(images),
+        dataset.class_names,
+        path,
+        titles=[_image_name(dataset, image_id) for image_id in image_ids],
+        min_score=page.min_score,
+    )
+
+
+def _image_name(dataset: Dataset, image_id: int) -> str:
+    """The name of an image's file; its id where it has none, as drawn ones."""
+    info = dataset.image_info[image_id]
+    return Path(info["path"]).name if info.get("path") else f"image {info['id']}"

@@ -16,6 +16,7 @@ import keras
 from mrcnn.checkpoints import folders, state_file, variables
 from mrcnn.checkpoints.identity import RunIdentity, StageRun
 from mrcnn.checkpoints.settings_file import save_settings
+from mrcnn.checkpoints.stages_file import record_stage
 from mrcnn.checkpoints.state_file import State
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset, grey_depths
@@ -287,6 +288,7 @@ class Session:
                 _set_rate(model, stage.learning_rate)  # the state's has come back
             self._state = None
         save_settings(model.config, self.log_dir)
+        record_stage(self.log_dir, stage, model.config.LEARNING_RATE_SCHEDULE)
         self._resumed = False  # if it is stopped now, the next call may resume it
         history = trainer.fit(
             model.keras_model,

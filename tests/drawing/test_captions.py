@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mrcnn.drawing.captions import MAX_CAPTIONS, Caption, draw_captions
+from mrcnn.drawing.captions import MAX_CAPTION_SHARE, MAX_CAPTIONS, Caption, draw_captions
 
 RED = (1.0, 0.0, 0.0)
 
@@ -43,12 +43,38 @@ def test_one_that_finds_no_place_is_left_out() -> None:
     assert ax.texts[0].get_text() == "square 0"  # the first choose first
 
 
-def test_none_is_written_where_they_would_hide_the_picture() -> None:
-    assert not write(*[("x", (1, 1, 9, 9))] * (MAX_CAPTIONS + 1), font_size=1).texts
+def test_in_a_crowded_picture_the_first_are_written_and_short() -> None:
+    figure = Figure(figsize=(4, 4), dpi=100)
+    FigureCanvasAgg(figure)
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.imshow(np.zeros((64, 64, 3)))
+    corners = [(y, x) for y in range(0, 64, 4) for x in range(0, 64, 4)]
+    captions = [
+        Caption(f"nucleus {i}", np.array((y, x, y + 4, x + 4)), RED, str(i))
+        for i, (y, x) in enumerate(corners)
+    ]
+    written = draw_captions(ax, captions, 7)
+    assert len(ax.texts) == written
+    assert 10 < written <= MAX_CAPTIONS < len(captions)
+    assert [text.get_text() for text in ax.texts[:2]] == ["0", "1"]
+    extents = [text.get_window_extent() for text in ax.texts]
+    area = sum(extent.width * extent.height for extent in extents)
+    assert area < 1.1 * MAX_CAPTION_SHARE * 400**2
+
+
+def test_a_caption_that_would_hide_the_picture_is_left_out() -> None:
     assert not write(("a caption as long as the picture is wide", (1, 1, 9, 9)), font_size=40).texts
+    crowded = [Caption("a long text", np.array((1, 1, 9, 9)), RED, "")] * (MAX_CAPTIONS + 1)
+    assert draw_captions(write(), crowded, 7) == 0
 
 
 def test_an_empty_text_takes_no_place() -> None:
     assert [text.get_text() for text in write(("", (1, 1, 9, 9)), ("a", (1, 1, 9, 9))).texts] == [
         "a"
     ]
+
+
+def test_a_dollar_is_no_formula() -> None:
+    ax = write(("US$ or A$ \\x", (1, 1, 9, 9)))
+    ax.figure.canvas.draw()
+    assert not ax.texts[0].get_parse_math()

@@ -134,11 +134,23 @@ class TestDrawInstances:
         (text,) = draw(instances, np.zeros((64, 64, 3))).texts
         assert text.get_text() in ("disk 0.88", "disk 0.87")
 
-    def test_many_instances_have_thin_lines_and_no_captions(self) -> None:
+    def test_many_instances_have_thin_lines_and_few_captions(self) -> None:
         few, many = (draw(make_instances(n), np.zeros((64, 64, 3))) for n in (3, 150))
-        assert len(few.texts) == 3 and not many.texts
+        assert len(few.texts) == 3 and 0 < len(many.texts) <= 50
+        # The classes stay; the scores give way.
+        assert {text.get_text() for text in many.texts} <= set(NAMES)
         assert len(many.patches) == 150
         assert many.patches[0].get_linewidth() < few.patches[0].get_linewidth()
+
+    def test_many_instances_of_one_class_are_captioned_by_their_scores(self) -> None:
+        instances = make_instances(150)
+        instances["class_ids"][:] = 1
+        texts = [text.get_text() for text in draw(instances, np.zeros((64, 64, 3))).texts]
+        surest = np.sort(instances["scores"])[::-1]
+        assert texts and texts[0] == f"{surest[0]:.2f}"
+        # Without scores nothing is left to say.
+        instances["scores"] = None
+        assert not draw(instances, np.zeros((64, 64, 3))).texts
 
     def test_skips_boxes_without_area(self) -> None:
         instances = make_instances(3)

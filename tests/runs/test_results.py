@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
+from mrcnn.checkpoints.identity import StageRun
+from mrcnn.checkpoints.stages_file import TrainedStage, record_stage
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
+from mrcnn.datasets.coco import CocoDataset
+from mrcnn.datasets.shapes import write_shapes
 from mrcnn.runs import results
 from mrcnn.runs.settings import configure
 from mrcnn.training.stages import Stage
@@ -54,5 +61,40 @@ def test_the_pictures_are_spread_over_the_images_that_count(limit, count, expect
 def test_a_run_without_losses_has_no_curves(tmp_path):
     assert results.draw_loss_curves(tmp_path) is None
     (tmp_path / "losses.csv").write_text("epoch,loss,val_loss\n0,2.0,3.0\n1,1.0,2.0\n")
-    assert results.draw_loss_curves(tmp_path, [1]) == tmp_path / "losses.png"
-    assert results.draw_loss_curves(tmp_path, [1], tmp_path / "a.png").stat().st_size > 1000
+    assert results.draw_loss_curves(tmp_path) == tmp_path / "losses.png"
+    assert results.draw_loss_curves(tmp_path, tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_the_curves_show_the_stages_that_were_trained(tmp_path, monkeypatch):
+    """Whatever command trains last: a run may be resumed with another schedule."""
+    (tmp_path / "losses.csv").write_text("epoch,loss\n0,2.0\n1,1.0\n2,0.5\n")
+    (tmp_path / "config.json").write_text('{"STEPS_PER_EPOCH": 40}')
+    for layers, first, last in (("heads", 0, 2), ("all", 2, 3)):
+        record_stage(tmp_path, StageRun(layers, 0.1, 0.9, first, last))
+    given = {}
+    monkeypatch.setattr(
+        results.loss_curves, "plot_losses", lambda log, path, **options: given.update(options)
+    )
+    results.draw_loss_curves(tmp_path)
+    assert given["steps_per_epoch"] == 40
+    assert given["stages"] == [TrainedStage(1, 2, "heads", 0.1), TrainedStage(3, 3, "all", 0.1)]
+
+
+def test_a_page_names_the_files_and_leaves_out_unsure_detections(tmp_path, monkeypatch):
+    write_shapes(tmp_path, train=1, val=2, image_size=(64, 64))
+    dataset = CocoDataset.of(tmp_path, "val")
+    given = {}
+    monkeypatch.setattr(
+        results.pages,
+        "detections_page",
+        lambda images, *_, **options: given.update(options, count=len(images)),
+    )
+    split = results.Split(dataset, dataset.ground_truth)
+    model = SimpleNamespace(config=Config(), detect=lambda images: [{}] * len(images))
+    results.draw_page(model, split, tmp_path / "page.png", results.Page(2, min_score=0.25))
+    names = [Path(info["path"]).name for info in dataset.image_info]
+    assert given == {"titles": names, "min_score": 0.25, "count": 2}
+    assert all(name.endswith(".png") for name in names)
+    # An image that is drawn when it is needed has no file.
+    dataset.image_info[0]["path"] = None
+    assert results._image_name(dataset, 0) == f"image {dataset.image_info[0]['id']}"

@@ -25,6 +25,7 @@ from PIL import Image
 from benchmarks import kills
 from benchmarks.stand_in import SIDE, Squares, StandIn, StandInConfig
 from mrcnn.checkpoints import folders, retention, state_file
+from mrcnn.checkpoints.stages_file import TrainedStage, read_stages
 from mrcnn.data.augment import HorizontalFlip
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.orientation import load_image
@@ -122,6 +123,7 @@ def assert_same_end(folder: Path, expected: Path) -> None:
     (run,), (other,) = folder.iterdir(), expected.iterdir()
     for name in folders.epochs_in(other).values():
         assert arrays_in(run / name) == arrays_in(other / name), name
+    assert read_stages(run) == read_stages(other) != []
 
 
 def arrays_in(path: Path) -> dict[str, bytes]:
@@ -716,6 +718,8 @@ def test_stages_of_a_schedule_keep_their_length_when_one_ends_early(tmp_path: Pa
     stages = [Stage("heads", 1e-2, 15), Stage("all", 1e-2, 10)]
     model.train_stages(Squares().add(4), None, stages, custom_callbacks=[StopAfter(0)])
     assert (model.epoch, model.planned_epoch) == (3, 5)
+    trained = [TrainedStage(1, 1, "heads", 1e-2), TrainedStage(2, 3, "all", 1e-2)]
+    assert read_stages(model.log_dir) == trained
 
 
 class Deep(Dataset):
