@@ -63,7 +63,8 @@ class Pair:
     def title(self) -> str:
         """What it is, in a few short lines."""
         score = "" if self.score is None else f" {self.score:.2f}"
-        lines = (self.image, f"{self.class_name}{score}", f"IoU {self.iou:.3f}")
+        image = self.image if self.place is None else f"image {self.image}"
+        lines = (image, f"{self.class_name}{score}", f"IoU {self.iou:.3f}")
         return "\n".join(line for line in lines if line)
 
 

@@ -18,6 +18,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mrcnn.commands.edge_files import (
+    COLUMNS,
+    KERNELS_FILE,
+    LOSSES_FILE,
+    MAKER,
+    former_files,
+    instances_file,
+    pair_file,
+    remove_former_files,
+)
 from mrcnn.logger import logger
 from mrcnn.ops.edge_filters import (
     FILTERS,
@@ -36,7 +46,6 @@ if TYPE_CHECKING:
 
 HELP = "draw the edge agreement of predictions"
 SMOOTHINGS = ("none", "groundtruth", "predictions", "both")
-LOSSES_FILE = "losses.csv"
 # Pairs compared in one go; bounds the memory.
 CHUNK = 512
 SOURCES = (
@@ -80,7 +89,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "at 28, a network's at its own)",
     )
     parser.add_argument("--count", type=int, default=6, help="number of pairs to draw (6)")
-    parser.add_argument("--output", default="edges_output", metavar="FOLDER")
+    parser.add_argument(
+        "--output",
+        default="edges_output",
+        metavar="FOLDER",
+        help="of the pictures and losses; those of a former run there are replaced (edges_output)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
             f"most 1; received {args.count}, {args.limit} and {args.min_iou}."
         )
     comparison = _comparison_from_args(args)
+    folder = Path(args.output)
+    former_files(folder)  # before the work: they may be somebody else's
     pairs, dataset = _pairs_from_args(args)
     if not pairs:
         raise ValueError(
@@ -98,10 +114,10 @@ def run(args: argparse.Namespace) -> int:
             f"more. Lower --min-iou, or check that the predictions belong to this data set and "
             f"subset."
         )
-    folder = Path(args.output)
+    remove_former_files(folder)
     table = _write_losses(folder / LOSSES_FILE, pairs, comparison)
     logger.info(f"Losses of {len(pairs)} pairs: {table}")
-    logger.info(f"Filters: {_draw_filters(folder / 'kernels.png', comparison)}")
+    logger.info(f"Filters: {_draw_filters(folder / KERNELS_FILE, comparison)}")
     numbers = np.unique(np.linspace(0, len(pairs) - 1, args.count).round().astype(int)).tolist()
     drawn = {number: pairs[number] for number in numbers}
     crops = None if dataset is None else [_image_crop(dataset, pair) for pair in drawn.values()]
@@ -194,7 +210,7 @@ def _draw_filters(path: Path, comparison: Comparison) -> Path:
     from mrcnn.drawing import edges
 
     names = dict.fromkeys(name for group in comparison.filters for name in resolve_filters(group))
-    return edges.save(edges.kernels_figure(tuple(names)), path)
+    return edges.save(edges.kernels_figure(tuple(names)), path, MAKER)
 
 
 def _draw_instances(
@@ -213,7 +229,7 @@ def _draw_instances(
             images=crops,
             titles=[pair.title() for pair in pairs],
         )
-        logger.info(f"Instances: {edges.save(page, folder / f'instances_{kind}.png')}")
+        logger.info(f"Instances: {edges.save(page, folder / instances_file(kind), MAKER)}")
 
 
 def _draw_pairs(
@@ -235,7 +251,7 @@ def _draw_pairs(
             image=None if crops is None else crops[position],
             title=pair.title().replace("\n", ", "),
         )
-        picture = edges.save(page, folder / f"pair_{number + 1:04d}.png")
+        picture = edges.save(page, folder / pair_file(number), MAKER)
         logger.info(f"Pair {number + 1}: {picture}")
 
 
@@ -247,7 +263,7 @@ def _write_losses(path: Path, pairs: Sequence[Pair], comparison: Comparison) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["pair", "image", "class", "score", "iou", "smoothing", *filters])
+        writer.writerow([*COLUMNS, *filters])
         for first in range(0, len(pairs), CHUNK):
             chunk = pairs[first : first + CHUNK]
             predicted = np.stack([pair.predicted for pair in chunk])

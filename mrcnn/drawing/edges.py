@@ -36,12 +36,13 @@ from mrcnn.ops.edge_filters import FILTERS, parse_norm, resolve_filters
 FILTER_SETS = ("sobel", "prewitt", "roberts", "kayyali", "laplace", "sobel+laplace")
 SIGNED, STRENGTH, ERROR = "RdBu_r", "viridis", "magma"  # color maps
 PREDICTION_COLOR, TRUTH_COLOR = "red", "lime"  # outlines on an image
+OUTLINES = {"prediction": PREDICTION_COLOR, "ground truth": TRUTH_COLOR}
 
 # Inches.
 CELL = 1.5
 GAP = 0.12
 LABEL = 1.35
-BAR_NUMBERS = 0.42  # room beside an upright bar
+BAR_NUMBERS = 0.46  # room beside an upright bar
 BAR_TICKS = 0.2  # room below a lying one
 TITLE = 0.24
 PAIR_ROW = CELL + TITLE + GAP
@@ -68,8 +69,8 @@ def pair_figure(
 ) -> Figure:
     """Draw one prediction against its ground truth, filter by filter.
 
-    Above, the image with the outlines of prediction (red) and truth (green), both masks and
-    their difference. Below, a row for each filter and kind
+    Above, the image with the outlines of prediction and truth and a legend of them, both masks
+    and their difference. Below, a row for each filter and kind
     of smoothing: the edges of both masks and the error of each pixel, titled with its mean,
     the loss. The rows of a filter share their color scales. A single filter shows its signed
     response, several filters the root of the sum of their squares.
@@ -135,6 +136,7 @@ def _masks_row(
         first.text(0.5, 0.5, text, ha="center", va="center", fontsize=layout.FONT)
     else:
         _photograph(first, image, predicted, target, f"image, masks {_size(predicted)}")
+        layout.outline_legend(figure, GAP, top + CELL + GAP, OUTLINES)
     _mask(layout.axes(figure, COLUMNS[0], top, CELL, CELL), predicted, "prediction")
     _mask(layout.axes(figure, COLUMNS[1], top, CELL, CELL), target, "ground truth")
     ax = layout.axes(figure, COLUMNS[2], top, CELL, CELL)
@@ -223,13 +225,15 @@ def instances_figure(
     columns = (3 if images is not None else 2) + len(filters)
     width = left_of_first + columns * (CELL + GAP)
     row_height = CELL + TITLE
-    head = 2 * TITLE + GAP
+    head = 2 * TITLE + (1 if images is None else 2) * GAP
     height = head + len(predicted) * row_height + layout.BAR + BAR_TICKS + GAP
     figure = layout.new_figure(width, height)
     heading = f"error {_formula(measure.norm)} of each pixel, {_smoothing_text(smoothing)}"
     if measure.magnitude:
         heading += ", with magnitude"
     layout.text(figure, width / 2, TITLE / 2 + GAP / 2, heading, size=layout.FONT + 1, ha="center")
+    if images is not None:
+        layout.outline_legend(figure, left_of_first, TITLE + GAP, OUTLINES)
 
     for i in range(len(predicted)):
         top, left = head + i * row_height, left_of_first
@@ -281,9 +285,9 @@ def kernels_figure(names: Sequence[str] = tuple(FILTERS), columns: int = 5) -> F
     return figure
 
 
-def save(figure: Figure, path: str | PathLike[str]) -> Path:
-    """Write a figure as a PNG; missing folders are made."""
-    return save_figure(figure, path)
+def save(figure: Figure, path: str | PathLike[str], software: str = "mrcnn") -> Path:
+    """Write a figure as a PNG whose metadata name `software`; missing folders are made."""
+    return save_figure(figure, path, software)
 
 
 # --- Parts -------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def test_two_mask_images(tmp_path, capsys):
     assert float(row["roberts"]) == float(row["laplace"]) == 0
 
 
-def test_coco_results(shapes, dataset, results, tmp_path):
+def test_coco_results(shapes, dataset, results, tmp_path, capsys):
     options = ["--dataset", str(shapes), "--results", str(results), "--count", "2"]
     out = tmp_path / "out"
     assert cli.main(["edges", *options, "--magnitude", "--output", str(out)]) == 0
@@ -130,6 +130,19 @@ def test_coco_results(shapes, dataset, results, tmp_path):
     assert rows[-1]["class"] == category and float(rows[-1]["score"]) == worst["score"]
     drawn = {"pair_0001.png", f"pair_{len(rows):04d}.png"}
     assert pictures(out) == {"kernels.png", "instances_none.png", *drawn}
+
+    # Of a second run in the same folder, nothing of the first is left.
+    (out / "mine.png").write_bytes((out / "kernels.png").read_bytes())
+    options = [*options[:-1], "1", "--smoothing", "both", "--filters", "sobel"]
+    assert cli.main(["edges", *options, "--output", str(out)]) == 0
+    assert pictures(out) == {"kernels.png", "instances_both.png", "pair_0001.png", "mine.png"}
+    assert "removed the files of a former run" in capsys.readouterr().out
+
+    # A file of another's is left alone, before any work.
+    (out / "losses.csv").write_text("epoch,loss\n")
+    assert cli.main(["edges", *options, "--output", str(out)]) == 2
+    assert "losses.csv" in capsys.readouterr().err
+    assert len(pictures(out)) == 4
 
 
 def test_the_truth_is_cropped_to_the_prediction_as_in_training(dataset, results):

@@ -116,6 +116,57 @@ def test_images_titles_and_equal_masks_are_drawn(masks, tmp_path):
     assert Image.open(drawing_edges.save(pair, tmp_path / "pair.png")).width > 100
 
 
+def test_the_outlines_are_explained_where_there_is_an_image(masks):
+    predicted, target = masks
+    image = np.zeros((20, 30, 3), np.uint8)
+    with_image = (
+        drawing_edges.pair_figure(predicted[0], target[0], ["sobel"], image=image),
+        drawing_edges.instances_figure(predicted, target, ["sobel"], images=[image] * 2),
+    )
+    for figure in with_image:
+        (legend,) = figure.legends
+        lines, texts = legend.get_lines(), legend.get_texts()
+        explained = {
+            text.get_text(): line.get_color() for text, line in zip(texts, lines, strict=True)
+        }
+        assert explained == {
+            "prediction": drawing_edges.PREDICTION_COLOR,
+            "ground truth": drawing_edges.TRUTH_COLOR,
+        }
+        figure.canvas.draw()
+        extent = legend.get_window_extent()
+        others = [ax.get_window_extent() for ax in figure.axes]
+        others += [text.get_window_extent() for ax in figure.axes for text in [ax.title]]
+        others += [text.get_window_extent() for text in figure.texts]
+        assert not any(extent.overlaps(other) for other in others if other.width)
+        assert 0 <= extent.x0 and extent.x1 <= figure.bbox.x1
+    assert not drawing_edges.pair_figure(predicted[0], target[0], ["sobel"]).legends
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "l5", "20"])
+@pytest.mark.parametrize("scale", [1, 1e-4])
+def test_numbers_of_the_color_bars_do_not_collide(masks, norm, scale):
+    predicted, target = masks
+    predicted = target + scale * (predicted - target)
+    measure, filters = ErrorMeasure(norm), drawing_edges.FILTER_SETS
+    for figure in (
+        drawing_edges.instances_figure(predicted, target, filters, measure=measure),
+        drawing_edges.pair_figure(predicted[0], target[0], filters, measure=measure),
+    ):
+        figure.canvas.draw()
+        labels = [  # other axes have none
+            label.get_window_extent()
+            for ax in figure.axes
+            if ax.axison
+            for label in (*ax.get_xticklabels(), *ax.get_yticklabels())
+            if label.get_text()
+        ]
+        assert len(labels) >= 3 * len(filters)
+        for i, label in enumerate(labels):
+            assert not any(label.overlaps(other) for other in labels[:i])
+            assert 0 <= label.x0 and label.x1 <= figure.bbox.x1 and label.y0 >= 0
+
+
 def test_kernels_are_written_as_numbers():
     figure = drawing_edges.kernels_figure()
     drawn = {ax.get_title(): ax for ax in figure.axes}
