@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from mrcnn.checkpoints.losses_file import read_losses_file
+from mrcnn.drawing.loss_curves import use_log_scale
 
 # The losses that every arm has; an arm's edge loss is no part of its total here.
 COMMON_LOSSES = (
@@ -24,12 +27,14 @@ COMMON_LOSSES = (
 TOTAL, MASK = "total", "mrcnn_mask_loss"
 TITLES = {TOTAL: "sum of the five losses of plain Mask R-CNN", MASK: "mask loss"}
 PANEL_INCHES = (6.0, 5.5)
-# A column whose losses spread by more than this factor gets logarithmic axes: a network from a
-# random start can be far off on validation images for a while, which would flatten the rest.
+# Losses that spread by more than this factor get a logarithmic axis: a network from a random
+# start can be far off on validation images for a while, which would flatten the rest.
 LARGEST_LINEAR_SPREAD = 8.0
-# Below it the axis of the relative improvement stays linear then.
+# Likewise a relative improvement (or the contrary) beyond this, linear up to the other.
+LARGEST_LINEAR_GAIN = 1.0
 LINEAR_GAIN = 0.1
 DPI = 110
+LEGEND_COLUMNS = 4
 
 # {arm: {seed: {loss: values by epoch}}}
 Curves = Mapping[str, Mapping[int, Mapping[str, np.ndarray]]]
@@ -79,56 +84,89 @@ def plot_curves(
     )
     axes = figure.subplots(2, len(losses), squeeze=False, height_ratios=(3, 2), sharex="col")
     images = "validation" if validation else "training"
+    drawn: dict[str, Line2D] = {}
     for column, loss in enumerate(losses):
         name = f"val_{loss}" if validation else loss
         above, below = axes[:, column]
-        reference = _stack(curves, baseline, name)
-        means = []
-        for number, arm in enumerate(curves):
-            values = _stack(curves, arm, name)
-            if values is None:
-                continue
-            steps = steps_per_epoch * np.arange(1, values.shape[1] + 1)
-            color = "0.2" if arm == baseline else f"C{number % 10}"
-            mean = values.mean(axis=0)
-            means.append(mean)
-            above.plot(steps, mean, color=color, lw=1.5, label=arm)
-            if len(values) > 1:
-                spread = values.std(axis=0, ddof=1)
-                above.fill_between(
-                    steps, mean - spread, mean + spread, color=color, alpha=0.15, lw=0
-                )
-            if reference is not None and arm != baseline:
-                length = min(values.shape[1], reference.shape[1])
-                known = reference.mean(axis=0)[:length]
-                gain = 1 - mean[:length] / np.where(known > 0, known, np.nan)
-                below.plot(steps[:length], gain, color=color, lw=1.5)
-        if _is_wide(means):
-            above.set_yscale("log", nonpositive="mask")
+        lines = _plot_arms(above, below, curves, baseline, name, steps_per_epoch)
+        drawn |= lines
+        scale = gain_scale = ""
+        if spread := _wide_spread([np.asarray(line.get_ydata()) for line in lines.values()]):
+            use_log_scale(above, *spread)
+            scale = ", log scale"
+        if _largest(below) > LARGEST_LINEAR_GAIN:
             below.set_yscale("symlog", linthresh=LINEAR_GAIN)
+            gain_scale = f"\n(log scale beyond {LINEAR_GAIN:.0%})"
         above.set_title(f"{TITLES.get(loss, loss)}, {images} images", fontsize=10)
-        above.set_ylabel("loss, mean ± deviation of the seeds", fontsize=9)
-        if above.lines:
-            above.legend(fontsize=8)
+        seeds = ", mean ± deviation of the seeds" if _has_seeds(curves) else ""
+        above.set_ylabel(f"loss{seeds}{scale}", fontsize=9)
         below.axhline(0, color="0.2", lw=1)
-        below.set_ylabel(f"lower than {baseline} by", fontsize=9)
+        below.set_ylabel(f"lower than {baseline} by{gain_scale}", fontsize=9)
         below.yaxis.set_major_formatter(PercentFormatter(1.0))
-        below.set_xlabel("step", fontsize=9)
+        below.set_xlabel("training step", fontsize=9)
         for ax in (above, below):
             ax.grid(True, color="0.9", lw=0.6)
             ax.set_axisbelow(True)
-            ax.tick_params(labelsize=8)
+            ax.tick_params(which="both", labelsize=8)
+    if drawn:  # below the panels, where it hides no curve
+        figure.legend(
+            list(drawn.values()),
+            list(drawn),
+            loc="outside lower center",
+            ncols=LEGEND_COLUMNS,
+            fontsize=8,
+            frameon=False,
+        )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_png(path)
     return path
 
 
-def _is_wide(means: Sequence[np.ndarray]) -> bool:
-    """Whether the finite values above 0 of some curves spread too much for a linear axis."""
+def _plot_arms(
+    above: Axes, below: Axes, curves: Curves, baseline: str, name: str, steps_per_epoch: int
+) -> dict[str, Line2D]:
+    """Draw a loss of all arms, and below it their gain. Returns the upper lines by arm."""
+    reference = _stack(curves, baseline, name)
+    lines = {}
+    for number, arm in enumerate(curves):
+        values = _stack(curves, arm, name)
+        if values is None:
+            continue
+        steps = steps_per_epoch * np.arange(1, values.shape[1] + 1)
+        color = "0.2" if arm == baseline else f"C{number % 10}"
+        mean = values.mean(axis=0)
+        marker = "o" if len(steps) == 1 else None  # a single epoch is a dot, not a line
+        (lines[arm],) = above.plot(steps, mean, color=color, lw=1.5, marker=marker)
+        if len(values) > 1:
+            spread = values.std(axis=0, ddof=1)
+            above.fill_between(steps, mean - spread, mean + spread, color=color, alpha=0.15, lw=0)
+        if reference is not None and arm != baseline:
+            length = min(values.shape[1], reference.shape[1])
+            known = reference.mean(axis=0)[:length]
+            gain = 1 - mean[:length] / np.where(known > 0, known, np.nan)
+            below.plot(steps[:length], gain, color=color, lw=1.5, marker=marker)
+    return lines
+
+
+def _has_seeds(curves: Curves) -> bool:
+    """Whether an arm was run with more than one seed."""
+    return any(len(runs) > 1 for runs in curves.values())
+
+
+def _wide_spread(means: Sequence[np.ndarray]) -> tuple[float, float] | None:
+    """The lowest and highest value above 0 of some curves, if a linear axis cannot show both."""
     values = np.concatenate([np.zeros(0), *means])
     values = values[np.isfinite(values) & (values > 0)]
-    return bool(values.size) and values.max() > LARGEST_LINEAR_SPREAD * values.min()
+    if not values.size or values.max() <= LARGEST_LINEAR_SPREAD * values.min():
+        return None
+    return float(values.min()), float(values.max())
+
+
+def _largest(ax: Axes) -> float:
+    """The largest absolute value of the lines of some axes; 0 where there is none."""
+    values = np.abs(np.concatenate([np.zeros(1), *(line.get_ydata() for line in ax.lines)]))
+    return float(values[np.isfinite(values)].max())
 
 
 def _stack(curves: Curves, arm: str, name: str) -> np.ndarray | None:

@@ -254,8 +254,8 @@ def _report_text(
         f"# {', '.join(grid.arms)} on {Path(grid.dataset).name}",
         "",
         f"{finished} of {len(grid.runs)} runs, {grid.steps} steps each; {hours:.2f} hours in all, "
-        f"{cpu_hours:.2f} CPU hours; seeds {', '.join(map(str, grid.seeds))}. Percent, mean ± "
-        f"standard deviation.",
+        f"{cpu_hours:.2f} CPU hours; seeds {', '.join(map(str, grid.seeds))}. AP from 0 to 1, mean "
+        f"± standard deviation of the seeds.",
         "",
         *([f"    {command}", ""] if command else []),
         *(f"{sentence}\n" for sentence in conclusions if sentence),

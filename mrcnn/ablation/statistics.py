@@ -1,5 +1,8 @@
 """Tables of a comparison: means, spreads, and paired differences with a confidence interval.
 
+AP is given from 0 to 1, as pycocotools prints it, and differences of it in points, of which one
+is 0.01.
+
 Runs of one seed share their initial weights and batches, so that their differences vary less
 than the runs do: the differences are taken seed by seed.
 """
@@ -15,6 +18,10 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+POINTS = 100  # in an AP of 1
+# A change relative to a baseline below this says nothing: a point is half of it.
+LEAST_BASELINE = 0.02
+ALL_ZERO = "all zero: the networks found nothing; train longer"
 # {arm: {seed: {metric: value}}}; NaN where a metric is undefined
 Results = Mapping[str, Mapping[int, Mapping[str, float]]]
 
@@ -33,7 +40,7 @@ class Difference(NamedTuple):
     mean: float
     low: float
     high: float
-    relative: float  # of the mean, in parts of the baseline's mean over the same seeds
+    relative: float  # of the mean, in parts of the baseline's over the same seeds; NaN: about 0
     seeds: int
 
 
@@ -41,9 +48,10 @@ class Table(NamedTuple):
     """One table in the form of the paper's: a row for each arm, a column for each metric."""
 
     kind: str
-    content: str  # "mean" or "difference"
+    content: str  # "mean" or "difference in points"
     columns: tuple[str, ...]
     rows: dict[str, list[str]]  # by arm
+    is_zero: bool = False  # no run has a metric above 0
 
 
 def summarize(values: Sequence[float]) -> Summary:
@@ -77,7 +85,7 @@ def paired_difference(
         spread = differences.std(ddof=1) / np.sqrt(len(seeds))
         half = float(stats.t.ppf((1 + confidence) / 2, len(seeds) - 1) * spread)
     reference = float(np.mean([baseline[seed] for seed in seeds]))
-    relative = mean / reference if reference else np.nan
+    relative = mean / reference if abs(reference) >= LEAST_BASELINE else np.nan
     return Difference(mean, mean - half, mean + half, relative, len(seeds))
 
 
@@ -86,37 +94,37 @@ def of_metric(results: Results, arm: str, metric: str) -> dict[int, float]:
     return {seed: metrics.get(metric, np.nan) for seed, metrics in results[arm].items()}
 
 
-def make_tables(
-    results: Results, baseline: str, kinds: Mapping[str, Sequence[str]], scale: float = 100.0
-) -> list[Table]:
+def make_tables(results: Results, baseline: str, kinds: Mapping[str, Sequence[str]]) -> list[Table]:
     """For each kind of metric, the arms' means, and their differences from the baseline's.
+
+    Where all means are 0 there is nothing to compare, and no table of differences.
 
     Args:
         results: finished runs.
         baseline: the arm that the others are compared with.
         kinds: name of each pair of tables -> its metrics, named as in `results`, such as
             `segm/AP`; the part after the slash heads a column.
-        scale: factor of the numbers; the paper's tables are in percent.
     """
     found = []
     for kind, metrics in kinds.items():
         columns = tuple(metric.split("/")[-1] for metric in metrics)
         values = {arm: [of_metric(results, arm, metric) for metric in metrics] for arm in results}
         rows = {
-            arm: [_mean(summarize(list(value.values())), scale) for value in values[arm]]
+            arm: [_mean(summarize(list(value.values()))) for value in values[arm]]
             for arm in results
         }
-        found.append(Table(kind, "mean", columns, rows))
-        if baseline in results and len(results) > 1:
+        is_zero = _is_zero(results, metrics)
+        found.append(Table(kind, "mean", columns, rows, is_zero))
+        if baseline in results and len(results) > 1 and not is_zero:
             rows = {
                 arm: [
-                    _change(paired_difference(value, reference), scale)
+                    _change(paired_difference(value, reference))
                     for value, reference in zip(values[arm], values[baseline], strict=True)
                 ]
                 for arm in results
                 if arm != baseline
             }
-            found.append(Table(kind, "difference", columns, rows))
+            found.append(Table(kind, "difference in points", columns, rows))
     return found
 
 
@@ -128,15 +136,19 @@ def format_tables(found: Sequence[Table], results: Results, baseline: str) -> st
             parts.append(f"### {table.kind}\n")
         else:
             parts.append(
-                f"Difference from {baseline}, seed by seed, with its {CONFIDENCE:.0%} confidence "
-                f"interval and the relative change:\n"
+                f"Difference from {baseline} in points (one is 0.01), seed by seed, with its "
+                f"{CONFIDENCE:.0%} confidence interval, and the relative change where {baseline} "
+                f"has {LEAST_BASELINE:g} or more:\n"
             )
+        if table.is_zero:
+            parts.append(f"{ALL_ZERO.capitalize()}.\n")
+            continue
         rows = [[arm, str(len(results[arm])), *cells] for arm, cells in table.rows.items()]
         parts += [_markdown(["", "runs", *table.columns], rows), ""]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def conclude(results: Results, baseline: str, metric: str, title: str, scale: float = 100.0) -> str:
+def conclude(results: Results, baseline: str, metric: str, title: str) -> str:
     """A sentence on a metric: which arms differ from the baseline, and which may not.
 
     An arm differs when the confidence interval of its difference leaves out 0.
@@ -149,15 +161,17 @@ def conclude(results: Results, baseline: str, metric: str, title: str, scale: fl
             of_metric(results, arm, metric), of_metric(results, baseline, metric)
         )
         if difference.seeds < 2:
-            verdict = "one seed tells nothing" if difference.seeds else "no seed in common"
+            verdict = "one seed, no conclusion" if difference.seeds else "no seed in common"
         elif difference.low > 0:
             verdict = "better"
         elif difference.high < 0:
             verdict = "worse"
         else:
-            verdict = "no difference can be told"
-        parts.append(f"{arm} {_change(difference, scale)}: {verdict}")
-    return f"{title} against {baseline}: {'; '.join(parts)}." if parts else ""
+            verdict = "no significant difference"
+        parts.append(f"{arm} {_change(difference, ' points')}: {verdict}")
+    if parts and _is_zero(results, [metric]):
+        return f"{title}: {ALL_ZERO}."
+    return f"{title} compared with {baseline}: {'; '.join(parts)}." if parts else ""
 
 
 def write_tables(path: str | Path, found: Sequence[Table], results: Results) -> Path:
@@ -213,19 +227,34 @@ def _metrics(results: Results) -> list[str]:
     return list(dict.fromkeys(m for runs in results.values() for run in runs.values() for m in run))
 
 
-def _mean(summary: Summary, scale: float) -> str:
+def _is_zero(results: Results, metrics: Sequence[str]) -> bool:
+    """Whether all known values of some metrics are 0, and there is one."""
+    values = np.array(
+        [
+            value
+            for metric in metrics
+            for arm in results
+            for value in of_metric(results, arm, metric).values()
+        ]
+    )
+    known = values[np.isfinite(values)]
+    return bool(known.size) and not known.any()
+
+
+def _mean(summary: Summary) -> str:
     if not summary.seeds:
         return "-"
-    text = f"{scale * summary.mean:.1f}"
-    return text if np.isnan(summary.deviation) else f"{text} ± {scale * summary.deviation:.1f}"
+    text = f"{summary.mean:.3f}"
+    return text if np.isnan(summary.deviation) else f"{text} ± {summary.deviation:.3f}"
 
 
-def _change(difference: Difference, scale: float) -> str:
+def _change(difference: Difference, unit: str = "") -> str:
+    """A difference in points, with the name of the unit if wanted, its interval and its share."""
     if not difference.seeds:
         return "-"
-    text = f"{scale * difference.mean:+.1f}"
+    text = f"{POINTS * difference.mean:+.1f}{unit}"
     if not np.isnan(difference.low):
-        text += f" [{scale * difference.low:+.1f}, {scale * difference.high:+.1f}]"
+        text += f" [{POINTS * difference.low:+.1f}, {POINTS * difference.high:+.1f}]"
     return text if np.isnan(difference.relative) else f"{text} ({difference.relative:+.1%})"
 
 

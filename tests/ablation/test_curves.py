@@ -42,5 +42,57 @@ def test_the_figure_shows_every_arm(tmp_path, validation):
 
 def test_only_curves_that_spread_widely_get_logarithmic_axes():
     steady, spike = np.linspace(4, 2, 5), np.array([4, 90, 3, 2, np.nan])
-    assert curves._is_wide([steady, spike]) and not curves._is_wide([steady, np.full(5, 3.0)])
-    assert not curves._is_wide([]) and not curves._is_wide([np.zeros(3)])
+    assert curves._wide_spread([steady, spike]) == (2, 90)
+    assert curves._wide_spread([steady, np.full(5, 3.0)]) is None
+    assert curves._wide_spread([]) is curves._wide_spread([np.zeros(3)]) is None
+
+
+@pytest.fixture
+def draw(monkeypatch):
+    """Draws losses of arms, by arm and seed, and returns the figure."""
+    figures = []
+
+    class Canvas(curves.FigureCanvasAgg):
+        def print_png(self, path):
+            figures.append(self.figure)
+            self.draw()
+
+    monkeypatch.setattr(curves, "FigureCanvasAgg", Canvas)
+
+    def plot(tmp_path, losses):
+        runs = {
+            arm: {seed: {"total": np.array(values)} for seed, values in seeds.items()}
+            for arm, seeds in losses.items()
+        }
+        curves.plot_curves(runs, "baseline", tmp_path / "x.png", 10, losses=["total"])
+        return figures[-1]
+
+    return plot
+
+
+def test_the_axes_say_what_they_show(draw, tmp_path):
+    figure = draw(tmp_path, {"baseline": {0: [3.0, 2.0], 1: [3.0, 2.0]}, "sobel": {0: [2.0, 1.0]}})
+    above, below = figure.axes
+    assert above.get_ylabel() == "loss, mean ± deviation of the seeds"
+    assert below.get_ylabel() == "lower than baseline by"
+    assert below.get_xlabel() == "training step"
+    figure = draw(tmp_path, {"baseline": {0: [300.0, 2.0]}, "sobel": {0: [90.0, 2.0]}})
+    labels = [ax.get_ylabel() for ax in figure.axes]
+    assert labels == ["loss, log scale", "lower than baseline by"]
+    figure = draw(tmp_path, {"baseline": {0: [3.0, 2.0]}, "sobel": {0: [30.0, 2.0]}})
+    labels = [ax.get_ylabel() for ax in figure.axes]
+    assert labels == ["loss, log scale", "lower than baseline by\n(log scale beyond 10%)"]
+    assert [ax.get_yscale() for ax in figure.axes] == ["log", "symlog"]
+
+
+def test_the_legend_lies_outside_the_panels(draw, tmp_path):
+    figure = draw(tmp_path, {arm: {0: [3.0, 2.0]} for arm in ("baseline", "sobel", "laplace")})
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["baseline", "sobel", "laplace"]
+    extent = legend.get_window_extent()
+    assert not any(extent.overlaps(ax.get_tightbbox()) for ax in figure.axes)
+
+
+def test_a_single_epoch_is_a_dot(draw, tmp_path):
+    figure = draw(tmp_path, {"baseline": {0: [3.0]}, "sobel": {0: [2.0]}})
+    assert all(ax.lines[0].get_marker() == "o" for ax in figure.axes[:1])
