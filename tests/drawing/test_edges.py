@@ -143,8 +143,7 @@ def test_the_outlines_are_explained_where_there_is_an_image(masks):
     assert not drawing_edges.pair_figure(predicted[0], target[0], ["sobel"]).legends
 
 
-@pytest.mark.parametrize("norm", ["l1", "l2", "l5", "20"])
-@pytest.mark.parametrize("scale", [1, 1e-4])
+@pytest.mark.parametrize(("norm", "scale"), [("l1", 1), ("l5", 1e-4), ("20", 1)])
 def test_numbers_of_the_color_bars_do_not_collide(masks, norm, scale):
     predicted, target = masks
     predicted = target + scale * (predicted - target)
