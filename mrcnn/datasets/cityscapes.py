@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from mrcnn.data.dataset import Dataset
+from mrcnn.datasets.polygon_filling import paint_polygon
 from mrcnn.files.image_file import open_image, width_and_height
 from mrcnn.files.untrusted import MAX_IMAGE_PIXELS, Folder, check_mask_bytes, is_size, load_json
 
@@ -232,13 +233,13 @@ def paint_polygons(file: str | os.PathLike[str]) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is malformed; names the object and the field.
+        ValueError: it is malformed, or the outline of an object is too long to paint
+            (`mrcnn.datasets.polygon_filling`); names the object and the field.
     """
     content = _read_json(file)
     canvas = Image.new("I", (content["imgWidth"], content["imgHeight"]), 0)
-    draw = ImageDraw.Draw(canvas)
     instances: Counter[int] = Counter()
-    for label, group, points in _objects(content, file):
+    for number, label, group, points in _objects(content, file):
         value = label
         if label in WITH_INSTANCES and not group:
             value = INSTANCE_FACTOR * label + instances[label]
@@ -248,8 +249,12 @@ def paint_polygons(file: str | os.PathLike[str]) -> np.ndarray:
                     f"{file}: expected at most {INSTANCE_FACTOR} objects of a label, because "
                     f"instance ids hold no more; received more of {LABELS[label]!r}."
                 )
-        if label != NEVER_PAINTED:
-            draw.polygon(points, fill=value)
+        if label == NEVER_PAINTED:
+            continue
+        try:
+            paint_polygon(canvas, points, value)
+        except ValueError as error:
+            raise ValueError(f"{file}: object {number}, field 'polygon': {error}.") from None
     return np.array(canvas, np.int32)
 
 
@@ -281,8 +286,8 @@ def _read_json(file: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _objects(
     content: dict[str, Any], file: str | os.PathLike[str]
-) -> Iterator[tuple[int, bool, list[tuple[float, float]]]]:
-    """Label id, group or not, and points (x, y) of each object that is not deleted."""
+) -> Iterator[tuple[int, int, bool, list[tuple[float, float]]]]:
+    """Its number, label id, group or not, and points (x, y) of each object that is not deleted."""
     margin = POLYGON_MARGIN * max(content["imgHeight"], content["imgWidth"])
     for number, entry in enumerate(content["objects"]):
         where = f"{file}: object {number}"
@@ -308,7 +313,7 @@ def _objects(
                     f"{where}, field 'polygon': expected points [x, y] in the image of "
                     f"{content['imgHeight']} x {content['imgWidth']}; received {repr(point)[:60]}."
                 )
-        yield (*label, [(point[0], point[1]) for point in points])
+        yield (number, *label, [(point[0], point[1]) for point in points])
 
 
 def _is_point(point: Any, content: dict[str, Any], margin: float) -> bool:

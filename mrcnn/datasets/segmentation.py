@@ -15,6 +15,7 @@ from pycocotools import mask as mask_api
 
 from mrcnn.data.coco_fields import POLYGON_MIN_POINTS
 from mrcnn.data.rle import run_lengths
+from mrcnn.datasets.polygon_filling import POLYGON_MAX_LENGTH, outlines_problem
 from mrcnn.files.untrusted import is_finite, is_size
 
 Annotation = dict[str, Any]  # an entry of "annotations" in a COCO json
@@ -28,10 +29,6 @@ REMEDY = (
 # Annotators' points stray a little over the border. Further out than this (in image sides) a
 # coordinate is an error, and rasterizing it would take memory without bound.
 POLYGON_MARGIN = 1.0
-# Rasterizing takes time and memory in proportion to the outlines' length. No object has such a long
-# one; what is drawn in many small parts has many points, each of which allows some pixels more.
-POLYGON_MAX_LENGTH = 4_000_000  # pixels, of the edges of one polygon
-POLYGON_PIXELS_PER_NUMBER = 4  # that the polygons of an annotation may have beyond that together
 _MERGED_AT_ONCE = 4
 # A character of compressed run lengths: five bits of a number, and a flag that more follow.
 _OFFSET, _BITS, _SIGN, _MORE = 48, 5, 16, 32
@@ -237,16 +234,7 @@ def _coordinates_problem(polygons: list[list[float]], height: int, width: int) -
     # Each edge is at most three sides long.
     if numbers / 2 * 3 * max(height, width) <= POLYGON_MAX_LENGTH:
         return None
-    lengths = [_outline_length(polygon) for polygon in polygons]
-    if max(lengths) > POLYGON_MAX_LENGTH:
-        return f"outlines of at most {POLYGON_MAX_LENGTH} pixels; received {max(lengths):.0f}"
-    limit = POLYGON_MAX_LENGTH + POLYGON_PIXELS_PER_NUMBER * numbers
-    if sum(lengths) > limit:
-        return (
-            f"outlines of at most {limit} pixels in all, for polygons of {numbers} numbers; "
-            f"received {sum(lengths):.0f} in {len(polygons)} polygons"
-        )
-    return None
+    return outlines_problem([_outline_length(polygon) for polygon in polygons], numbers)
 
 
 def _outline_length(polygon: list[float]) -> float:

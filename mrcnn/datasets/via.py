@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from skimage.draw import polygon
 
+from mrcnn.datasets.polygon_filling import inside_polygon
 from mrcnn.files.untrusted import is_finite, load_json
 
 # The fields of each shape that has an area. Polylines and points have none.
@@ -34,8 +34,7 @@ AREA_SHAPES = {
 }
 POLYGON_MIN_POINTS = 3
 COORDINATE_LIMIT = 1e7  # pixels; what lies further out was not drawn, and its squares overflow
-# A polygon is filled in bands of rows: scikit-image lists its pixels, some 80 bytes each.
-_BAND_PIXELS = 1 << 22
+_BAND_PIXELS = 1 << 22  # of the rows of an ellipse that are computed at once, 8 bytes a number
 PROJECT_KEY = "_via_img_metadata"
 
 
@@ -106,40 +105,54 @@ def read_via_json(file: str | os.PathLike[str]) -> list[AnnotatedImage]:
 def region_mask(region: Region, height: int, width: int) -> np.ndarray:
     """Fill a region: the pixels whose centers lie in it, as bool [H, W].
 
-    What lies outside the image is cut off.
+    What lies outside the image is cut off. Time and memory are bounded by the image's pixels and
+    the region's numbers.
 
     Args:
         region: one that has an area.
         height, width: of the image.
+
+    Raises:
+        ValueError: it has no area, or the outline of a polygon is too long
+            (`mrcnn.datasets.polygon_filling.outlines_problem`).
     """
-    shape, y, x = region.shape, *np.ogrid[:height, :width]
+    shape = region.shape
     if region.name == "polygon":
-        mask = np.zeros((height, width), bool)
-        rows, columns = np.array(shape["all_points_y"], float), shape["all_points_x"]
-        step = max(1, _BAND_PIXELS // width)
-        for start in range(0, height, step):
-            band = mask[start : start + step]
-            band[polygon(rows - start, columns, band.shape)] = True
-        return mask
+        try:
+            return inside_polygon(shape["all_points_y"], shape["all_points_x"], height, width)
+        except ValueError as error:
+            raise ValueError(f"region: {error}. Draw it with fewer points in VIA.") from None
     if region.name == "rect":
+        y, x = np.ogrid[:height, :width]
         rows = (shape["y"] <= y) & (y < shape["y"] + shape["height"])
         return rows & (shape["x"] <= x) & (x < shape["x"] + shape["width"])
     if region.name == "circle":
-        return _ellipse(x - shape["cx"], y - shape["cy"], shape["r"], shape["r"], 0)
+        return _ellipse((shape["cx"], shape["cy"]), (shape["r"], shape["r"]), 0, height, width)
     if region.name == "ellipse":
         angle = shape.get("theta", 0)  # since VIA 2.0.9
-        return _ellipse(x - shape["cx"], y - shape["cy"], shape["rx"], shape["ry"], angle)
+        radii = (shape["rx"], shape["ry"])
+        return _ellipse((shape["cx"], shape["cy"]), radii, angle, height, width)
     raise ValueError(
         f"region: expected a shape that has an area, one of {', '.join(AREA_SHAPES)}; received "
         f"{region.name!r}."
     )
 
 
-def _ellipse(x: np.ndarray, y: np.ndarray, rx: float, ry: float, angle: float) -> np.ndarray:
-    """The inside of an ellipse around (0, 0), turned clockwise (y points down) by radians."""
-    along = x * math.cos(angle) + y * math.sin(angle)
-    across = y * math.cos(angle) - x * math.sin(angle)
-    return (along * ry) ** 2 + (across * rx) ** 2 <= (rx * ry) ** 2
+def _ellipse(
+    center: tuple[float, float], radii: tuple[float, float], angle: float, height: int, width: int
+) -> np.ndarray:
+    """The inside of an ellipse, turned clockwise (y points down) by radians: bool [H, W]."""
+    rx, ry = radii
+    mask = np.empty((height, width), bool)
+    x = np.arange(width) - center[0]
+    step = max(1, _BAND_PIXELS // width)
+    for start in range(0, height, step):
+        y = np.arange(start, min(start + step, height))[:, np.newaxis] - center[1]
+        along = x * math.cos(angle) + y * math.sin(angle)
+        across = y * math.cos(angle) - x * math.sin(angle)
+        inside = (along * ry) ** 2 + (across * rx) ** 2 <= (rx * ry) ** 2
+        mask[start : start + step] = inside
+    return mask
 
 
 def _read_image(entry: Any, where: str) -> AnnotatedImage:

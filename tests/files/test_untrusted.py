@@ -242,13 +242,19 @@ class TestBombs:
         assert mask_api.area(rle) == 30 * 40
         assert memory() < 1
 
-    def test_bands_fill_what_one_call_fills(self, monkeypatch) -> None:
-        rng = np.random.default_rng(0)
-        x, y = rng.integers(-20, 80, (2, 12)).tolist()
-        region = Region({"name": "polygon", "all_points_x": x, "all_points_y": y}, {})
-        whole = region_mask(region, 50, 60)
-        monkeypatch.setattr("mrcnn.datasets.via._BAND_PIXELS", 60 * 7)
-        np.testing.assert_array_equal(region_mask(region, 50, 60), whole)
+    def test_regions_of_via_on_a_large_image(self, memory) -> None:
+        shapes = (
+            {"name": "polygon", "all_points_x": [0, 5999, 3000], "all_points_y": [0, 10, 5999]},
+            {"name": "ellipse", "cx": 3000, "cy": 3000, "rx": 2900, "ry": 1000, "theta": 1},
+        )
+        for shape in shapes:
+            assert region_mask(Region(shape, {}), 6000, 6000).any()
+        # Two bits a pixel and the mask, or a band of numbers.
+        assert memory() < 300
+        x, y = list(range(36_000)), [0, 11_000] * 18_000
+        to_and_fro = Region({"name": "polygon", "all_points_x": x, "all_points_y": y}, {})
+        with pytest.raises(ValueError, match="region: expected outlines of at most 4000000 pixels"):
+            region_mask(to_and_fro, 11_000, 11_000)
 
     def test_an_archive_of_an_unusual_compression(self, tmp_path: Path) -> None:
         path = tmp_path / "a.zip"
