@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from mrcnn import __version__
-from mrcnn.commands.backend_messages import hide_known_messages
+from mrcnn.commands.backend_messages import without_backend_messages
+from mrcnn.commands.options import add_verbose_option
 from mrcnn.logger import logger
 
 # In the order of `mrcnn --help`; a name is that of the command's file.
@@ -28,10 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         input that cannot be used, or a loss that is not finite; 130 after Ctrl-C.
     """
     args = _parser().parse_args(argv)
-    if not args.verbose:
-        hide_known_messages()
     try:
-        return args.run(args)
+        with without_backend_messages(args.verbose):
+            return args.run(args)
     except (OSError, ValueError, FloatingPointError) as error:
         logger.error("mrcnn: %s", error)
         return 2
@@ -49,9 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         command = importlib.import_module(f"mrcnn.commands.{name}")
         options = commands.add_parser(name, help=command.HELP)
         options.set_defaults(run=command.run)
-        options.add_argument(
-            "-v", "--verbose", action="store_true", help="show TensorFlow's own messages too"
-        )
+        add_verbose_option(options)
         command.add_options(options)
     return parser
 

@@ -14,6 +14,13 @@ from mrcnn.setting_rules.names import MASK_SIZES
 from mrcnn.training import stages
 
 
+def add_verbose_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option for `mrcnn.commands.backend_messages.without_backend_messages`."""
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show TensorFlow's own messages too"
+    )
+
+
 def add_settings_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that change settings of the configuration."""
     group = parser.add_argument_group("settings")

@@ -240,6 +240,7 @@ def _batches(frames: Any, size: int) -> Iterator[list[np.ndarray]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     from mrcnn.commands import options
+    from mrcnn.commands.backend_messages import without_backend_messages
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -258,13 +259,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", help="where to write the splash (default: current folder)")
     options.add_schedule_options(parser, default=None)
     options.add_settings_options(parser)
+    options.add_verbose_option(parser)
     args = parser.parse_args(argv)
     if args.model is None and args.command != "check":
         parser.error("the following arguments are required: --weights/--model")
     try:
-        if args.command == "check":
-            return _check(args)
-        _train(args) if args.command == "train" else _splash(args)
+        with without_backend_messages(args.verbose):
+            if args.command == "check":
+                return _check(args)
+            _train(args) if args.command == "train" else _splash(args)
     except (ImportError, OSError, ValueError) as error:
         logger.error("balloon.py: %s", error)
         return 2

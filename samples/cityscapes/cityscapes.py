@@ -54,6 +54,7 @@ class CityscapesConfig(Config):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     from mrcnn.commands import options
+    from mrcnn.commands.backend_messages import without_backend_messages
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -84,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options.add_schedule_options(parser, default="paper-160k")
     options.add_settings_options(parser)
+    options.add_verbose_option(parser)
     parser.epilog = (
         "--image-size is the height of the input here, its width being twice that; images that "
         "are larger are shrunk and padded to a square of that width."
@@ -92,11 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.model is None and args.command != "check":
         parser.error("the following arguments are required: --model")
     try:
-        if args.generate is not None:
-            _generate(args)
-        if args.command == "check":
-            return _check(args)
-        _train(args) if args.command == "train" else _evaluate(args)
+        with without_backend_messages(args.verbose):
+            if args.generate is not None:
+                _generate(args)
+            if args.command == "check":
+                return _check(args)
+            _train(args) if args.command == "train" else _evaluate(args)
     except (OSError, ValueError, ImportError) as error:
         logger.error("cityscapes.py: %s", error)
         return 2

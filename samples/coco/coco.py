@@ -50,6 +50,7 @@ class CocoConfig(Config):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     from mrcnn.commands import options
+    from mrcnn.commands.backend_messages import without_backend_messages
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -74,9 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options.add_schedule_options(parser, default="paper-160k")
     options.add_settings_options(parser)
+    options.add_verbose_option(parser)
     args = parser.parse_args(argv)
     try:
-        _train(args) if args.command == "train" else _evaluate(args)
+        with without_backend_messages(args.verbose):
+            _train(args) if args.command == "train" else _evaluate(args)
     except (OSError, ValueError, FloatingPointError) as error:
         logger.error("coco.py: %s", error)
         return 2

@@ -43,6 +43,9 @@ Row = dict[str, Any]  # a line of the CSV
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
+    from mrcnn.commands.backend_messages import without_backend_messages
+    from mrcnn.commands.options import add_verbose_option
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -60,9 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--edge-loss-norm", default="l2", metavar="P")
     parser.add_argument("--edge-loss-weight-factor", type=float, default=1.0, metavar="ALPHA")
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="folder of the results")
+    add_verbose_option(parser)
     args = parser.parse_args(argv)
     try:
-        _run(args)
+        with without_backend_messages(args.verbose):
+            _run(args)
     except (OSError, ValueError) as error:
         logger.error("unet.py: %s", error)
         return 2

@@ -234,6 +234,7 @@ def save_picture(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     from mrcnn.commands import options
+    from mrcnn.commands.backend_messages import without_backend_messages
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -259,13 +260,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options.add_schedule_options(parser, default=None)
     options.add_settings_options(parser)
+    options.add_verbose_option(parser)
     args = parser.parse_args(argv)
     if args.model is None and args.command != "check":
         parser.error("the following arguments are required: --weights/--model")
     try:
-        if args.command == "check":
-            return _check(args)
-        {"train": _train, "detect": _detect, "evaluate": _evaluate}[args.command](args)
+        with without_backend_messages(args.verbose):
+            if args.command == "check":
+                return _check(args)
+            {"train": _train, "detect": _detect, "evaluate": _evaluate}[args.command](args)
     except (OSError, ValueError) as error:
         logger.error("nucleus.py: %s", error)
         return 2

@@ -197,6 +197,7 @@ def _class_id(shape: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     from mrcnn.commands import options
+    from mrcnn.commands.backend_messages import without_backend_messages
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -209,9 +210,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--val-images", type=int, default=50, metavar="N")
     options.add_schedule_options(parser, default="scratch")
     options.add_settings_options(parser)
+    options.add_verbose_option(parser)
     args = parser.parse_args(argv)
     try:
-        _run(args)
+        with without_backend_messages(args.verbose):
+            _run(args)
     except (OSError, ValueError) as error:
         logger.error("shapes.py: %s", error)
         return 2

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 
 import pytest
 
-from mrcnn.commands import backend_messages
-from mrcnn.commands.backend_messages import KNOWN_LINES_WITHOUT_GPU, known_lines
+from mrcnn.commands import backend_messages, cli
+from mrcnn.commands.backend_messages import (
+    KNOWN_LINES,
+    KNOWN_LINES_WITHOUT_GPU,
+    known_lines,
+    without_backend_messages,
+)
+from tests.conftest import REPOSITORY
 
 NOISE = """WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
 I0000 00:00:1795933559.355023   19790 port.cc:153] oneDNN custom operations are on.
+E0000 00:00:1795933999.100000   19790 util.cc:131] oneDNN supports DT_INT64 only on platforms with \
+AVX-512. Falling back to the default Eigen-based implementation if present.
 """
 CUDA = "E0000 00:00:1795933566.186118   1 cuda_platform.cc:5] failed call to cuInit: INTERNAL\n"
 ERRORS = """E0000 00:00:1795933566.186118   19790 other.cc:52] something else failed
@@ -38,13 +51,94 @@ def written(text: str, end: str = "pass") -> tuple[str, int]:
 
 def test_only_known_lines_are_left_out():
     assert written(NOISE + ERRORS + "\n" + NOISE) == (ERRORS + "\nafter\n", 0)
+    assert written(NOISE + ERRORS) == (ERRORS + "after\n", 0)
+
+
+def test_what_is_worth_knowing_is_not_known_noise():
+    known = re.compile("|".join((*KNOWN_LINES, *KNOWN_LINES_WITHOUT_GPU)))
+    for line in NOISE.splitlines() + CUDA.splitlines():
+        assert known.fullmatch(line)
+        assert not known.fullmatch(f"ValueError: {line}")
+    int64 = NOISE.splitlines()[2]
+    assert not known.fullmatch(int64.replace("INT64", "BFLOAT16"))  # slower than float32 there
 
 
 def test_nothing_is_lost_in_a_crash():
-    error, status = written(NOISE + ERRORS, "os.abort()")
-    assert status < 0 and error.startswith(ERRORS)
+    for end in ("os.abort()", "os.kill(os.getpid(), 11)", "os.kill(os.getpid(), 9)"):
+        error, status = written(NOISE + ERRORS, end)
+        assert status < 0 and error.startswith(ERRORS)
     error, status = written(NOISE + ERRORS + "\n", "raise OSError('a plain error')")
     assert status == 1 and error.startswith(ERRORS) and "a plain error" in error
+    fatal = "import faulthandler, ctypes; faulthandler.enable(); ctypes.string_at(0)"
+    error, status = written(NOISE, fatal)
+    assert status == -signal.SIGSEGV and error.startswith("Fatal Python error: Segmentation fault")
+
+
+def test_pythons_own_stream_is_not_looked_at():
+    text = f"print({NOISE!r}, file=sys.stderr, end='')"
+    assert written("", text) == (NOISE + "after\n", 0)
+    # A program that is started, and ends later, writes where the process did.
+    child = f"os.write(2, {ERRORS!r}.encode()); os.write(2, {NOISE!r}.encode())"
+    start = f"import subprocess; subprocess.run([sys.executable, '-c', {'import os; ' + child!r}])"
+    shown = ERRORS + NOISE.splitlines(keepends=True)[0]  # which is not the beginning of a line
+    assert written("", start) == (shown + "after\n", 0)
+    late = f"import time; time.sleep(1); {child}"
+    start = f"import subprocess; subprocess.Popen([sys.executable, '-c', {'import os; ' + late!r}])"
+    begun = time.monotonic()
+    error, status = written("", start)
+    assert status == 0 and error == "after\n" + shown
+    assert time.monotonic() - begun > 1  # the screen is shown until the last program has ended
+
+
+def test_a_line_without_an_end_is_shown_at_once():
+    script = WRITE.format(end="sys.stdin.read(1)")
+    command = [sys.executable, "-c", script, NOISE + "Password: "]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr.read(10) == b"Password: "
+        process.stdin.write(b"x")
+        process.stdin.flush()
+        assert process.stderr.read() == b"after\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="groups of processes")
+def test_ctrl_c_reaches_the_command_alone():
+    script = WRITE.format(end="time.sleep(60)").replace("import os", "import time, os")
+    command = [sys.executable, "-c", script, "ready\n"]
+    options = {"stderr": subprocess.PIPE, "start_new_session": True, "text": True}
+    with subprocess.Popen(command, **options) as process:
+        assert process.stderr.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+        error = process.stderr.read()
+    assert error.endswith("KeyboardInterrupt\n") and error.count("Traceback") == 1
+
+
+def test_streams_are_put_back(capfd):
+    stream, files = sys.stderr, len(os.listdir("/proc/self/fd")) if os.name != "nt" else 0
+    for _ in range(3):
+        with without_backend_messages():
+            os.write(2, (NOISE + "one\n").encode())
+            print("two", file=sys.stderr)
+        assert sys.stderr is stream
+        os.write(2, NOISE.encode())
+    error = capfd.readouterr().err
+    assert error.count("one\n") == error.count("two\n") == 3 and error.count(NOISE) == 3
+    assert os.name == "nt" or len(os.listdir("/proc/self/fd")) == files
+
+
+def test_without_a_standard_error_or_a_process_nothing_is_left_out(monkeypatch, capfd):
+    close = "import os; os.close(2)\n"
+    command = [sys.executable, "-c", close + WRITE.format(end="print(1)").rsplit("print", 1)[0], ""]
+    script = command[2].replace("os.write(2, sys.argv[1].encode())", "pass")
+    done = subprocess.run([*command[:2], script, ""], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("1\n", 0)
+
+    def refuse(*args, **kwargs):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(backend_messages.subprocess, "Popen", refuse)
+    with without_backend_messages():
+        os.write(2, NOISE.encode())
+    assert capfd.readouterr().err == NOISE
 
 
 def test_that_the_driver_failed_is_told_where_there_is_a_gpu(monkeypatch):
@@ -56,22 +150,78 @@ def test_that_the_driver_failed_is_told_where_there_is_a_gpu(monkeypatch):
         assert written(CUDA)[0] in ("after\n", CUDA + "after\n")  # as this machine is
 
 
-@pytest.fixture
-def restored():
-    logger, finders = logging.getLogger("tensorflow"), list(sys.meta_path)
-    filters = list(logger.filters)
-    yield
-    sys.meta_path[:] = finders
-    logger.filters[:] = filters
-
-
-def test_hints_at_retracing_are_left_out_and_other_warnings_are_not(restored, caplog):
-    backend_messages.hide_known_messages()
-    backend_messages.hide_known_messages()  # a second command in the process
+def test_hints_at_retracing_are_left_out_and_other_warnings_are_not(caplog):
     logger = logging.getLogger("tensorflow")
-    logger.warning("5 out of the last 5 calls to <f> triggered tf.function retracing. …")
-    logger.warning("Something else")
+    hint = "5 out of the last 5 calls to <f> triggered tf.function retracing. …"
+    with without_backend_messages():
+        logger.warning(hint)
+        logger.warning("Something else")
     assert caplog.messages == ["Something else"]
+    with without_backend_messages(verbose=True):
+        logger.warning(hint)
+    logger.warning(hint)
+    assert caplog.messages == ["Something else", hint, hint]
+
+
+# --- Every command and every sample ------------------------------------------------------------
+
+SAMPLES = {
+    "balloon/balloon": ["train", "--weights", "none"],
+    "cityscapes/cityscapes": ["train", "--dataset", "DATA", "--model", "none"],
+    "coco/coco": ["train", "--dataset", "DATA", "--model", "none"],
+    "edge_agreement/ablation": ["small", "DATA", "--output", "OUT"],
+    "edge_agreement/unet": ["--dataset", "DATA"],
+    "nucleus/nucleus": ["train", "--dataset", "DATA", "--weights", "none"],
+    "shapes/shapes": [],
+}
+COMMANDS = {
+    "check": ["DATA"],
+    "train": ["DATA"],
+    "evaluate": ["DATA", "--model", "none"],
+    "ablate": ["DATA", "--output", "OUT"],
+    "edges": ["--dataset", "DATA"],
+    "demo": [],
+    "replay": ["FILE"],
+}
+
+
+def compute(args: object) -> int:
+    """What a command does, as far as the screen is concerned."""
+    os.write(2, (NOISE + "an error\n").encode())
+    return 0
+
+
+def screens(main: Callable[[list[str]], int], arguments: list[str], capfd) -> list[str]:
+    """The standard error of a command without and with -v."""
+    found = []
+    for options in ([], ["-v"]):
+        assert main([*arguments, *options]) == 0
+        found.append(capfd.readouterr().err)
+    return found
+
+
+def test_all_are_here():
+    files = (REPOSITORY / "samples").glob("*/*.py")
+    names = {path.relative_to(REPOSITORY / "samples").with_suffix("").as_posix() for path in files}
+    assert names == SAMPLES.keys() and set(cli.COMMANDS) == COMMANDS.keys()
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_sample_is_silent_unless_asked(name: str, monkeypatch, capfd):
+    spec = importlib.util.spec_from_file_location("a_sample", REPOSITORY / f"samples/{name}.py")
+    sample = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sample)
+    for work in ("_run", "_train"):
+        monkeypatch.setattr(sample, work, compute, raising=False)
+    monkeypatch.setattr("mrcnn.commands.ablate.run", compute)
+    assert screens(sample.main, SAMPLES[name], capfd) == ["an error\n", NOISE + "an error\n"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_silent_unless_asked(name: str, monkeypatch, capfd):
+    monkeypatch.setattr(f"mrcnn.commands.{name}.run", compute)
+    arguments = [name, *COMMANDS[name]]
+    assert screens(cli.main, arguments, capfd) == ["an error\n", NOISE + "an error\n"]
 
 
 SCREEN = """
@@ -87,12 +237,9 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("option", [[], ["-v"]])
-def test_a_command_that_loads_tensorflow_is_silent_unless_asked(option):
+def test_a_command_that_loads_tensorflow_is_silent():
     pytest.importorskip("tensorflow")
-    command = [sys.executable, "-c", SCREEN, "demo", *option]
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    command = [sys.executable, "-c", SCREEN, "demo"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0
-    if not option:
-        assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, "")
