@@ -34,15 +34,15 @@ def with_static_shape(
     anchors = network.anchors_layer(config)(images)
     x = images if molded else MoldImage(config.MEAN_PIXEL)(images)
     calls = len(model._inbound_nodes)
-    wrapped = StaticShapeNetwork([images, meta], model([x, meta, anchors]))
+    wrapped = FixedSumsModel([images, meta], model([x, meta, anchors]))
     # Keras lists every call of a model, and keeps the graph around it: that of each image shape.
     del model._inbound_nodes[calls:]
     wrapped.compile(jit_compile=default_jit_compile(config.JIT_COMPILE))
     return wrapped
 
 
-class StaticShapeNetwork(keras.Model):
-    """Keras's model, whose sums do not depend on how busy the machine is."""
+class FixedSumsModel(keras.Model):
+    """Keras's model, whose predictions do not depend on how busy the machine is."""
 
     predict_function: Any
 
@@ -54,7 +54,7 @@ class StaticShapeNetwork(keras.Model):
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class InferenceNetwork(MatterportFiles, keras.Model):
+class InferenceNetwork(MatterportFiles, FixedSumsModel):
     """The inference graph of `mrcnn.network`, with Matterport's weights files.
 
     Attributes:

@@ -171,7 +171,9 @@ class Inspector:
                     f"keras_model.get_layer('ROI').output; received {type(tensor).__name__}."
                 )
         try:
-            return keras.Model(inputs or self.model.inputs, list(tensors.values()))
+            return inference_model.FixedSumsModel(
+                inputs or self.model.inputs, list(tensors.values())
+            )
         except ValueError as error:
             if len(tensors) > 1:  # find the first that fails
                 for name, tensor in tensors.items():
