@@ -386,16 +386,17 @@ class MaskRCNN:
             raise RuntimeError('train() needs a model made with mode="training".')
         if resume:
             self._session.resume_once(self, allow_changed)
-        if epochs <= self.planned_epoch:
-            logger.info(
-                f"Nothing to train: {self.planned_epoch} epochs are done, {epochs} were asked for."
-            )
-            return None
         momentum = self.config.LEARNING_MOMENTUM
         stage = self._session.next_stage(layers, learning_rate, momentum, epochs)
         if augmentation is False:  # as scripts write for none
             augmentation = None
         data = TrainingData(train_dataset, val_dataset, augmentation, no_augmentation_sources)
+        if epochs <= self.planned_epoch:
+            logger.info(
+                f"Nothing to train: {self.planned_epoch} epochs are done, {epochs} were asked for."
+            )
+            self._session.pass_over(self, stage, epochs, data)
+            return None
         return self._session.train(self, stage, data, custom_callbacks or ())
 
     def train_stages(

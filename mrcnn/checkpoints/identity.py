@@ -146,14 +146,7 @@ class RunIdentity:
         Args:
             header: of the state to go on from, as `as_header` made it.
         """
-        # A setting that is younger than the state had no other value than its default.
-        old, new = {**_defaults(), **header["settings"]}, self.settings
-        for name in sorted(old.keys() | new.keys()):
-            free = name in _FREE or name.startswith(_FREE_PREFIXES)
-            # What older versions found anew in each run, by the same rule.
-            free = free or (name == "GREY_BIT_DEPTH" and old.get(name) is None)
-            if not free and old.get(name) != new.get(name):
-                yield f"{name} expected {old.get(name)!r}, received {new.get(name)!r}"
+        yield from self._setting_differences(header)
         for name in ("layers", "learning_rate", "momentum"):
             before, now = header["stage"][name], getattr(self.stage, name)
             if before != now:
@@ -163,6 +156,28 @@ class RunIdentity:
             before, now = header["stage"]["last_epoch"], self.stage.last_epoch
             if before != now:
                 yield f"the last epoch of the schedule expected {before}, received {now}"
+        yield from self._data_and_backend_differences(header)
+
+    def differences_of_stages(self, header: Mapping[str, Any]) -> Iterator[str]:
+        """`differences`, but for what stages of one run have each for themselves.
+
+        Args:
+            header: of a state of another stage.
+        """
+        yield from self._setting_differences(header)
+        yield from self._data_and_backend_differences(header)
+
+    def _setting_differences(self, header: Mapping[str, Any]) -> Iterator[str]:
+        # A setting that is younger than the state had no other value than its default.
+        old, new = {**_defaults(), **header["settings"]}, self.settings
+        for name in sorted(old.keys() | new.keys()):
+            free = name in _FREE or name.startswith(_FREE_PREFIXES)
+            # What older versions found anew in each run, by the same rule.
+            free = free or (name == "GREY_BIT_DEPTH" and old.get(name) is None)
+            if not free and old.get(name) != new.get(name):
+                yield f"{name} expected {old.get(name)!r}, received {new.get(name)!r}"
+
+    def _data_and_backend_differences(self, header: Mapping[str, Any]) -> Iterator[str]:
         # What is younger than the state was not compared then.
         before, now = header.get("augmentation", self.augmentation), self.augmentation
         if before != now:

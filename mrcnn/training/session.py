@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import keras
@@ -68,6 +69,10 @@ class Session:
         self.skipped = 0
         self._allow_changed = False
         self._state: State | None = None  # of an unfinished stage, until training goes on with it
+        # The end of a stage that `resume` found, until the next one begins; and the identity of
+        # that stage, as the call has it that asks for it again.
+        self._finished: State | None = None
+        self._passed: RunIdentity | None = None
         self._resumed = False
         self._new_log_dir = ""  # the name that a new run would like to have
         self._lock: FolderLock | None = None
@@ -143,7 +148,7 @@ class Session:
             weights: the file.
             whole: whether no layer was left out on purpose.
         """
-        self._state = None
+        self._state = self._finished = self._passed = None
         self.schedule_start = None
         if whole and _is_newest(model, weights):
             model.set_log_dir(weights)
@@ -185,6 +190,9 @@ class Session:
         # States of older versions do not say it.
         unfinished = not state.header.get("finished", epoch >= stage["last_epoch"])
         self._state = state if unfinished else None
+        # Its variables are in the model, and the next stage's optimizer is a new one.
+        self._finished = None if unfinished else replace(state, groups={})
+        self._passed = None
         self.schedule_start = stage["schedule_start"] if unfinished else None
         self.skipped = stage.get("skipped", 0)
         if not unfinished:
@@ -237,6 +245,30 @@ class Session:
             skipped=self.skipped,
         )
 
+    def pass_over(
+        self,
+        model: Trainable,
+        stage: StageRun,
+        last_epoch: int,
+        data: TrainingData,
+    ) -> None:
+        """Note what a stage is trained with that is done already.
+
+        A process can end between two stages. The call that asks for the done one again says what
+        the run is trained with now, which the next stage must not go on from unless it is the same.
+
+        Args:
+            model: whose settings it would be trained with.
+            stage: of `next_stage`.
+            last_epoch: the planned one.
+            data: what it would be trained on.
+        """
+        if self._finished is None or last_epoch != self.planned_epoch:
+            return
+        _keep_grey_depths(model.config, data.train_dataset)
+        end = self._finished.header["stage"]["last_epoch"]
+        self._passed = _identity(model, replace(stage, last_epoch=end), data)
+
     def train(
         self,
         model: Trainable,
@@ -272,14 +304,8 @@ class Session:
         model.set_trainable(stage.layers)
         steps = (stage.last_epoch - stage.first_epoch) * model.config.STEPS_PER_EPOCH
         model.compile(stage.learning_rate, stage.momentum, steps)
-        identity = RunIdentity.of(
-            model.config,
-            data.train_dataset,
-            data.val_dataset,
-            stage,
-            data.augmentation,
-            data.no_augmentation_sources,
-        )
+        identity = _identity(model, stage, data)
+        self._expect_same_run(identity)
         state = self._state
         if state is not None:
             identity.expect_same(state, self._allow_changed)
@@ -308,6 +334,40 @@ class Session:
                 "counts as done."
             )
         return history
+
+    def _expect_same_run(self, identity: RunIdentity) -> None:
+        """Check that a stage follows the one whose end `resume` found, as it would have.
+
+        Stages may differ in all that a call says. So the done one is compared with its own call,
+        where there was one; else what has changed since is only logged.
+
+        Raises:
+            ValueError: the stage that is done would be another one now.
+        """
+        finished, passed = self._finished, self._passed
+        if finished is None:
+            return
+        if passed is not None:
+            passed.expect_same(finished, self._allow_changed)
+        else:
+            found = list(identity.differences_of_stages(finished.header))
+            if found:
+                logger.warning(
+                    f"{finished.path}: the next stage differs from the one before: "
+                    f"{'; '.join(found)}."
+                )
+        self._finished = self._passed = None
+
+
+def _identity(model: Trainable, stage: StageRun, data: TrainingData) -> RunIdentity:
+    return RunIdentity.of(
+        model.config,
+        data.train_dataset,
+        data.val_dataset,
+        stage,
+        data.augmentation,
+        data.no_augmentation_sources,
+    )
 
 
 def _keep_grey_depths(config: Config, dataset: Dataset) -> None:

@@ -676,6 +676,70 @@ def test_a_changed_run_goes_on_knowingly(stopped: Path, capsys: pytest.CaptureFi
     assert json.loads((stopped / "config.json").read_text())["WEIGHT_DECAY"] == 0.5
 
 
+# --- Killed between two stages -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def first_stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose process ended when the first of its two stages was done."""
+    folder = tmp_path_factory.mktemp("between")
+    train(folder, stages=(("heads", 2e-2),))
+    return folder
+
+
+@pytest.fixture
+def between(first_stage: Path, tmp_path: Path) -> Path:
+    shutil.copytree(first_stage, tmp_path / "between")
+    return tmp_path / "between"
+
+
+def test_the_next_stage_goes_on_in_a_new_process(whole: Path, between: Path):
+    train(between)
+    assert_same_end(between, whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"SEED": 5}, "SEED expected 0, received 5"),
+        ({"WEIGHT_DECAY": 0.5}, "WEIGHT_DECAY"),
+        ({"stages": (("heads", 0.5), ("all", 1e-2))}, "learning_rate expected 0.02, received 0.5"),
+        ({"flip": 0.25}, "augmentation expected .*0.5.*, received .*0.25"),
+        ({"annotated": 1}, "annotations of the training data expected"),
+        ({"validate": False}, "validation data expected 4 images .* received none"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_changed_between_two_stages_is_refused(between: Path, changes: dict, message: str):
+    with pytest.raises(ValueError, match=f"cannot go on exactly.*{message}"):
+        train(between, **changes)
+    assert newest(between) == 10  # nothing was trained
+
+
+def test_it_goes_on_knowingly(between: Path, capsys: pytest.CaptureFixture):
+    model = train(between, flip=0.25, allow_changed=True)
+    assert "augmentation expected" in capsys.readouterr().err and model.epoch == 4
+
+
+def test_a_run_that_is_done_is_left_alone(between: Path, capsys: pytest.CaptureFixture):
+    model = train(between, stages=(("heads", 2e-2),), flip=0.25)
+    assert "Nothing to train" in capsys.readouterr().out and model.epoch == 2
+
+
+def test_a_stage_may_have_its_own_data_and_augmentation(
+    between: Path, capsys: pytest.CaptureFixture
+):
+    model = StandIn("training", StandInConfig(), between)
+    model.train(
+        *(Squares().add(7), Squares().add(4), 1e-2, 4, "all"),
+        augmentation=HorizontalFlip(0.25),
+        resume=True,
+    )
+    warning = capsys.readouterr().err
+    assert "the next stage differs from the one before: augmentation expected" in warning
+    assert model.epoch == 4 and "learning_rate" not in warning
+
+
 class StopAfter(keras.callbacks.Callback):
     """Ends the stage under way after an epoch, counted from 0, as `EarlyStopping` does."""
 
