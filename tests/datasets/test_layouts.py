@@ -100,6 +100,18 @@ def test_the_command_checks_and_mends_them(tmp_path, export, capsys):
         assert len(CocoDataset.of(mended, subset).image_ids) >= 2
 
 
+@pytest.mark.parametrize("folder", ["annotations", "."])
+def test_a_json_named_as_its_subset(tmp_path, folder, capsys):
+    """As labelme2coco splits, and as many write it by hand."""
+    for subset, count in (("train", 3), ("val", 2)):
+        write(tmp_path / folder / f"{subset}.json", tmp_path / "images" / subset, count=count)
+    for subset, count in (("train", 3), ("val", 2)):
+        found = find_split(tmp_path, subset)
+        assert found.annotations == tmp_path / folder / f"{subset}.json"
+        assert found.images == tmp_path / "images" / subset
+        assert f"with images/{subset}/, {count} images" in capsys.readouterr().out
+
+
 def test_a_json_by_itself_is_the_training_set(tmp_path):
     fiftyone(tmp_path / "data")
     assert find_split(tmp_path / "data" / "labels.json", "train").images == tmp_path / "data/data"

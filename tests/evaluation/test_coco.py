@@ -16,6 +16,7 @@ from mrcnn.data.boxes import extract_bboxes
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.coco_json import coco_api
 from mrcnn.datasets.shapes import write_shapes
+from mrcnn.evaluation.boundary import boundary_metrics
 from mrcnn.evaluation.coco import (
     METRIC_NAMES,
     evaluate_model,
@@ -136,6 +137,20 @@ def test_detections_in_a_crowd_are_no_error():
     content["annotations"][1]["iscrowd"] = 1
     results = results_of([square(110, 110, 30), found], [0.9, 0.8])
     assert evaluate_results(coco_api(content), results)["segm"]["AP"] == pytest.approx(1)
+
+
+def test_a_class_of_crowds_only_has_no_part_in_the_mean():
+    """What the doctor says of it in validation."""
+    found, crowd, wrong = square(0, 0, 40), square(100, 100, 80), square(0, 150, 40)
+    content = ground_truth([found, crowd])
+    content["annotations"][1].update(iscrowd=1, category_id=6)
+    results = results_of([found], [0.9]) + results_of([crowd, wrong], [0.8, 0.95], category=6)
+    for values in evaluate_results(coco_api(content), results).values():
+        assert [values["AP"], values["AR100"]] == pytest.approx([1, 1])
+    assert boundary_metrics(coco_api(content), results)["AP"] == pytest.approx(1)
+    content["annotations"] = content["annotations"][1:]
+    for values in evaluate_results(coco_api(content), results).values():
+        assert set(values.values()) == {-1}
 
 
 def test_no_results_give_zero_and_no_objects_minus_one():

@@ -140,6 +140,17 @@ def label_studio_keypoints(root: Path) -> None:
     dump(root / "result.json", content, indent=2)
 
 
+def label_studio_category(root: Path) -> None:
+    """Ids of categories from the labels' configuration, an XML attribute: text."""
+    label_studio(root)
+    content = json.loads((root / "result.json").read_text())
+    for category in content["categories"]:
+        category["id"] = str(category["id"] + 7)
+    for annotation in content["annotations"]:
+        annotation["category_id"] = str(annotation["category_id"] + 7)
+    dump(root / "result.json", content, indent=2)
+
+
 def label_studio_brush(root: Path) -> None:
     """The SDK's brush export: result_coco.json, contours through the outermost pixels."""
     images, annotations = [], []

@@ -140,6 +140,10 @@ EXPORTS = (
         *(label_studio.label_studio_keypoints, "result.json", ".", "segmentation-missing"),
         stops="annotation 6: expected the field 'segmentation'",
     ),
+    export(
+        label_studio.label_studio_category,
+        *("result.json", ".", "annotation-form", "category-form"),
+    ),
     export(label_studio.label_studio_brush, "result_coco.json", "images"),
     export(coco_annotator.coco_annotator, "nuts-1.json", "nuts"),
     export(coco_annotator.coco_annotator_server, ".exports/coco-1732863600.1234567.json", "."),
