@@ -50,7 +50,7 @@ class TestTextsOfAPage:
         names = ["a.jpg", "$x_1$ " + "very long " * 40 + ".jpg", "b.png"][:count]
         names[0] = names[0] if count > 1 else names[0] * 99
         truths = [make_instances(2)] * count
-        figure = page(truths, truths, titles=names)
+        figure = page(truths, truths, titles=names, min_score=0.125)
         FigureCanvasAgg(figure).draw()
         rules, *drawn = figure.texts
         assert [text.get_text()[:4] for text in drawn] == [name[:4] for name in names]
@@ -62,7 +62,7 @@ class TestTextsOfAPage:
         extents += [ax.get_window_extent() for ax in figure.axes]
         for i, extent in enumerate(extents):
             assert extent.x1 <= figure.bbox.x1 and extent.y1 <= figure.bbox.y1
-            # 0.5: neighbors touch
+            # A little smaller: neighbors touch.
             assert not any(extent.shrunk(0.98, 0.9).overlaps(other) for other in extents[:i])
 
     def test_counts_and_what_was_found(self, page: Callable[..., Figure]) -> None:
