@@ -17,6 +17,7 @@ import shutil
 import sys
 import urllib.request
 import warnings
+import xml.etree.ElementTree  # noqa: F401 -- scripts import xml.etree; skimage loaded the rest
 from collections.abc import Callable, Sequence
 from typing import Any
 

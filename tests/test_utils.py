@@ -41,6 +41,12 @@ def test_imgaug_finds_the_names_of_older_numpy_after_it(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_xml_etree_is_whole_after_it():
+    code = "import xml.etree, mrcnn.utils; print(xml.etree.ElementTree.fromstring('<a/>').tag)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("a\n", 0), done.stderr
+
+
 def test_every_name_of_all_is_there():
     assert len(utils.__all__) == len(set(utils.__all__))
     for name in utils.__all__:
