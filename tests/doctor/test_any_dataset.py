@@ -130,6 +130,12 @@ def test_what_the_loader_would_refuse_is_an_error_that_names_the_image(tmp_path,
     assert expected[problem] in found[0].message
 
 
+def test_class_ids_may_be_a_list():
+    lists = Squares()
+    lists.labels = lists.labels.tolist()
+    assert kinds(lists) == kinds(Squares())
+
+
 def test_a_picture_that_is_not_drawn_is_an_error():
     train = Squares()
     train.load_image = lambda image_id: 1 / 0

@@ -144,12 +144,13 @@ def test_the_ground_truth_is_left_as_it_was():
     assert truth.dataset == before
 
 
-def test_a_mask_without_a_pixel_is_no_object():
+@pytest.mark.parametrize("kind", [np.array, list, tuple])
+def test_a_mask_without_a_pixel_is_no_object(kind):
     class Hidden(Dataset):
         def load_mask(self, image_id):
             masks = np.zeros((8, 9, 2), bool)
             masks[2:5, 3:7, 1] = True
-            return masks, np.array([1, 2], np.int32)
+            return masks, kind([1, 2])
 
     dataset = Hidden()
     for class_id in (5, 7):
