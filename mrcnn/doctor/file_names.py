@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mrcnn.data.coco_fields import Entry
+from mrcnn.data.coco_fields import Entry, shorten
 from mrcnn.doctor.findings import Fault, Finding, Kind, fault, note, report, stops_at_start
 from mrcnn.doctor.image_files import SUFFIXES
 from mrcnn.doctor.subset import Subset
@@ -17,26 +17,26 @@ FOLDER_MISSING = stops_at_start(
     *("folder-missing", "subset", "", "the images in the folder {folder}", "no such folder")
 )
 PATH_OUTSIDE = stops_at_start(
-    *("path-outside", "image", "file_name", "a path inside the image folder", "{name!r}"),
+    *("path-outside", "image", "file_name", "a path inside the image folder", "{name}"),
     fix="leaves the image and its annotations out",
 )
 PATH_LINK = stops_at_start(
     *("path-link", "image", "file_name", "a file inside the image folder"),
-    "{name!r}, which leads by a link to {target}",
+    "{name}, which leads by a link to {target}",
     "with the environment variable MRCNN_FOLLOW_LINKS=1 it follows such links",
 )
 IMAGE_MISSING = stops_at_start(
-    *("image-missing", "image", "file_name", "the file {name!r} in {folder}", "no such file"),
+    *("image-missing", "image", "file_name", "the file {name} in {folder}", "no such file"),
     fix="leaves the image and its annotations out",
 )
 PATH_BACKSLASH = stops_at_start(
-    *("path-backslash", "image", "file_name", "{slashed!r}, which exists", "{name!r}"),
+    *("path-backslash", "image", "file_name", "{slashed!r}, which exists", "{name}"),
     fix="writes the name with `/`",
 )
 PATH_ELSEWHERE = stops_at_start(
     *("path-elsewhere", "image", "file_name"),
     "a path inside the image folder, perhaps {end!r}, which exists",
-    "{name!r}",
+    "{name}",
     fix="writes the name of that file, if it has the stated size and is no other entry's; "
     "otherwise leaves the image and its annotations out",
 )
@@ -50,6 +50,7 @@ KINDS: tuple[Kind, ...] = (
     *(IMAGE_MISSING, UNLISTED),
 )
 
+LONGEST_NAME = 200  # in a message
 PICTURE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 
@@ -71,7 +72,8 @@ def check_files(subset: Subset) -> Iterator[Finding]:
             continue
         if "end" in found.values:
             used.add(os.path.normpath(found.values["end"]))
-        yield report(found.kind, subset.name, subset.file, image["id"], **found.values)
+        values = {**found.values, "name": shorten(found.values["name"], LONGEST_NAME)}
+        yield report(found.kind, subset.name, subset.file, image["id"], **values)
     subset.images = existing
     listing = (entry.name for entry in os.scandir(folder) if entry.is_file())
     pictures = {name for name in listing if Path(name).suffix.lower() in PICTURE_SUFFIXES}

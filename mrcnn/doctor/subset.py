@@ -50,7 +50,7 @@ class Subset:
 
     def finds(self, file_name: str) -> bool:
         """Whether a name, which does not lead out of the folder, is that of a file in it."""
-        return (self.folder / os.path.normpath(file_name)).is_file()
+        return os.path.isfile(self.folder / os.path.normpath(file_name))  # False if too long
 
     def path(self, image: Entry) -> Path:
         """The file of an image."""
