@@ -166,6 +166,10 @@ class Config:
     DETECTION_MAX_INSTANCES: int = 100
     DETECTION_MIN_CONFIDENCE: float = 0.7
     DETECTION_NMS_THRESHOLD: float = 0.3
+    # How boxes and masks are moved to the original image (mrcnn.data.unmolding). "exact": as what
+    # training taught, to a fraction of a pixel. "matterport": as that package, where boxes come
+    # out smaller than the objects if images were shrunk.
+    DETECTION_BOXES: str = "exact"
 
     # --- Optimisation --------------------------------------------------------------------------
     # "sgd", "adam", or a function of the learning rate that returns a Keras optimizer.

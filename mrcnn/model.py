@@ -28,11 +28,12 @@ import numpy as np
 from mrcnn import network
 from mrcnn.checkpoints import folders
 from mrcnn.config import Config
-from mrcnn.data import molding
+from mrcnn.data import molding, unmolding
 from mrcnn.data.boxes import norm_boxes
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.molding import compose_image_meta, mold_image, parse_image_meta, unmold_image
 from mrcnn.data.random_rois import generate_random_rois
+from mrcnn.data.resize import detection_mode
 from mrcnn.inference import model as inference_model
 from mrcnn.inference.detector import Detector
 from mrcnn.layers.batch_norm import BatchNorm
@@ -166,6 +167,8 @@ class MaskRCNN:
         self.model_dir = os.fspath(model_dir)
         if config.KEEP_FREED_MEMORY:
             keep_freed_memory()
+        if mode == "inference":
+            self._say_if_whole_images()
         with seeded_initializers(config.SEED):
             self.keras_model = self.build(mode=mode, config=config)
         self._detector = Detector(self.keras_model, config)
@@ -438,8 +441,8 @@ class MaskRCNN:
         window: tuple[int, int, int, int] | np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The network's detections to (boxes, class ids, scores, masks) in image pixels."""
-        return molding.unmold_detections(
-            detections, mrcnn_mask, original_image_shape, image_shape, window
+        return unmolding.unmold_detections(
+            detections, mrcnn_mask, original_image_shape, image_shape, window, self.config
         )
 
     def detect(self, images: Sequence[np.ndarray], verbose: int = 0) -> list[dict[str, Any]]:
@@ -489,6 +492,16 @@ class MaskRCNN:
     def anchors(self) -> np.ndarray:
         """Anchors in pixels of the last molded image: [A, 4] float64."""
         return network.anchors_layer(self.config).of_shape(self._last_shape)
+
+    def _say_if_whole_images(self) -> None:
+        """Say it where detection does not resize as the configuration asks of training."""
+        asked = self.config.IMAGE_RESIZE_MODE
+        done = detection_mode(asked)
+        if done != asked:
+            logger.warning(
+                f'IMAGE_RESIZE_MODE = "{asked}" takes a random window of each image, which is for '
+                f'training: this model detects in whole images, as in the mode "{done}".'
+            )
 
     def _expect_inference(self, name: str) -> None:
         if self.mode != "inference":

@@ -25,9 +25,11 @@ from mrcnn import network
 from mrcnn.commands.options import parse_settings
 from mrcnn.config import Config
 from mrcnn.data.boxes import compute_overlaps_masks, denorm_boxes, extract_bboxes, norm_boxes
-from mrcnn.data.images import Box, read_image
-from mrcnn.data.molding import resize_to_input, unmold_detections
+from mrcnn.data.images import read_image
+from mrcnn.data.masks import paste_masks
+from mrcnn.data.molding import resize_to_input
 from mrcnn.data.orientation import load_image
+from mrcnn.data.unmolding import Located, locate_detections
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.segmentation import annotation_to_rle
 from mrcnn.evaluation.average_precision import UNMATCHED, compute_matches
@@ -87,7 +89,8 @@ class _Predictions(NamedTuple):
     class_ids: np.ndarray  # int [N]
     scores: np.ndarray  # [N]
     masks: np.ndarray  # bool [H, W, N]
-    boxes: np.ndarray  # [N, 4] normalized
+    boxes: np.ndarray  # [N, 4], what to crop from the image, normalized
+    places: np.ndarray  # int [N, 4] in pixels, inside the image
 
 
 # --- Two mask images ---------------------------------------------------------------------
@@ -160,11 +163,13 @@ def results_pairs(
             x, y, width, height = result.get("bbox") or (0, 0, 0, 0)
             if width > 0 and height > 0:
                 boxes[k] = y, x, y + height, x + width
+        boxes = norm_boxes(boxes, size)
         predictions = _Predictions(
             class_ids=np.array([result["class_id"] for result in found]),
             scores=np.array([result["score"] for result in found]),
             masks=masks,
-            boxes=norm_boxes(boxes, size),
+            boxes=boxes,
+            places=_inside(denorm_boxes(boxes, size), size),
         )
         for k, pair in _match(dataset, image_id, predictions, (mask_size, mask_size), selection):
             predicted = _crop(masks[..., k], predictions.boxes[k], (mask_size, mask_size))
@@ -229,12 +234,20 @@ def network_pairs(
         resized, meta, window = resize_to_input(image, config)
         inputs = [resized[None], meta[None].astype(np.float32)]
         detections, _, _, class_masks, *_ = of_shape(resized.shape).predict_on_batch(inputs)
-        found = _unmold(detections[0], class_masks[0], image.shape, resized.shape, window)
-        if found is None:
+        found = locate_detections(
+            detections[0], class_masks[0], image.shape, resized.shape, window, config
+        )
+        if not len(found.class_ids):
             continue
-        predictions, probabilities = found
+        predictions = _Predictions(
+            class_ids=found.class_ids,
+            scores=found.scores,
+            masks=paste_masks(found.box_masks, found.boxes, image.shape, found.mask_corners),
+            boxes=_sampled_boxes(found, image.shape),
+            places=found.rois,
+        )
         for k, pair in _match(dataset, image_id, predictions, mask_shape, selection):
-            yield replace(pair, predicted=probabilities[k])
+            yield replace(pair, predicted=found.box_masks[k].astype(np.float32))
 
 
 def network_config(weights: str, num_classes: int, settings: Sequence[str] = ()) -> Config:
@@ -272,45 +285,20 @@ def expect_mask_size(config: Config, mask_size: int | None, weights: str) -> Non
         )
 
 
-def _unmold(
-    detections: np.ndarray,
-    class_masks: np.ndarray,
-    image_shape: Sequence[int],
-    input_shape: Sequence[int],
-    window: Box,
-) -> tuple[_Predictions, list[np.ndarray]] | None:
-    """The network's detections in the image, and their mask probabilities [h, w].
+def _sampled_boxes(found: Located, image_shape: Sequence[int]) -> np.ndarray:
+    """What to crop from the image to have it where the masks have their samples: [N, 4]."""
+    if found.mask_corners is None:
+        return norm_boxes(found.boxes, image_shape)
+    # From the places of the samples to those of the centers of pixels, which a crop counts.
+    last = np.maximum([side - 1 for side in image_shape[:2]] * 2, 1)
+    return np.clip((found.mask_corners - 0.5) / last, 0, 1)
 
-    Returns:
-        None when there is no detection.
-    """
-    kept, unmolded = [], []
-    # One by one, because those without an area in pixels are left out.
-    for k in range(len(detections)):
-        one = slice(k, k + 1)
-        found = unmold_detections(
-            detections[one], class_masks[one], image_shape, input_shape, window
-        )
-        if len(found.class_ids):
-            kept.append(k)
-            unmolded.append(found)
-    if not kept:
-        return None
-    # From the frame of the padded input to that of the image, without rounding to pixels.
-    y1, x1, y2, x2 = norm_boxes(np.array(window), input_shape)
-    size = np.array([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
-    boxes = (detections[kept, :4] - [y1, x1, y1, x1]) / np.where(size == 0, 1, size)
-    class_ids = np.concatenate([found.class_ids for found in unmolded])
-    predictions = _Predictions(
-        class_ids=class_ids,
-        scores=np.concatenate([found.scores for found in unmolded]),
-        masks=np.concatenate([found.masks for found in unmolded], axis=-1),
-        boxes=boxes,
-    )
-    masks = [
-        class_masks[k, ..., c].astype(np.float32) for k, c in zip(kept, class_ids, strict=True)
-    ]
-    return predictions, masks
+
+def _inside(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Pixel boxes [N, 4] cut to the image, of at least a pixel."""
+    start = np.clip(boxes[:, :2], 0, np.array(size) - 1)
+    end = np.clip(boxes[:, 2:], start + 1, size)
+    return np.concatenate([start, end], axis=1)
 
 
 def _match(
@@ -339,24 +327,19 @@ def _match(
         predictions.masks[..., order],
         iou_threshold=selection.min_iou,
     )
-    height, width = truth.shape[:2]
     for rank in np.flatnonzero(matches != UNMATCHED):
         k, matched = order[rank], int(matches[rank])
-        box = predictions.boxes[k]
-        y1, x1, y2, x2 = denorm_boxes(box, truth.shape).tolist()
-        y1, x1 = min(max(y1, 0), height - 1), min(max(x1, 0), width - 1)
+        y1, x1, y2, x2 = predictions.places[k].tolist()
         yield (
             int(k),
             Pair(
                 predicted=np.zeros(mask_shape, np.float32),
-                target=_crop(truth[..., matched], box, mask_shape),
+                target=_crop(truth[..., matched], predictions.boxes[k], mask_shape),
                 iou=float(overlaps[rank, matched]),
                 image=str(dataset.image_info[image_id]["id"]),
                 class_name=str(dataset.class_names[predictions.class_ids[k]]),
                 score=float(predictions.scores[k]),
-                place=Place(
-                    image_id, (y1, x1, min(max(y2, y1 + 1), height), min(max(x2, x1 + 1), width))
-                ),
+                place=Place(image_id, (y1, x1, y2, x2)),
             ),
         )
 

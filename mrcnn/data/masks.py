@@ -9,6 +9,7 @@ Shape letters: N instances, H height, W width; h, w the small mask's height and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -153,8 +154,8 @@ def unmold_mask(mask: np.ndarray, bbox: Sequence[int], image_shape: Sequence[int
     """Resize a predicted mask to its box and paste it into an image-sized mask.
 
     Args:
-        mask: float [h, w] probabilities.
-        bbox: int (y1, x1, y2, x2) inside the image.
+        mask: float [h, w] probabilities, which fill the box.
+        bbox: (y1, x1, y2, x2) inside the image, whole pixels or not.
         image_shape: (H, W, ...).
 
     Returns:
@@ -163,54 +164,129 @@ def unmold_mask(mask: np.ndarray, bbox: Sequence[int], image_shape: Sequence[int
     return paste_masks(np.asarray(mask)[None], np.asarray(bbox)[None], image_shape)[:, :, 0]
 
 
-def paste_masks(masks: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
+def paste_masks(
+    masks: np.ndarray,
+    boxes: np.ndarray,
+    image_shape: Sequence[int],
+    corners: np.ndarray | None = None,
+) -> np.ndarray:
     """Resize predicted masks to their boxes and paste each into an image-sized mask.
 
     Bilinear, then true from a probability of `MASK_THRESHOLD` (`fill_box`). Only the boxes' areas
-    are computed and written.
+    are computed and written. The center of the first pixel is at (0.5, 0.5).
 
     Args:
         masks: float [N, h, w] probabilities.
-        boxes: int [N, 4] pixel boxes inside the image; those of no area give an empty mask.
+        boxes: [N, 4] in pixels, inside the image, whole pixels or not: a mask has the pixels whose
+            centers lie within (`pixels_within`). Those of no area give an empty mask.
         image_shape: (H, W, ...).
+        corners: [N, 4], the place (y, x) of the first sample of each mask and of the last one; what
+            lies beyond has the value of the nearest. None: the samples are centers of equal
+            parts of the box, and outside it is zero.
 
     Returns:
         bool [H, W, N]: a view of one array [N, H, W], so that each mask `[:, :, i]` is
         contiguous in memory.
+
+    Raises:
+        ValueError: not one box, or pair of corners, for each mask, or a box leaves the image.
     """
-    check_boxes(boxes, len(masks), image_shape)
     full = np.zeros((len(masks), *image_shape[:2]), bool)
-    for mask, box, target in zip(masks, boxes, full, strict=True):
-        if _has_area(box):
-            fill_box(mask, target[box[0] : box[2], box[1] : box[3]])
+    for mask, place, target in zip(
+        masks, mask_places(boxes, corners, len(masks), image_shape), full, strict=True
+    ):
+        y1, x1, y2, x2 = place.pixels
+        if place.has_pixels:
+            fill_box(mask, target[y1:y2, x1:x2], place)
     return full.transpose(1, 2, 0)
 
 
-def fill_box(mask: np.ndarray, box: np.ndarray) -> None:
-    """Resize a predicted mask to a box and write where it reaches `MASK_THRESHOLD`.
+def pixels_within(boxes: np.ndarray) -> np.ndarray:
+    """Round boxes [N, 4] to the pixels whose centers lie within, int32; on an edge, at its start.
 
-    The pixels are those of `resize(mask, box.shape) >= MASK_THRESHOLD`: bilinear, half-pixel
-    centers, zero outside the mask. No pixel's probability is computed. Between two neighboring
+    >>> pixels_within(np.array([[0.5, 1.4, 2.6, 3.5]])).tolist()
+    [[0, 1, 3, 3]]
+    """
+    return np.ceil(np.asarray(boxes) - 0.5).astype(np.int32)
+
+
+class MaskPlace(NamedTuple):
+    """Where a predicted mask lies in an image; see `paste_masks`."""
+
+    pixels: Box  # that it covers, whole ones
+    box: Sequence[float]
+    corners: Sequence[float] | None
+
+    @property
+    def has_pixels(self) -> bool:
+        y1, x1, y2, x2 = self.pixels
+        return y2 > y1 and x2 > x1
+
+    def positions(self, axis: int, size: int) -> np.ndarray:
+        """Where the pixels of an axis (0: y, 1: x) fall on the `size` samples of the mask."""
+        first, end = self.pixels[axis], self.pixels[axis + 2]
+        if self.corners is None:
+            start, stop = self.box[axis], self.box[axis + 2]
+            return (np.arange(end - first) + (first - start + 0.5)) * (size / (stop - start)) - 0.5
+        start, stop = self.corners[axis], self.corners[axis + 2]
+        if stop <= start:  # all samples lie at one place
+            return np.full(end - first, 0.5 * (size - 1))
+        position = (np.arange(end - first) + (first - start + 0.5)) * ((size - 1) / (stop - start))
+        return np.clip(position, 0, size - 1)
+
+
+def mask_places(
+    boxes: np.ndarray, corners: np.ndarray | None, count: int, image_shape: Sequence[int]
+) -> list[MaskPlace]:
+    """Check and take apart where `count` masks lie; see `paste_masks`.
+
+    Raises:
+        ValueError: as `paste_masks`.
+    """
+    check_boxes(boxes, count, image_shape)
+    if corners is not None and len(corners) != count:
+        raise ValueError(
+            f"Expected a pair of corners for each mask; received {len(corners)} pairs and {count} "
+            "masks."
+        )
+    return [
+        MaskPlace(tuple(pixels), box, corner)
+        for pixels, box, corner in zip(
+            pixels_within(boxes).tolist(),
+            np.asarray(boxes).tolist(),
+            [None] * count if corners is None else np.asarray(corners).tolist(),
+            strict=True,
+        )
+    ]
+
+
+def fill_box(mask: np.ndarray, part: np.ndarray, place: MaskPlace) -> None:
+    """Resize a predicted mask to its pixels and write where it reaches `MASK_THRESHOLD`.
+
+    Where the mask fills a box of whole pixels, they are those of
+    `resize(mask, part.shape) >= MASK_THRESHOLD`: bilinear, half-pixel centers, zero outside the
+    mask. No pixel's probability is computed. Between two neighboring
     rows of the mask a column is a line, low + weight * slope, which is compared as
     weight * slope >= threshold - low; and only from the first to the last column where either
     row is inside, and outside of the columns where both are, if they are neighbors.
 
     Args:
         mask: float [h, w] probabilities.
-        box: bool [H, W], all false, which may be a view.
+        part: bool [H, W], the place's pixels, all false; may be a view.
+        place: where the mask lies.
     """
     if mask.min() >= MASK_THRESHOLD:
-        box[...] = True  # `resize` keeps the mask's range: its border does not fade then
+        part[...] = True  # `resize` keeps the mask's range: its border does not fade then
         return
     dtype = np.result_type(mask.dtype, np.float32)
     padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), dtype)
     padded[1:-1, 1:-1] = mask
-    counts, weight = _padded_taps(mask.shape[1], box.shape[1], dtype)
+    counts, weight = _padded_taps(place.positions(1, mask.shape[1]), mask.shape[1], dtype)
     lines = np.repeat(np.diff(padded, axis=1), counts, axis=1)
     lines *= weight
     lines += np.repeat(padded[:, :-1], counts, axis=1)  # [h + 2, W]
 
-    counts, weight = _padded_taps(mask.shape[0], box.shape[0], dtype)
+    counts, weight = _padded_taps(place.positions(0, mask.shape[0]), mask.shape[0], dtype)
     weight = weight[:, None]
     slope = np.diff(lines, axis=0)
     missing = MASK_THRESHOLD - lines
@@ -225,27 +301,26 @@ def fill_box(mask: np.ndarray, box: np.ndarray) -> None:
             continue
         parts = [(first[k], last[k])]
         if np.count_nonzero(both[k]) == last_both[k] - first_both[k]:
-            box[start:stop, first_both[k] : last_both[k]] = True
+            part[start:stop, first_both[k] : last_both[k]] = True
             parts = [(first[k], first_both[k]), (last_both[k], last[k])]
         for left, right in parts:
             if left < right:
                 np.greater_equal(
                     weight[start:stop] * slope[k, left:right],
                     missing[k, left:right],
-                    out=box[start:stop, left:right],
+                    out=part[start:stop, left:right],
                 )
 
 
-def _padded_taps(size_in: int, size_out: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Where positions of a resized axis fall on the axis padded by a zero at both ends.
+def _padded_taps(position: np.ndarray, size: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Where rising positions fall on an axis of `size` padded by a zero at both ends.
 
     Returns:
-        How many positions fall between each pair of neighbors, int [size_in + 1]; and the weight of
-        the second neighbor at each position, [size_out].
+        How many positions fall between each pair of neighbors, int [size + 1]; and the weight of
+        the second neighbor at each position.
     """
-    position = (np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5
     low = np.floor(position)
-    counts = np.bincount(low.astype(np.intp) + 1, minlength=size_in + 1)
+    counts = np.bincount(low.astype(np.intp) + 1, minlength=size + 1)
     return counts, (position - low).astype(dtype)
 
 
@@ -280,7 +355,7 @@ def check_boxes(boxes: np.ndarray, count: int, image_shape: Sequence[int]) -> No
     """Check that there is a box for each of `count` masks, inside the image or of no area.
 
     Args:
-        boxes: int [N, 4] in pixels.
+        boxes: [N, 4] in pixels.
         count: of masks.
         image_shape: (H, W, ...).
 

@@ -1,10 +1,8 @@
-"""To the network and back: images to its input, its detections to boxes and masks.
+"""Images to the network's input: resized to its shape, the mean pixel subtracted.
 
-Molding resizes an image to the network's input shape and subtracts the mean pixel; unmolding
-moves detections from the molded image to the pixels of the original one.
+`mrcnn.data.unmolding` moves detections from the molded image back to the original one.
 
-Shape letters: B images, N detections, C channels or classes, H height, W width; h, w the
-mask head's output.
+Shape letters: B images, C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -16,9 +14,7 @@ import numpy as np
 
 from mrcnn.batch import META_COLUMNS
 from mrcnn.config import IMAGE_SIDE_MULTIPLE, Config
-from mrcnn.data.boxes import denorm_boxes, norm_boxes
 from mrcnn.data.images import Box
-from mrcnn.data.masks import paste_masks
 from mrcnn.data.resize import Resize
 
 
@@ -132,8 +128,8 @@ class ResizedInput(NamedTuple):
 
 
 def resize_to_input(image: np.ndarray, config: Config) -> ResizedInput:
-    """Resize an image to detect in, as the configuration asks."""
-    resized = Resize.of(config)(image)
+    """Resize an image to detect in, as the configuration asks; whole, where training crops."""
+    resized = Resize.for_detection(config)(image)
     meta = compose_image_meta(
         image_id=0,
         original_image_shape=image.shape,
@@ -229,78 +225,3 @@ def _advice_on_channels(shape: tuple[int, ...], channels: int) -> str:
     if channels == 1 and len(shape) == 2:
         return " Give it a last axis with image[..., None]."
     return " Or set IMAGE_CHANNEL_COUNT in the config, and MEAN_PIXEL to match."
-
-
-class Located(NamedTuple):
-    """The detections of an image as boxes in its pixels, their masks not pasted yet."""
-
-    boxes: np.ndarray  # int32 [N, 4], pixels of the original image
-    class_ids: np.ndarray  # int32 [N]
-    scores: np.ndarray  # float32 [N], as the network ordered them
-    box_masks: np.ndarray  # float [N, h, w], probabilities within the boxes
-
-
-class Unmolded(NamedTuple):
-    """The detections of an image, in Matterport's order."""
-
-    boxes: np.ndarray  # int32 [N, 4], pixels of the original image
-    class_ids: np.ndarray  # int32 [N]
-    scores: np.ndarray  # float32 [N], as the network ordered them
-    masks: np.ndarray  # bool [H, W, N]
-
-
-def unmold_detections(
-    detections: np.ndarray,
-    mrcnn_mask: np.ndarray,
-    original_image_shape: Sequence[int],
-    image_shape: Sequence[int],
-    window: Box | np.ndarray,
-) -> Unmolded:
-    """Move an image's detections to the original image, and paste their masks.
-
-    Args, and which detections are left out: see `locate_detections`.
-
-    Returns:
-        Boxes, class ids, scores and masks; masks are (H, W, 0) when nothing is left.
-    """
-    boxes, class_ids, scores, box_masks = locate_detections(
-        detections, mrcnn_mask, original_image_shape, image_shape, window
-    )
-    masks = paste_masks(box_masks, boxes, original_image_shape)
-    return Unmolded(boxes, class_ids, scores, masks)
-
-
-def locate_detections(
-    detections: np.ndarray,
-    mrcnn_mask: np.ndarray,
-    original_image_shape: Sequence[int],
-    image_shape: Sequence[int],
-    window: Box | np.ndarray,
-) -> Located:
-    """Move an image's detections from the molded image to the original one.
-
-    Rows from the first of class 0 on are padding. Boxes that have no area in pixels are left out.
-
-    Args:
-        detections: float [N, (y1, x1, y2, x2, class id, score)], boxes normalized.
-        mrcnn_mask: float [N, h, w, C], a probability mask for each class.
-        original_image_shape: (H, W, C) before resizing.
-        image_shape: (H, W, C) of the molded image.
-        window: (y1, x1, y2, x2) of the image in the molded one, in pixels.
-
-    Returns:
-        Boxes, class ids, scores, and for each detection a copy of its class's mask.
-    """
-    class_ids = detections[:, 4].astype(np.int32)
-    padding = np.flatnonzero(class_ids == 0)
-    count = padding[0] if padding.size else len(class_ids)
-
-    y1, x1, y2, x2 = norm_boxes(np.asarray(window), image_shape[:2])
-    origin = np.array([y1, x1, y1, x1])
-    size = np.array([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
-    size[size == 0] = 1  # a window of one row or column, from a very long image
-    boxes = denorm_boxes((detections[:count, :4] - origin) / size, original_image_shape[:2])
-
-    kept = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
-    boxes, class_ids, scores = boxes[kept], class_ids[kept], detections[kept, 5]
-    return Located(boxes, class_ids, scores, mrcnn_mask[kept, :, :, class_ids])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -86,7 +86,7 @@ class Resize:
 
     @classmethod
     def of(cls, config: Config) -> Resize:
-        """The resizing that a configuration asks for."""
+        """The resizing that a configuration asks for; `for_detection` may differ."""
         return cls(
             mode=config.IMAGE_RESIZE_MODE,
             min_dim=config.IMAGE_MIN_DIM or 0,
@@ -94,6 +94,11 @@ class Resize:
             min_scale=config.IMAGE_MIN_SCALE or 0,
             shapes=tuple(config.INPUT_SHAPES or ()),
         )
+
+    @classmethod
+    def for_detection(cls, config: Config) -> Resize:
+        """The resizing of images to detect in: never a random window (`detection_mode`)."""
+        return replace(cls.of(config), mode=detection_mode(config.IMAGE_RESIZE_MODE))
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator | None = None) -> Resized:
         """Resize an image [H, W, C].
@@ -180,6 +185,15 @@ class Resize:
             f"shapes: expected one of at least {height} x {width} pixels, for an image that has "
             f"that size after scaling; received {list(shapes)}."
         )
+
+
+def detection_mode(mode: str) -> str:
+    """The mode in which images are resized to detect in them, of that in which training does.
+
+    A random window would show another part of the image at each call, so that in place of "crop"
+    the whole image is taken, at the same scale: "pad64".
+    """
+    return "pad64" if mode == "crop" else mode
 
 
 def resize_image(

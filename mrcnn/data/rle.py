@@ -15,34 +15,38 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
-from mrcnn.data.masks import check_boxes, fill_box
+from mrcnn.data.masks import fill_box, mask_places
 
 Rle = dict[str, Any]  # {"size": [H, W], "counts": compressed bytes}, as pycocotools has it
 
 
-def encode_in_boxes(masks: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int]) -> list[Rle]:
+def encode_in_boxes(
+    masks: np.ndarray,
+    boxes: np.ndarray,
+    image_shape: Sequence[int],
+    corners: np.ndarray | None = None,
+) -> list[Rle]:
     """Run lengths of predicted masks, byte for byte those of the pasted masks.
 
     At no time does more than one box's worth of pixels exist.
 
     Args:
-        masks: float [N, h, w] probabilities.
-        boxes: int [N, 4] pixel boxes inside the image; those of no area give an empty mask.
-        image_shape: (H, W, ...).
+        masks, boxes, image_shape, corners: as in `mrcnn.data.masks.paste_masks`.
 
     Returns:
         N encodings as `pycocotools.mask.encode` makes them.
 
     Raises:
-        ValueError: not one box for each mask, or a box leaves the image.
+        ValueError: as `paste_masks`.
     """
-    check_boxes(boxes, len(masks), image_shape)
     height, width = (int(side) for side in image_shape[:2])
     encoded = []
-    for mask, (y1, x1, y2, x2) in zip(masks, np.asarray(boxes).tolist(), strict=True):
+    places = mask_places(boxes, corners, len(masks), image_shape)
+    for mask, place in zip(masks, places, strict=True):
+        y1, x1, y2, x2 = place.pixels
         part = np.zeros((max(0, y2 - y1), max(0, x2 - x1)), bool)
-        if part.size:
-            fill_box(mask, part)
+        if place.has_pixels:
+            fill_box(mask, part, place)
         counts = run_lengths(part, (y1, x1), (height, width))
         encoded.append(
             mask_api.frPyObjects({"size": [height, width], "counts": counts}, height, width)

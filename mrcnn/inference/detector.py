@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from mrcnn.config import Config
-from mrcnn.data import molding
+from mrcnn.data import molding, unmolding
 from mrcnn.data.images import Box
 from mrcnn.data.masks import paste_masks
 from mrcnn.inference import model as inference_model
@@ -26,6 +26,7 @@ from mrcnn.tensorflow_backend.compilation import tf_kernels_available
 MAX_STATIC_SHAPES = 16
 
 _RESULT_KEYS = ("rois", "class_ids", "scores", "masks")
+_PASTED_KEYS = ("box_masks", "boxes", "image_shape", "mask_corners")
 
 CompactResult = dict[str, Any]
 
@@ -70,8 +71,9 @@ class Detector:
         """One result for each image; see `mrcnn.model.MaskRCNN.detect`."""
         results = []
         for found in self.detect_compact(images):
-            image_shape, box_masks = found.pop("image_shape"), found.pop("box_masks")
-            results.append({**found, "masks": paste_masks(box_masks, found["rois"], image_shape)})
+            result = {name: found[name] for name in _RESULT_KEYS[:-1]}
+            masks = paste_masks(*(found[name] for name in _PASTED_KEYS))
+            results.append({**result, "masks": masks})
         return results
 
     def detect_compact(self, images: Iterable[np.ndarray]) -> list[CompactResult]:
@@ -80,7 +82,9 @@ class Detector:
         Returns:
             A dict for each image: "rois" int32 [N, 4] pixel boxes, "class_ids" int32 [N],
             "scores" float32 [N], "box_masks" float32 [N, h, w] probabilities within the boxes,
-            and "image_shape" (H, W, C). `mrcnn.data.masks.paste_masks` makes masks of them,
+            "boxes" [N, 4], the rois before rounding, "mask_corners" [N, 4] or None, and
+            "image_shape" (H, W, C); see `mrcnn.data.unmolding.Located`. Of box_masks, boxes,
+            image_shape and mask_corners, `mrcnn.data.masks.paste_masks` makes masks and
             `mrcnn.data.rle.encode_in_boxes` COCO's run lengths.
         """
         results: dict[int, CompactResult] = {}
@@ -115,22 +119,15 @@ class Detector:
         outputs = self._run(inputs, np.stack([prepared.meta for prepared in batch]), molded)
         results = []
         for k, prepared in enumerate(batch):
-            boxes, class_ids, scores, box_masks = molding.locate_detections(
+            found = unmolding.locate_detections(
                 outputs[0][k],
                 outputs[3][k],
                 prepared.image_shape,
                 prepared.resized.shape,
                 prepared.window,
+                self.config,
             )
-            results.append(
-                {
-                    "rois": boxes,
-                    "class_ids": class_ids,
-                    "scores": scores,
-                    "box_masks": box_masks,
-                    "image_shape": prepared.image_shape,
-                }
-            )
+            results.append({**found._asdict(), "image_shape": prepared.image_shape})
         return results
 
     def detect_molded(
@@ -151,8 +148,8 @@ class Detector:
             outputs = self._run(images, metas, molded=True)
             for detections, masks, image in zip(outputs[0], outputs[3], images, strict=False):
                 whole = (0, 0, *image.shape[:2])
-                found = molding.unmold_detections(
-                    detections, masks, image.shape, image.shape, whole
+                found = unmolding.unmold_detections(
+                    detections, masks, image.shape, image.shape, whole, self.config
                 )
                 results.append(dict(zip(_RESULT_KEYS, found, strict=True)))
         return results

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcnn.config import Config
+from mrcnn.data.resize import detection_mode
 from mrcnn.model import MaskRCNN
 from mrcnn.runs.settings import configure, load_settings
 
@@ -55,8 +56,8 @@ def inference_config(
     """
     settings = load_settings(weights)
     settings["GPU_COUNT"] = 1
-    if settings.get("IMAGE_RESIZE_MODE", base.IMAGE_RESIZE_MODE) == "crop":
-        settings["IMAGE_RESIZE_MODE"] = "pad64"
+    mode = settings.get("IMAGE_RESIZE_MODE", base.IMAGE_RESIZE_MODE)
+    settings["IMAGE_RESIZE_MODE"] = detection_mode(mode)
     if every_detection:
         settings["DETECTION_MIN_CONFIDENCE"] = 0
     return configure(base, {**settings, **(overrides or {})})

@@ -6,6 +6,7 @@ BACKBONES = ("resnet50", "resnet101", "resnet10", "resnet18")
 OPTIMIZERS = ("sgd", "adam")
 MIXED_PRECISIONS = ("bfloat16", "float16")
 EXIF_ORIENTATIONS = ("auto", "apply", "ignore")
+DETECTION_BOXES = ("exact", "matterport")
 RESIZE_MODES = ("none", "square", "pad64", "crop")
 MASK_SIZES = (28, 56)  # sides of MASK_SHAPE with Matterport's MASK_POOL_SIZE of 14
 LOSS_NAMES = (

@@ -14,6 +14,7 @@ from mrcnn.ops.edge_filters import (
 )
 from mrcnn.setting_rules.names import (
     BACKBONES,
+    DETECTION_BOXES,
     EXIF_ORIENTATIONS,
     IMAGE_SIDE_MULTIPLE,
     LARGEST_SEED,
@@ -165,6 +166,7 @@ RULES = (
         is_grey_bit_depth,
         "None, an integer from 8 to 16, or {source: such an integer}",
     ),
+    Rule(("DETECTION_BOXES",), one_of(DETECTION_BOXES), f"one of {list(DETECTION_BOXES)}"),
     Rule(("IMAGE_RESIZE_MODE",), one_of(RESIZE_MODES), f"one of {list(RESIZE_MODES)}"),
     Rule(
         ("BACKBONE_STRIDES",),

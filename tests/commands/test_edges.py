@@ -15,7 +15,9 @@ from pycocotools import mask as mask_api
 from mrcnn import network
 from mrcnn.commands import cli, edge_pairs
 from mrcnn.commands.edges import SMOOTHINGS
+from mrcnn.data.boxes import norm_boxes
 from mrcnn.data.masks import paste_masks
+from mrcnn.data.unmolding import locate_detections
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.shapes import write_shapes
 from mrcnn.drawing.edge_comparison import SMOOTHING
@@ -178,7 +180,8 @@ def test_a_network(shapes, dataset, tmp_path, monkeypatch):
         return None, np.array([0.0] + [-1.0] * (len(ids) - 1)), np.full((len(ids), 9), 0.4)
 
     monkeypatch.setattr(edge_pairs, "compute_matches", match_first)
-    config = edge_pairs.network_config(weights, dataset.num_classes)
+    boxes = ["DETECTION_BOXES=matterport"]  # the mask fills whole pixels
+    config = edge_pairs.network_config(weights, dataset.num_classes, boxes)
     selection = edge_pairs.Selection(limit=1, min_iou=0.3)
     pairs = list(edge_pairs.network_pairs(dataset, weights, config, selection))
     (pair,) = pairs
@@ -254,6 +257,22 @@ def test_unusable_results_are_sentences(shapes, results, tmp_path, capsys):
 
 def test_the_kinds_of_smoothing_are_those_of_the_drawings():
     assert list(SMOOTHING) == list(SMOOTHINGS)
+
+
+def test_the_truth_is_cropped_where_the_prediction_has_its_samples():
+    """An image of 400 x 600 at 128: what is cropped is the place of each pixel itself."""
+    detection = np.array([[*norm_boxes(np.array([40, 50, 70, 90]), (128, 128)), 1, 0.9]])
+    masks = np.ones((1, 28, 28, 2))
+    shapes = (400, 600, 3), (128, 128, 3), (21, 0, 106, 128)
+    found = locate_detections(detection, masks, *shapes, tiny_config(MINI_MASK_SHAPE=(56, 56)))
+    (box,) = edge_pairs._sampled_boxes(found, shapes[0])
+    places = np.indices((400, 600)) + 0.5
+    inside = 0.5 * (found.boxes[0, 2:] - found.boxes[0, :2]) / 56
+    for axis, image in enumerate(places):
+        crop = edge_pairs._crop(image, box, (28, 28))
+        first, last = found.boxes[0, axis], found.boxes[0, axis + 2]
+        expected = np.linspace(first + inside[axis], last - inside[axis], 28)
+        np.testing.assert_allclose(np.moveaxis(crop, axis, 0)[:, 0], expected, atol=1e-3)
 
 
 def test_a_crop_keeps_probabilities_and_binary_masks():

@@ -19,19 +19,26 @@ property_test = settings(max_examples=100, deadline=None)
     seed=st.integers(0, 2**16),
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     full_height=st.booleans(),
+    whole_pixels=st.booleans(),
+    with_corners=st.booleans(),
     noise=st.sampled_from([0.0, 0.5, 1.0]),
 )
-def test_byte_for_byte_those_of_the_pasted_masks(seed, size, full_height, noise):
+def test_byte_for_byte_those_of_the_pasted_masks(
+    seed, size, full_height, whole_pixels, with_corners, noise
+):
     rng = np.random.default_rng(seed)
     count = int(rng.integers(0, 4))
     masks = np.clip(rng.random((count, 7, 5)) * noise + rng.random((count, 1, 1)), 0, 1)
-    y, x = (np.sort(rng.integers(0, side + 1, (count, 2)), axis=1) for side in size)
+    y, x = (np.sort(rng.random((count, 2)) * side, axis=1) for side in size)
+    if whole_pixels:
+        y, x = np.rint(y).astype(int), np.rint(x).astype(int)
     if full_height:
         y[:] = 0, size[0]
     boxes = np.stack([y[:, 0], x[:, 0], y[:, 1], x[:, 1]], axis=1)
-    pasted = paste_masks(masks, boxes, size)
+    corners = boxes + rng.uniform(-1, 1, boxes.shape) if with_corners else None
+    pasted = paste_masks(masks, boxes, size, corners)
     expected = [mask_api.encode(np.asfortranarray(pasted[..., i], np.uint8)) for i in range(count)]
-    assert encode_in_boxes(masks, boxes, size) == expected
+    assert encode_in_boxes(masks, boxes, size, corners) == expected
 
 
 def test_runs_go_on_from_column_to_column():
