@@ -25,7 +25,7 @@ import keras.layers as KL
 import keras.models as KM
 import numpy as np
 
-from mrcnn import network
+from mrcnn import network, utils
 from mrcnn.checkpoints import folders
 from mrcnn.config import Config
 from mrcnn.data import molding, unmolding
@@ -74,7 +74,7 @@ from mrcnn.matterport.layers import (
     ProposalLayer,
     PyramidROIAlign,
 )
-from mrcnn.matterport.module_names import skimage, tf, utils
+from mrcnn.matterport.module_names import skimage, tf
 from mrcnn.matterport.targets import build_detection_targets, build_rpn_targets
 from mrcnn.process import keep_freed_memory, seeded_initializers
 from mrcnn.training import compile as training_compile

@@ -29,6 +29,7 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Polygon
 from skimage.measure import find_contours
 
+from mrcnn import utils
 from mrcnn.data.masks import full_masks
 from mrcnn.drawing import notebook, tables
 from mrcnn.drawing.instances import (
@@ -40,7 +41,7 @@ from mrcnn.drawing.instances import (
     to_rgb,
 )
 from mrcnn.logger import logger
-from mrcnn.matterport.module_names import IPython, cv2, utils
+from mrcnn.matterport.module_names import IPython, cv2
 
 __all__ = [
     "apply_mask",

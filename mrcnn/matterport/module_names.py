@@ -1,9 +1,8 @@
 """Modules that Matterport's modules had as names of their own, and scripts take from there.
 
-`from mrcnn.utils import *` brought `np`, `tf` and `skimage` with it, and `modellib.utils` is used
-as well. What is costly, optional, or another door of this package stands here, and is imported when
-something is asked of it: importing `mrcnn.utils` loads no TensorFlow, so that worker processes stay
-small.
+`from mrcnn.utils import *` brought `np`, `tf` and `skimage` with it. What is costly or optional of
+these stands here, and is imported when something is asked of it: importing `mrcnn.utils` loads no
+TensorFlow, so that worker processes stay small.
 """
 
 from __future__ import annotations
@@ -55,4 +54,3 @@ skimage: Any = LazyModule("skimage", "color", "io", "transform")
 scipy: Any = LazyModule("scipy")
 cv2: Any = LazyModule("cv2")
 IPython: Any = LazyModule("IPython", "display")
-utils: Any = LazyModule("mrcnn.utils")
