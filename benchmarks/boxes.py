@@ -1,14 +1,14 @@
 """AP over the size at which images are detected in, with exact boxes and with Matterport's.
 
-    python -m benchmarks.boxes perfect coco_open --year 2017 --sizes 128 256 512 1024 > boxes.jsonl
+    python -m benchmarks.boxes perfect coco_open --year 2017 --lines boxes.jsonl
     python -m benchmarks.boxes detected nucleus_dsb2018 --model logs/…/mask_rcnn_nucleus_0010.h5 \\
-        --sizes 128 192 256 384 >> boxes.jsonl
-    python -m benchmarks.boxes plot boxes.jsonl --output docs/results/boxes.png
+        --sizes 128 192 256 384 --lines boxes.jsonl
+    python -m benchmarks.boxes plot --lines boxes.jsonl --output docs/results/boxes.png
 
 "perfect": detections are what training teaches of each object, so that all that is missing to an
 AP of 1 is lost between the network and the photograph's pixels. "detected": those of a trained
-network. A JSON line for each size and each DETECTION_BOXES; images are shrunk, or enlarged, to
-squares of that size.
+network. A JSON line for each size and each DETECTION_BOXES, which is appended to a file; images are
+shrunk, or enlarged, to squares of that size.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for size in args.sizes:
         sides = {
             "IMAGE_RESIZE_MODE": "square",
-            "IMAGE_MIN_DIM": min(args.min_dim or size, size),
+            "IMAGE_MIN_DIM": size,
             "IMAGE_MAX_DIM": size,
         }
         if args.what == "detected":
@@ -130,6 +130,7 @@ def plot(lines: Sequence[dict[str, Any]], path: str) -> None:
                 label = f"{'masks' if kind == 'segm' else 'boxes'}, {boxes}"
                 ax.plot(*zip(*points, strict=True), style, color=color, lw=1.3, ms=4, label=label)
         sizes = sorted({line["size"] for line in chosen})
+        ax.set_ylim(0, None)
         ax.set_xscale("log", base=2)
         ax.set_xticks(sizes, [str(size) for size in sizes])
         ax.minorticks_off()
@@ -155,18 +156,21 @@ def main() -> None:
         command.add_argument("--year", default="")
         command.add_argument("--limit", type=int, default=0, help="of images (all)")
         command.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512, 1024])
-        command.add_argument("--min-dim", type=int, help="IMAGE_MIN_DIM, at most the size (it)")
+        command.add_argument("--lines", type=Path, required=True, help="file to append to")
         if name == "detected":
             command.add_argument("--model", required=True, help="weights, settings beside them")
     command = commands.add_parser("plot")
-    command.add_argument("lines", type=Path)
+    command.add_argument("--lines", type=Path, required=True)
     command.add_argument("--output", default="boxes.png")
     args = parser.parse_args()
     if args.what == "plot":
         plot([json.loads(line) for line in args.lines.read_text().splitlines()], args.output)
         return
-    for row in rows(args):
-        print(json.dumps(row), flush=True)
+    with args.lines.open("a") as file:
+        for row in rows(args):
+            line = json.dumps(row)
+            print(line, flush=True)
+            print(line, file=file, flush=True)
 
 
 if __name__ == "__main__":
