@@ -33,6 +33,7 @@ from mrcnn.setting_rules.names import (
     LOSS_NAMES,
     MIXED_PRECISIONS,
     OPTIMIZERS,
+    PYRAMID_STRIDES,
     RESIZE_MODES,
 )
 from mrcnn.setting_rules.relations import side_setting
@@ -45,6 +46,7 @@ __all__ = [
     "LOSS_NAMES",
     "MIXED_PRECISIONS",
     "OPTIMIZERS",
+    "PYRAMID_STRIDES",
     "PHOTOGRAPH_RATIOS",
     "RESIZE_MODES",
     "Config",
@@ -99,7 +101,8 @@ class Config:
     TRAIN_BN: bool | None = False  # False: frozen statistics; None: as Keras does
 
     # --- Region proposal network -----------------------------------------------------
-    RPN_ANCHOR_SCALES: Sequence[float] = (32, 64, 128, 256, 512)  # pixels, one a level
+    # Pixels, one a level of the pyramid from the finest on; with fewer, the RPN leaves levels out.
+    RPN_ANCHOR_SCALES: Sequence[float] = (32, 64, 128, 256, 512)
     RPN_ANCHOR_RATIOS: Sequence[float] = [0.5, 1, 2]  # width / height
     RPN_ANCHOR_STRIDE: int = 1
     RPN_NMS_THRESHOLD: float = 0.7

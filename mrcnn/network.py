@@ -66,7 +66,9 @@ def build_trunk(image: Tensor, config: Config) -> Trunk:
         config.TOP_DOWN_PYRAMID_SIZE,
         config.RPN_CONV_FILTERS,
     )
-    return Trunk(pyramid[:4], *rpn_over_pyramid(rpn_model, pyramid))
+    # Matterport's has anchors on the first levels only where there are fewer scales than levels.
+    levels = pyramid[: len(config.RPN_ANCHOR_SCALES)]
+    return Trunk(pyramid[:4], *rpn_over_pyramid(rpn_model, levels))
 
 
 def anchors_layer(config: Config, **kwargs: Any) -> Anchors:
@@ -74,7 +76,7 @@ def anchors_layer(config: Config, **kwargs: Any) -> Anchors:
     return Anchors(
         config.RPN_ANCHOR_SCALES,
         config.RPN_ANCHOR_RATIOS,
-        config.BACKBONE_STRIDES,
+        config.BACKBONE_STRIDES[: len(config.RPN_ANCHOR_SCALES)],
         config.RPN_ANCHOR_STRIDE,
         **kwargs,
     )

@@ -180,7 +180,7 @@ def _climb(
     while improved:
         improved = False
         for level in range(len(scales)):
-            others = np.delete(ious, level, axis=0).max(axis=0)
+            others = np.delete(ious, level, axis=0).max(axis=0, initial=0)
             for scale in scales[level] * np.array(STEPS):
                 low = scales[level - 1] if level else MIN_SCALE
                 high = scales[level + 1] if level + 1 < len(scales) else math.inf
@@ -204,7 +204,7 @@ def _best_ious(
     """`best_ious` with the grid of a configuration, on some of its levels."""
     return best_ious(
         *(boxes, input_sizes, scales, config.RPN_ANCHOR_RATIOS),
-        *(config.BACKBONE_STRIDES[levels], config.RPN_ANCHOR_STRIDE),
+        *(config.BACKBONE_STRIDES[levels][: len(scales)], config.RPN_ANCHOR_STRIDE),
     )
 
 

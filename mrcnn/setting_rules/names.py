@@ -17,7 +17,9 @@ LOSS_NAMES = (
     "mrcnn_mask_loss",
     "mrcnn_mask_edge_loss",
 )
-# The FPN halves the resolution six times (P6 has stride 64).
-IMAGE_SIDE_MULTIPLE = 64
+# Pixels of the image that a cell of P2 … P6 covers.
+PYRAMID_STRIDES = (4, 8, 16, 32, 64)
+# The FPN halves the resolution six times.
+IMAGE_SIDE_MULTIPLE = PYRAMID_STRIDES[-1]
 # NumPy's global generator takes seeds below 2^32; SEED + 1 is used too.
 LARGEST_SEED = 2**32 - 2

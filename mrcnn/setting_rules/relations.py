@@ -12,6 +12,7 @@ from mrcnn.ops.edge_filters import (
 )
 from mrcnn.setting_rules.names import (
     IMAGE_SIDE_MULTIPLE,
+    PYRAMID_STRIDES,
 )
 from mrcnn.setting_rules.values import (
     accepted_by,
@@ -77,6 +78,14 @@ def _fits_the_square(config: Config) -> bool:
     return all(max(shape) <= config.IMAGE_MAX_DIM for shape in groups)
 
 
+def _are_the_pyramids(config: Config) -> bool:
+    """Whether the strides are those of the network, where it is known."""
+    if not is_text(config.BACKBONE) or config.COMPUTE_BACKBONE_SHAPE is not None:
+        return True
+    strides = tuple(config.BACKBONE_STRIDES)
+    return strides == PYRAMID_STRIDES[: len(strides)]
+
+
 def _has_gradient_pair(config: Config) -> bool:
     filters = config.EDGE_LOSS_FILTERS
     if not config.EDGE_LOSS_MAGNITUDE or not len(filters):
@@ -108,9 +117,20 @@ RELATIONS = (
         ),
     ),
     Relation(
+        "BACKBONE_STRIDES",
+        _are_the_pyramids,
+        lambda config: (
+            f"{list(PYRAMID_STRIDES)}, the strides of the feature pyramid's levels, or the first "
+            "of them (RPN_ANCHOR_SCALES is for objects of other sizes)"
+        ),
+    ),
+    Relation(
         "RPN_ANCHOR_SCALES",
-        lambda config: len(config.RPN_ANCHOR_SCALES) == len(config.BACKBONE_STRIDES),
-        lambda config: f"one scale for each of the {len(config.BACKBONE_STRIDES)} BACKBONE_STRIDES",
+        lambda config: len(config.RPN_ANCHOR_SCALES) <= len(config.BACKBONE_STRIDES),
+        lambda config: (
+            f"at most one scale for each of the {len(config.BACKBONE_STRIDES)} BACKBONE_STRIDES "
+            "(RPN_ANCHOR_RATIOS is for several shapes at one place)"
+        ),
     ),
     Relation(
         "RPN_NEGATIVE_IOU",

@@ -176,7 +176,7 @@ RULES = (
     Rule(
         ("RPN_ANCHOR_SCALES",),
         filled_sequence_of(number_above(0)),
-        "a list of numbers above 0, one for each of BACKBONE_STRIDES",
+        "a list of numbers above 0, at most one for each of BACKBONE_STRIDES",
     ),
     Rule(
         ("RPN_ANCHOR_RATIOS",),
