@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -33,15 +34,18 @@ class UnsafeFileError(ValueError):
 
 
 @contextmanager
-def open_untrusted(path: str, error: type[ValueError]) -> Iterator[h5py.File]:
+def open_untrusted(
+    path: str, error: type[ValueError], content: BinaryIO | None = None
+) -> Iterator[h5py.File]:
     """Open a file for reading. What is raised by reading it here becomes an error that names it.
 
     Args:
         path: the file.
         error: to raise: see `errors_of`.
+        content: what to read in its place, where the file is an archive.
     """
     with errors_of(path, error):
-        file = h5py.File(path, "r")
+        file = h5py.File(path if content is None else content, "r")
     with file, errors_of(path, error):
         yield file
 
@@ -153,7 +157,7 @@ def check_tree(group: h5py.Group, max_bytes: int) -> None:
 
 def _datasets(group: h5py.Group, above: set[int], depth: int) -> Iterator[h5py.Dataset]:
     """All data sets below a group, checked; groups that contain themselves are refused."""
-    key = _address(group)
+    key = address(group)
     if key in above or depth > MAX_DEPTH:
         raise UnsafeFileError(f"the group {group.name} contains itself, or is nested too deeply")
     for name in group:
@@ -231,7 +235,8 @@ def _texts(group: h5py.Group, attribute: str) -> list[str]:
         raise UnsafeFileError(f"the names in {attribute!r} of {group.name} are not text") from None
 
 
-def _address(group: h5py.Group) -> int:
+def address(group: h5py.Group) -> int:
+    """Where a group lies in its file: the same for all its names."""
     return h5py.h5o.get_info(group.id).addr
 
 

@@ -21,6 +21,12 @@ MAX_ENTRIES = 1_000_000  # COCO's largest archive holds 123,403 files
 # Others (bzip2, LZMA) can ask for gigabytes of memory before the first byte.
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
+# Of damaged archives; `zipfile` raises those of the second line at broken headers.
+_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
+    *(struct.error, ValueError, IndexError, OverflowError, RuntimeError),
+)
+
 
 class DamagedArchiveError(DownloadError):
     """An archive that cannot be unpacked, now or later."""
@@ -74,11 +80,7 @@ def extract_zip(
                     written.append(str(target))
                     bar.update(entry.file_size)
             return written
-    # `zipfile` raises the others at broken headers.
-    except (
-        *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
-        *(struct.error, ValueError, IndexError, OverflowError, RuntimeError),
-    ) as error:
+    except _ERRORS as error:
         raise DamagedArchiveError(f"{path} is not a zip archive or is damaged: {error}.") from error
     except OSError as error:
         if error.errno == errno.EINVAL:  # a header that points before the file's start
@@ -86,6 +88,39 @@ def extract_zip(
                 f"{path} is not a zip archive or is damaged: {error}."
             ) from None
         raise
+
+
+def read_member(path: str | os.PathLike[str], name: str, max_bytes: int) -> bytes:
+    """The content of one entry of a zip archive, of which nothing else is looked at.
+
+    Args:
+        path: the archive.
+        name: of the entry.
+        max_bytes: the most that it may unpack to.
+
+    Raises:
+        DownloadError: there is no such entry, it is larger, or it is refused as by `extract_zip`.
+        DamagedArchiveError: the archive is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if entry.filename == name]
+            if not entries:
+                raise DownloadError(f"{path} holds no {name}.")
+            _check_entries(path, entries, max_bytes)
+            with archive.open(entries[0]) as source:
+                content = source.read(max_bytes + 1)
+    except _ERRORS as error:
+        raise DamagedArchiveError(f"{path} is not a zip archive or is damaged: {error}.") from error
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # as above
+            raise DamagedArchiveError(
+                f"{path} is not a zip archive or is damaged: {error}."
+            ) from None
+        raise
+    if len(content) > max_bytes:
+        raise DownloadError(f"{path}: {name} unpacks to more than the {max_bytes} bytes it may.")
+    return content
 
 
 def _check_entries(

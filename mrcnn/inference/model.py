@@ -14,7 +14,7 @@ from mrcnn.data.boxes import norm_boxes
 from mrcnn.layers.molding import MoldImage
 from mrcnn.tensorflow_backend.compilation import default_jit_compile
 from mrcnn.tensorflow_backend.sums import with_fixed_sums
-from mrcnn.weights.keras_api import MatterportFiles
+from mrcnn.weights.keras_api import MatterportFiles, known_by_its_name
 
 
 def with_static_shape(
@@ -53,6 +53,7 @@ class FixedSumsModel(keras.Model):
         return self.predict_function
 
 
+@known_by_its_name
 @keras.saving.register_keras_serializable(package="mrcnn")
 class InferenceNetwork(MatterportFiles, FixedSumsModel):
     """The inference graph of `mrcnn.network`, with Matterport's weights files.

@@ -9,12 +9,12 @@ claims.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import h5py
+import keras
 
-from mrcnn.files import hdf5
 from mrcnn.weights import keras3, matterport, report
+from mrcnn.weights.checkpoint_names import accept_matterports_names
 
 if TYPE_CHECKING:
     from keras import Model as _Model
@@ -22,6 +22,7 @@ else:
     _Model = object  # a mixin: the Keras model is the class behind it
 
 _KERAS_NAMES = (".weights.h5", ".weights.json")
+_Class = TypeVar("_Class", bound=type)
 
 
 class MatterportFiles(_Model):
@@ -60,8 +61,11 @@ class MatterportFiles(_Model):
     ) -> None:
         """Load weights of Matterport's layout or of Keras 3's.
 
+        From a `.weights.h5` file of Keras 3's that holds an optimizer, a compiled model gets that
+        too, unless `by_name` is set.
+
         Args:
-            filepath: the file.
+            filepath: the file; see `mrcnn.weights.matterport.load_weights`.
             by_name: load the layers that the file and the model share; otherwise all must
                 agree.
             skip_mismatch: layers of another shape in the file keep their values.
@@ -72,10 +76,13 @@ class MatterportFiles(_Model):
             WeightsError: the file does not fit; see `mrcnn.weights.matterport.load_weights`.
         """
         path = os.fspath(filepath)
-        if _has_keras_layout(path):
+        if path.endswith(".weights.json") or (not by_name and self._loads_an_optimizer(path)):
             with keras3.keras3_loading(self, path):
                 super().load_weights(path, skip_mismatch=skip_mismatch, **options)
-            return
+            if path.endswith(".weights.json"):
+                return
+        # By name in any case: Keras goes by numbers, which differ between the networks of training
+        # and of detection.
         try:
             matterport.load_weights(self, path, by_name=by_name)
         except report.WeightsError as error:
@@ -84,15 +91,18 @@ class MatterportFiles(_Model):
             names = [name for name, _, _ in error.report.mismatched]
             matterport.load_weights(self, path, exclude=names, by_name=by_name)
 
+    def _loads_an_optimizer(self, path: str) -> bool:
+        return self.compiled and path.endswith(".weights.h5") and keras3.holds_optimizer(path)
 
-def _has_keras_layout(path: str) -> bool:
-    """Whether Keras's own loader must read a file; Matterport's names its layers at the top."""
-    if path.endswith(".weights.json"):
-        return True
-    if not path.endswith(".weights.h5") or not os.path.isfile(path) or not h5py.is_hdf5(path):
-        return False
-    try:
-        with h5py.File(path, "r") as file:
-            return "layer_names" not in file.attrs and hdf5.has(file, "layers")
-    except OSError:  # damaged: our own reader says so
-        return False
+
+def known_by_its_name(kind: _Class) -> _Class:
+    """Let `keras.models.load_model` find a class of whole `.h5` files, which leave out its package.
+
+    Args:
+        kind: a registered class of models.
+    """
+    keras.saving.get_custom_objects()[kind.__name__] = kind
+    return kind
+
+
+accept_matterports_names(MatterportFiles)

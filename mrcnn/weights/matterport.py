@@ -21,7 +21,13 @@ import numpy as np
 
 from mrcnn.files import hdf5
 from mrcnn.files.atomic import atomic_path
-from mrcnn.weights.keras3 import load_keras3
+from mrcnn.weights.keras3 import (
+    StoredWeights,
+    has_layout,
+    load_keras3,
+    most_bytes,
+    stored_layers,
+)
 from mrcnn.weights.layers import weighted_layers
 from mrcnn.weights.reading import open_weights
 from mrcnn.weights.report import Shapes, WeightsError, WeightsReport, abbreviate, count_layers
@@ -35,9 +41,6 @@ ATTRIBUTE_LIMIT = 64512  # bytes
 # Some ports keep the anchors of one image size and batch as a weight. Ours are computed.
 IGNORED_LAYERS = ("anchors",)
 
-# Per layer of a file: the name and the unread values of each of its weights, in order.
-StoredWeights = dict[str, list[tuple[str, h5py.Dataset]]]
-
 
 def load_weights(
     model: keras.Model,
@@ -48,12 +51,13 @@ def load_weights(
     """Load a weights file into the layers of the same names.
 
     Layers are matched by name through inner models on either side, so `rpn_conv_shared` is found
-    in the file's `rpn_model` or at its top level. On any error the model stays as it was. A
-    Keras 3 file (`.weights.h5`) is left to Keras's own loader.
+    in the file's `rpn_model` or at its top level. On any error the model stays as it was. Of
+    Keras 3's files only the weights are read, never what would make a model of them. Those that do
+    not name their layers (of its early versions) are left to Keras's own loader.
 
     Args:
         model: the network, built.
-        path: the file: weights or a whole model of Keras 1 or 2, or `.weights.h5` of Keras 3.
+        path: the file: weights or a whole model of Keras 1, 2 or 3 in HDF5, or `.keras`.
         exclude: names of layers, or of inner models, that keep their values: for other classes
             ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"].
         by_name: True: layers on one side only are reported. False: they are an error.
@@ -65,7 +69,7 @@ def load_weights(
     """
     path = os.fspath(path)
     excluded = [exclude] if isinstance(exclude, str) else list(exclude or ())
-    with open_weights(path) as file:
+    with open_weights(path, most_bytes(model)) as file:
         stored = _stored_layers(file, path)
         if stored is not None:
             pairs, report = _match(model, stored, excluded, path)
@@ -113,14 +117,14 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> str:
 
 
 def _stored_layers(file: h5py.File, path: str) -> StoredWeights | None:
-    """Every layer of a file with its weights, or None for a file of Keras 3's layout."""
+    """Every layer of a file with its weights, or None for one that does not name its layers."""
     root, layers = file, hdf5.names(file, "layer_names")
     if layers is None and hdf5.has(root, "model_weights"):  # a whole saved model
         root = hdf5.subgroup(file, "model_weights")
         layers = hdf5.names(root, "layer_names")
     if layers is None:
-        if hdf5.has(root, "layers") or hdf5.has(root, "_layer_checkpoint_dependencies"):
-            return None
+        if has_layout(root):
+            return stored_layers(root)
         raise WeightsError(
             f"{path}: this HDF5 file holds no Keras weights: expected the attribute "
             f"'layer_names', found {abbreviate(list(root.attrs)) or 'no attribute'}."
