@@ -6,7 +6,7 @@ network's input, C classes, G ground-truth slots (`MAX_GT_INSTANCES`), K given p
 
 from __future__ import annotations
 
-IMAGE = "input_image"  # uint8 [B, H, W, channels]
+IMAGE = "input_image"  # [B, H, W, channels]: uint8, or float32 for values other than bytes
 IMAGE_META = "input_image_meta"  # float32 [B, 12 + C], see META_COLUMNS
 GT_CLASS_IDS = "input_gt_class_ids"  # int32 [B, G]: 0 an empty slot, negative a crowd
 GT_BOXES = "input_gt_boxes"  # int32 [B, G, 4]: y1, x1, y2, x2 in pixels

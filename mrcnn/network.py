@@ -148,7 +148,8 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
     def batch_input(name: str, shape: tuple[int | None, ...], dtype: str) -> Tensor:
         return keras.Input(batch_shape=(config.BATCH_SIZE, *shape), dtype=dtype, name=name)
 
-    image = batch_input(batch.IMAGE, (*size, channels), "uint8")
+    # The host sends bytes, or float32 where the images' values ask for it; both are cast here.
+    image = batch_input(batch.IMAGE, (*size, channels), "float32")
     meta = batch_input(batch.IMAGE_META, (config.IMAGE_META_SIZE,), "float32")
     gt_class_ids = batch_input(batch.GT_CLASS_IDS, (instances,), "int32")
     gt_boxes = batch_input(batch.GT_BOXES, (instances, 4), "int32")

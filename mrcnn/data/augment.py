@@ -35,7 +35,7 @@ def augment(
 
     Args:
         augmentation: None, or what `as_transform` takes.
-        image: uint8 [H, W, C].
+        image: uint8 or float32 [H, W, C].
         masks: bool [H, W, N].
         rng: decides everything random.
 
@@ -71,7 +71,7 @@ def augment_boxwise(
     """Apply a transform that is `boxwise` to an image, its boxes and the mini masks in them.
 
     Args:
-        image: uint8 [H, W, C].
+        image: uint8 or float32 [H, W, C].
         mini_masks: bool [h, w, N].
         boxes: int [N, 4].
         rng: decides everything random; draws what `augment` would.
@@ -168,7 +168,7 @@ class Transform(ABC):
         """Return the image, masks and boxes, moved; the arguments stay as they are.
 
         Args:
-            image: uint8 [H, W, C].
+            image: uint8 or float32 [H, W, C].
             masks: bool [h, w, N], as large as the image, or mini masks of the boxes.
             boxes: int [N, 4] pixel boxes (y1, x1, y2, x2), or None where the caller takes
                 them from the moved masks.

@@ -69,7 +69,7 @@ def apply(
 
     Args:
         augmentation: it stays as it is.
-        image: uint8 [H, W, C].
+        image: uint8 or float32 [H, W, C].
         masks: bool [H, W, N].
         rng: the only source of randomness.
 
@@ -77,9 +77,11 @@ def apply(
         (image, masks), moved together, of the same shapes.
 
     Raises:
-        ValueError: the image's shape or type has changed.
+        ValueError: the image's shape or type has changed, or Albumentations would cut its values.
     """
     own = copy.deepcopy(augmentation)
+    if library_of(own) == "albumentations" and image.dtype != np.uint8:
+        _check_range(own, image)
     seed = int(rng.integers(2**31))
     run = _run_imgaug if library_of(own) == "imgaug" else _run_albumentations
     moved, moved_masks = run(own, seed, np.ascontiguousarray(image), masks)
@@ -218,6 +220,20 @@ def _check_albumentations(augmentation: Any) -> None:
             "transforms that need the image and its masks only and keep the image's shape and "
             "its type, uint8."
         )
+
+
+def _check_range(augmentation: Any, image: np.ndarray) -> None:
+    """Refuse what would cut values to 0…1, where Albumentations takes all float images to lie."""
+    low, high = image.min(), image.max()
+    if low >= 0 and high <= 1:
+        return
+    for transform in _albumentations_leaves(augmentation):
+        if "ImageOnlyTransform" in {base.__name__ for base in type(transform).__mro__}:
+            raise ValueError(
+                f"augmentation: {_name(transform)} would cut this image, whose values are from "
+                f"{low:g} to {high:g}, to 0…1, where Albumentations takes all float images to lie. "
+                "Expected transforms that move pixels only, values from 0 to 1, or uint8."
+            )
 
 
 def _albumentations_leaves(augmentation: Any) -> Iterator[Any]:

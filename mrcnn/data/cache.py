@@ -28,7 +28,7 @@ from mrcnn.data.dataset_checks import Objects
 from mrcnn.logger import logger
 
 # Part of every key: raise it when what is stored, or how images are scaled, changes.
-FORMAT = 2
+FORMAT = 3
 GIGABYTE = 10**9
 # The settings on which a scaled image depends.
 SCALE_SETTINGS = (
@@ -41,7 +41,7 @@ SCALE_SETTINGS = (
 class ScaledImage(NamedTuple):
     """An image that was scaled, and neither padded nor cropped."""
 
-    image: np.ndarray  # uint8 [h, w, C]
+    image: np.ndarray  # [h, w, C], in the data set's own dtype
     original_shape: tuple[int, ...]  # (H, W, C) before scaling
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mrcnn.config import Config
+from mrcnn.data import image_values
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.instances import Instances
 
@@ -117,9 +118,10 @@ def _check_instances(instances: Any, image_shape: tuple[int, ...], name: str) ->
 
 
 def checked_image(image: Any, config: Config, name: str) -> np.ndarray:
-    """Return uint8 [H, W, C], or raise a `SampleError`.
+    """Return an array [H, W, C] of finite numbers, or raise a `SampleError`.
 
-    Fractions of 255 are rounded; those of 1 would turn black and are refused.
+    Values and dtype are the data set's own, whatever their range (`mrcnn.data.image_values`);
+    True and False count as 1 and 0.
     """
     image = np.asarray(image)
     if image.ndim == 2:
@@ -130,15 +132,11 @@ def checked_image(image: Any, config: Config, name: str) -> np.ndarray:
             f"(IMAGE_CHANNEL_COUNT); received the shape {image.shape}. Convert it in the data "
             "set's load_image, or set IMAGE_CHANNEL_COUNT."
         )
-    if image.dtype != np.uint8:
-        low, high = image.min(), image.max()
-        in_range = low >= 0 and high <= 255
-        if not in_range or (high <= 1 and not np.array_equal(image, image.astype(np.uint8))):
-            raise SampleError(
-                f"{name}: expected values from 0 to 255, such as uint8; received {image.dtype} "
-                f"from {low} to {high}. Convert the image in the data set's load_image."
-            )
-        image = np.rint(image).astype(np.uint8)
+    if image.dtype == bool:
+        image = image.astype(np.uint8)
+    wrong = image_values.why_not_numbers(image)
+    if wrong:
+        raise SampleError(f"{name}: {wrong} Correct the data set's load_image.")
     return image
 
 

@@ -47,7 +47,8 @@ class Loader:
 
     A batch maps the names of the model's inputs to arrays:
 
-    - `input_image`: uint8 [B, H, W, C]; H, W are one of `config.INPUT_SHAPES` if there are any
+    - `input_image`: uint8 [B, H, W, C], or float32 where the data set's first image is not uint8;
+      H, W are one of `config.INPUT_SHAPES` if there are any
     - `input_image_meta`: float32 [B, 12 + NUM_CLASSES]; column 0 is the image id
     - `input_gt_class_ids`: int32 [B, G]; 0: an empty slot, negative: a crowd
     - `input_gt_boxes`: int32 [B, G, 4], pixels (y1, x1, y2, x2), zero in empty slots
@@ -103,6 +104,11 @@ class Loader:
         self._reported: Counter[str] = Counter()
         self._count_lock = threading.Lock()
         self._pool: WorkerPool | None = None
+
+    @property
+    def image_dtype(self) -> str:
+        """The dtype of the images of all batches, "uint8" or "float32"."""
+        return self._stream.kind
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, made in the caller's thread.

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mrcnn.batch import META_COLUMNS
-from mrcnn.config import IMAGE_SIDE_MULTIPLE, Config
+from mrcnn.config import IMAGE_SIDE_MULTIPLE, PYRAMID_STRIDES, Config
+from mrcnn.data.image_values import why_not_numbers
 from mrcnn.data.images import Box
 from mrcnn.data.resize import Resize
 
@@ -22,7 +23,7 @@ def mold_image(images: np.ndarray, config: Config) -> np.ndarray:
     """Subtract `MEAN_PIXEL`.
 
     Args:
-        images: [..., C] in 0 to 255.
+        images: [..., C], of any values; MEAN_PIXEL is in their units.
         config: for `MEAN_PIXEL`, one value a channel.
 
     Returns:
@@ -43,6 +44,25 @@ def unmold_image(normalized_images: np.ndarray, config: Config) -> np.ndarray:
     """
     images = np.rint(normalized_images + np.asarray(config.MEAN_PIXEL, np.float32))
     return np.clip(images, 0, 255).astype(np.uint8)
+
+
+def add_mean(
+    molded_images: np.ndarray, mean_pixel: float | Sequence[float] | np.ndarray
+) -> np.ndarray:
+    """Add `MEAN_PIXEL`: the inverse of `mold_image` for images of any values.
+
+    Images that were whole numbers are so again; in float32 their sum would be a little beside.
+
+    Args:
+        molded_images: float [..., C].
+        mean_pixel: `Config.MEAN_PIXEL`.
+
+    Returns:
+        float32 [..., C].
+    """
+    images = np.add(molded_images, np.asarray(mean_pixel, np.float32), dtype=np.float32)
+    whole = np.rint(images)
+    return whole if np.allclose(images, whole, rtol=1e-6, atol=1e-4) else images
 
 
 def compose_image_meta(
@@ -90,7 +110,7 @@ def mold_inputs(
     """Make a batch of the network's inputs from images of any size.
 
     Args:
-        images: list of B arrays [H, W, IMAGE_CHANNEL_COUNT] with values in 0 to 255.
+        images: list of B arrays [H, W, IMAGE_CHANNEL_COUNT], of any finite values.
         config: for the resizing and `MEAN_PIXEL`.
 
     Returns:
@@ -152,7 +172,7 @@ def check_input_shape(shape: Sequence[int], config: Config, name: str) -> None:
     Raises:
         ValueError: a side is no multiple of the stride of the pyramid's top.
     """
-    multiple = config.BACKBONE_STRIDES[-2]  # the last level is taken from the one before
+    multiple = PYRAMID_STRIDES[-2]  # the last level is taken from the one before
     height, width = shape[:2]
     if config.COMPUTE_BACKBONE_SHAPE is not None or (height % multiple == width % multiple == 0):
         return
@@ -190,7 +210,7 @@ def check_image(image: np.ndarray, channels: int, index: int) -> None:
 
     Raises:
         TypeError: it is not an array of numbers.
-        ValueError: its shape is not [H, W, channels], or it is empty.
+        ValueError: its shape is not [H, W, channels], it is empty, or a value is not finite.
     """
     name = f"images[{index}]"
     if not isinstance(image, np.ndarray):
@@ -201,7 +221,7 @@ def check_image(image: np.ndarray, channels: int, index: int) -> None:
         )
     if image.dtype.kind not in "uif":
         raise TypeError(
-            f"{name}: expected numbers in 0 to 255, such as uint8; received the dtype "
+            f"{name}: expected an image of numbers, such as uint8 or float32; received the dtype "
             f"{image.dtype}."
         )
     if image.ndim != 3 or image.shape[2] != channels:
@@ -211,6 +231,9 @@ def check_image(image: np.ndarray, channels: int, index: int) -> None:
         )
     if image.size == 0:
         raise ValueError(f"{name}: expected at least one pixel; received the shape {image.shape}.")
+    wrong = why_not_numbers(image)
+    if wrong:
+        raise ValueError(f"{name}: {wrong}")
 
 
 def _advice_on_channels(shape: tuple[int, ...], channels: int) -> str:

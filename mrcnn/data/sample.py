@@ -24,6 +24,7 @@ from mrcnn.data.dataset_checks import (
     describe_image,
     read_objects,
 )
+from mrcnn.data.image_values import as_bytes_or_numbers
 from mrcnn.data.images import Box, Padding, scaled_size
 from mrcnn.data.instances import Instances, PlacedMask, minimize, paste, place
 from mrcnn.data.molding import compose_image_meta
@@ -36,8 +37,8 @@ class Sample:
     """What training sees of one image.
 
     Attributes:
-        image: uint8 [H, W, C], the shape is `config.IMAGE_SHAPE`, or one of
-            `config.INPUT_SHAPES`.
+        image: uint8 [H, W, C], or float32 of any values (`mrcnn.data.image_values`); the shape is
+            `config.IMAGE_SHAPE`, or one of `config.INPUT_SHAPES`.
         image_meta: float32 [M], see `mrcnn.data.molding.compose_image_meta`.
         class_ids: int32 [N]; negative: a crowd. Never 0.
         boxes: int32 [N, 4], of the masks.
@@ -103,7 +104,7 @@ def load_sample(
     # Quarter turns swap the sides of mini masks: only square ones keep their shape.
     boxwise = mini_shape is not None and mini_shape[0] == mini_shape[1] and is_boxwise(transform)
 
-    image = resized.image
+    image = as_bytes_or_numbers(resized.image)
     if transform is not None and not boxwise:  # on masks of the image's size
         image, objects = objects.augmented(transform, image, rng)
     shown, ignored = objects.shown()

@@ -19,6 +19,7 @@ from typing import Any, cast
 import numpy as np
 
 from mrcnn.config import Config
+from mrcnn.data import image_values
 from mrcnn.data.augment import Transform, as_transform
 from mrcnn.data.bad_images import Outcome, allowed_bad_images
 from mrcnn.data.cache import FolderCache, MemoryCache
@@ -27,6 +28,7 @@ from mrcnn.data.dataset_checks import SampleError, describe_image
 from mrcnn.data.random_rois import generate_random_rois
 from mrcnn.data.sample import Sample, limit_instances, load_sample
 from mrcnn.data.shape_groups import ShapeGroups, group_shapes
+from mrcnn.logger import logger
 from mrcnn.process import keep_freed_memory
 
 # What each kind of random generator is derived from, beside the seed.
@@ -53,6 +55,7 @@ class SampleStream:
         load: makes a sample: `load(dataset, image_id, config, rng, augmentation)`.
         groups: of images by their shape, with IMAGE_SHAPE_GROUPS.
         max_replacements: images tried in the place of a bad one.
+        kind: of the images, `mrcnn.data.image_values.BYTES` or `NUMBERS`.
     """
 
     dataset: Dataset
@@ -64,6 +67,7 @@ class SampleStream:
     load: Callable[..., Sample]
     groups: ShapeGroups | None
     max_replacements: int
+    kind: str = image_values.BYTES
 
     @classmethod
     def of(
@@ -100,6 +104,9 @@ class SampleStream:
         if config.INPUT_SHAPES:
             order = partial(pass_order, images, seed, shuffle)
             groups = ShapeGroups(group_shapes(dataset, config), config.BATCH_SIZE, order)
+        kind, unusual = image_values.kind_of(dataset, config)
+        if unusual:
+            logger.warning(f"The first image of the data set has {unusual}")
         settings = {k: v for k, v in config.to_dict().items() if not callable(v)}
         return cls(
             dataset=dataset,
@@ -116,6 +123,7 @@ class SampleStream:
             max_replacements=min(
                 MAX_REPLACEMENTS, allowed_bad_images(images, config.LOADER_MAX_BAD_SHARE)
             ),
+            kind=kind,
         )
 
     def with_cache(self, cache: MemoryCache | FolderCache) -> SampleStream:
@@ -204,6 +212,7 @@ class SampleStream:
         try:
             sample = self.load(self.dataset, image_id, self.config, rng, augmentation)
             self._check_shape(position, sample)
+            sample = replace(sample, image=image_values.in_kind(sample.image, self.kind))
             sample = limit_instances(sample, self.config.MAX_GT_INSTANCES, rng)
             return sample if self.config.USE_RPN_ROIS else self._with_random_rois(sample, rng)
         except SampleError:

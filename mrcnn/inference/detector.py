@@ -16,10 +16,12 @@ import numpy as np
 
 from mrcnn.config import Config
 from mrcnn.data import molding, unmolding
+from mrcnn.data.image_values import unusual_range
 from mrcnn.data.images import Box
 from mrcnn.data.masks import paste_masks
 from mrcnn.inference import model as inference_model
 from mrcnn.inference.frozen_graph import FrozenGraph
+from mrcnn.logger import logger
 from mrcnn.tensorflow_backend.compilation import tf_kernels_available
 
 # Inference graphs kept, one for each image shape that was met.
@@ -61,6 +63,7 @@ class Detector:
         self.config = config
         self.image_shape = tuple(int(side) for side in config.IMAGE_SHAPE[:2])
         self._static: OrderedDict[tuple, keras.Model | FrozenGraph] = OrderedDict()
+        self._range_said = False
 
     @property
     def batch_size(self) -> int:
@@ -97,7 +100,7 @@ class Detector:
         """Resize an image for the network. Any thread may do it.
 
         Args:
-            image: [H, W, IMAGE_CHANNEL_COUNT] with values in 0 to 255.
+            image: [H, W, IMAGE_CHANNEL_COUNT], of any finite values, in the units of MEAN_PIXEL.
             index: the image's place in the caller's list, for errors.
 
         Raises:
@@ -106,6 +109,11 @@ class Detector:
         # `MaskRCNN.detect` has checked its list already, so that a wrong image is an error before
         # the first one is detected; here come the images of iterators and of other callers too.
         molding.check_image(image, self.config.IMAGE_CHANNEL_COUNT, index)
+        if image.dtype != np.uint8 and not self._range_said:
+            unusual = unusual_range(image, self.config.MEAN_PIXEL)
+            if unusual:
+                self._range_said = True
+                logger.warning(f"images[{index}] has {unusual}")
         prepared = Prepared(image.shape, *molding.resize_to_input(image, self.config))
         molding.check_input_shape(prepared.shape, self.config, f"images[{index}]")
         return prepared

@@ -1,7 +1,7 @@
 """From what the host sends to what the network computes with.
 
-The host sends uint8 images and pixel boxes; the network works on mean-subtracted
-images and normalized boxes.
+The host sends images of bytes (or of any values, as float32) and pixel boxes; the network works
+on mean-subtracted images and normalized boxes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mrcnn.ops.tensor import Tensor
 
 @keras.saving.register_keras_serializable(package="mrcnn")
 class MoldImage(keras.layers.Layer):
-    """Subtracts the mean pixel: [B, H, W, channels] uint8 -> float."""
+    """Subtracts the mean pixel: [B, H, W, channels] uint8 or float -> float."""
 
     def __init__(self, mean_pixel: Any, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})

@@ -268,7 +268,7 @@ class Inspector:
     def _training_batch(
         self, images: np.ndarray, metas: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Images as the training graph takes them: uint8, and as many as it has slots."""
+        """Images as the training graph takes them: not molded, and as many as it has slots."""
         batch, *shape = next(x for x in self.model.inputs if x.name == batch_names.IMAGE).shape
         fits = all(side in (None, own) for side, own in zip(shape, images.shape[1:], strict=True))
         if not fits or len(images) > batch:
@@ -277,7 +277,7 @@ class Inspector:
                 f"after resizing; received {len(images)}, which become {list(images.shape[1:])}. "
                 'Use a model made with mode="inference" for others.'
             )
-        images = molding.unmold_image(images, self.config)
+        images = molding.add_mean(images, self.config.MEAN_PIXEL)
         rows = np.minimum(np.arange(batch), len(images) - 1)
         return images[rows], metas[rows]
 

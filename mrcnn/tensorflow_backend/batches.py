@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def batches_of_shapes(
-    batches: Callable[[], Iterable[dict[str, Any]]], inputs: Sequence[keras.KerasTensor]
+    batches: Callable[[], Iterable[dict[str, Any]]],
+    inputs: Sequence[keras.KerasTensor],
+    dtypes: Mapping[str, str],
 ) -> tf.data.Dataset:
     """Batches whose shapes differ where a model's inputs leave them open, for Keras's `fit`.
 
@@ -22,13 +24,17 @@ def batches_of_shapes(
     Args:
         batches: makes an iterator of batches, each a dict of arrays by the inputs' names.
         inputs: the model's.
+        dtypes: of arrays that are sent as another dtype than the input's, which casts them.
 
     Returns:
         A `tf.data.Dataset` of (batch,).
     """
     import tensorflow as tf
 
-    signature = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs}
+    signature = {
+        tensor.name: tf.TensorSpec(tensor.shape, dtypes.get(tensor.name, tensor.dtype))
+        for tensor in inputs
+    }
     return tf.data.Dataset.from_generator(
         lambda: ((batch,) for batch in batches()), output_signature=(signature,)
     ).prefetch(1)

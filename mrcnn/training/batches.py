@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from mrcnn import batch as batch_names
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.dataset_checks import describe_image
@@ -76,7 +77,9 @@ class Batches:
 
     def between(self, first_step: int, last_step: int) -> Any:
         """The training batches from a step to before another, counted from 0."""
-        return as_inputs(self._model, lambda: self.loader.batches(first_step, last_step))
+        return as_inputs(
+            self._model, lambda: self.loader.batches(first_step, last_step), self.loader.image_dtype
+        )
 
     def describe_images(self, step: int) -> str:
         """The images of a step, for a message."""
@@ -84,15 +87,18 @@ class Batches:
         return "; ".join(describe_image(self._dataset, image_id) for image_id in ids)
 
 
-def as_inputs(model: TrainingModel, batches: Callable[[], Iterator[Batch]]) -> Any:
+def as_inputs(
+    model: TrainingModel, batches: Callable[[], Iterator[Batch]], image_dtype: str
+) -> Any:
     """Batches as Keras's `fit` and `evaluate` take them for a model.
 
     Args:
         model: of one image shape or several.
         batches: begins anew at each call.
+        image_dtype: of their images.
     """
     if model.several_shapes:
-        return batches_of_shapes(batches, model.inputs)
+        return batches_of_shapes(batches, model.inputs, {batch_names.IMAGE: image_dtype})
     return ((batch,) for batch in batches())
 
 
@@ -101,7 +107,10 @@ def _validation(model: TrainingModel, loader: Loader, steps: int) -> dict[str, A
         while True:
             yield from loader.batches(0, steps)
 
-    batches = as_inputs(model, repeated) if model.several_shapes else _SameBatches(loader, steps)
+    if model.several_shapes:
+        batches = as_inputs(model, repeated, loader.image_dtype)
+    else:
+        batches = _SameBatches(loader, steps)
     return {"validation_data": batches, "validation_steps": steps}
 
 

@@ -73,7 +73,10 @@ def configure(**settings):
 
 
 def loader(dataset, workers=0, **settings):
-    return Loader(SampleStream.of(dataset, configure(**settings), 3, HorizontalFlip()), workers)
+    read = dataset.images_read
+    stream = SampleStream.of(dataset, configure(**settings), 3, HorizontalFlip())
+    dataset.images_read = read  # the stream has looked at the first image, to know its kind
+    return Loader(stream, workers)
 
 
 def digest(loader_, steps=range(9)):

@@ -30,15 +30,22 @@ def test_whole_values_of_other_types_are_taken_as_they_are(dtype):
     expected = load(dataset).image
     dataset.image = dataset.image.astype(dtype)
     actual = load(dataset).image
-    assert actual.dtype == np.uint8
+    assert actual.dtype == np.float32
     np.testing.assert_array_equal(actual, expected)
 
 
-def test_fractions_are_rounded():
+def test_any_finite_values_are_taken_as_they_are():
     dataset = scene((128, 128))
-    expected = load(dataset).image
-    dataset.image = dataset.image + np.float32(0.4)
-    np.testing.assert_array_equal(load(dataset).image, expected)
+    dataset.image = dataset.image * np.float64(-13.5) + 0.25
+    np.testing.assert_array_equal(load(dataset).image, dataset.image.astype(np.float32))
+
+
+def test_true_and_false_are_bytes():
+    dataset = scene((128, 128))
+    dataset.image = dataset.image > 0
+    image = load(dataset).image
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, dataset.image)
 
 
 MASKS = np.zeros((60, 100, 2), bool)
@@ -50,9 +57,10 @@ MASKS = np.zeros((60, 100, 2), bool)
         (np.zeros((60, 100, 4), np.uint8), MASKS, [1, 1], r"\(60, 100, 4\)"),
         (np.zeros((60, 100), np.uint8), MASKS, [1, 1], "IMAGE_CHANNEL_COUNT"),
         (np.zeros((0, 100, 3), np.uint8), MASKS, [1, 1], r"\(0, 100, 3\)"),
-        (np.full((60, 100, 3), 0.5), MASKS, [1, 1], "float64 from 0.5 to 0.5"),
-        (np.full((60, 100, 3), 256), MASKS, [1, 1], "256"),
-        (np.full((60, 100, 3), np.nan), MASKS, [1, 1], "nan"),
+        (np.full((60, 100, 3), "a"), MASKS, [1, 1], "an image of numbers.*received <U1"),
+        (np.full((60, 100, 3), 1j), MASKS, [1, 1], "an image of numbers.*received complex128"),
+        (np.full((60, 100, 3), np.nan), MASKS, [1, 1], "18000 of 18000 values NaN or infinite"),
+        (np.full((60, 100, 3), -np.inf), MASKS, [1, 1], "NaN or infinite.*Correct.*load_image"),
         (np.zeros((60, 100, 3), np.uint8), MASKS, [1], r"expected masks \(60, 100, 1\)"),
         (np.zeros((61, 100, 3), np.uint8), MASKS, [1, 1], r"received \(60, 100, 2\)"),
         (np.zeros((60, 100, 3), np.uint8), MASKS, [1, 3], "received 3"),

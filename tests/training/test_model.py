@@ -96,7 +96,7 @@ def test_validation_takes_batches_of_all_shapes(model):
     try:
         with Loader(SampleStream.of(Pictures(4), config, seed=0, shuffle=False)) as loader:
             batches = list(loader.batches(0, 4))
-            inputs = as_inputs(model, lambda: iter(batches))
+            inputs = as_inputs(model, lambda: iter(batches), loader.image_dtype)
             losses = model.evaluate(inputs, steps=4, return_dict=True, verbose=0)
             each = [
                 model.test_on_batch(batch, return_dict=True)["rpn_class_loss"] for batch in batches
