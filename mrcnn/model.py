@@ -15,7 +15,8 @@ import os
 import random
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -165,24 +166,51 @@ class MaskRCNN:
         self.mode = mode
         self.config = config
         self.model_dir = os.fspath(model_dir)
-        if config.KEEP_FREED_MEMORY:
-            keep_freed_memory()
         if mode == "inference":
             self._say_if_whole_images()
         with seeded_initializers(config.SEED):
             self.keras_model = self.build(mode=mode, config=config)
-        self._detector = Detector(self.keras_model, config)
-        self._inspector = Inspector(self.keras_model, config)
-        self._last_shape = tuple(int(side) for side in config.IMAGE_SHAPE[:2])
-        self._anchors: dict[tuple[int, ...], np.ndarray] = {}
-        self._session = Session()
         self.set_log_dir()
+
+    # Subclasses of scripts have constructors of their own, which know Matterport's attributes only
+    # and may set another `keras_model` later: what else is needed is made when it is asked for.
+
+    @cached_property
+    def _session(self) -> Session:
+        return Session()
+
+    @cached_property
+    def _anchors(self) -> dict[tuple[int, ...], np.ndarray]:
+        return {}
+
+    @cached_property
+    def _last_shape(self) -> tuple[int, ...]:
+        return tuple(int(side) for side in self.config.IMAGE_SHAPE[:2])
+
+    @property
+    def _detector(self) -> Detector:
+        return self._made_for_model(Detector)
+
+    @property
+    def _inspector(self) -> Inspector:
+        return self._made_for_model(Inspector)
+
+    def _made_for_model(self, kind: Callable[[keras.Model, Config], Any]) -> Any:
+        """The one of its kind for the present `keras_model`."""
+        made = self.__dict__.setdefault("_made", {})
+        if kind not in made or made[kind].model is not self.keras_model:
+            made[kind] = kind(self.keras_model, self.config)
+        return made[kind]
 
     def build(self, mode: str, config: Config) -> keras.Model:
         """Build the graph of a mode; see `mrcnn.network`."""
-        if mode == "training":
-            return training_model.build(config)
-        return inference_model.build(config)
+        if config.KEEP_FREED_MEMORY:
+            keep_freed_memory()
+        # Here too, for subclasses that call it themselves.
+        with seeded_initializers(config.SEED):
+            if mode == "training":
+                return training_model.build(config)
+            return inference_model.build(config)
 
     # --- Weights and logs ---------------------------------------------------------
 
@@ -333,7 +361,11 @@ class MaskRCNN:
     # --- Training ---------------------------------------------------------------------
 
     def compile(self, learning_rate: float, momentum: float, steps: int | None = None) -> None:
-        """Give the model a new optimizer; see `mrcnn.training.compile.compile_model`."""
+        """Give the model a new optimizer; see `mrcnn.training.compile.compile_model`.
+
+        In a subclass's `compile(self, learning_rate, momentum)`, the stage under way has the steps.
+        """
+        steps = self._session.steps if steps is None else steps
         training_compile.compile_model(
             self.keras_model, self.config, learning_rate, momentum, steps
         )
@@ -449,7 +481,8 @@ class MaskRCNN:
         """Find the objects in images.
 
         Args:
-            images: any number of uint8 arrays [H, W, channels] of any sizes.
+            images: any number of arrays [H, W, channels] of any sizes: uint8, or any finite
+                values in the units of MEAN_PIXEL.
             verbose: 1 prints the images' shapes.
 
         Returns:

@@ -66,7 +66,7 @@ def load_image_gt(
             `np.random.seed` decides.
 
     Returns:
-        image: uint8 [H, W, C].
+        image: uint8 [H, W, C], or float32 where the data set's image is not uint8.
         image_meta: float32 [1 + 3 + 3 + 4 + 1 + number of classes].
         class_ids: int32 [N]; negative: a crowd.
         bbox: int32 [N, 4].
@@ -98,6 +98,7 @@ def data_generator(
     random_rois: int = 0,
     batch_size: int = 1,
     detection_targets: bool = False,
+    no_augmentation_sources: Sequence[str] | None = None,
 ) -> Iterator[tuple[Arrays, Arrays]]:
     """Yield batches without end, each image once in each pass over the data set.
 
@@ -112,6 +113,7 @@ def data_generator(
         random_rois: how many random RoIs to add for each image, to train without the RPN.
         batch_size: B.
         detection_targets: add the targets of the heads for these RoIs.
+        no_augmentation_sources: sources whose images are not augmented.
 
     Yields:
         (inputs, outputs), two lists. The inputs: molded images float32 [B, H, W, C], metas
@@ -127,7 +129,8 @@ def data_generator(
         SampleError: an image could not be loaded; the message names it.
     """
     batches = _Batches(
-        dataset, config, shuffle, augment, augmentation, random_rois, detection_targets
+        *(dataset, config, shuffle, _combined(augment, augmentation), no_augmentation_sources),
+        *(random_rois, detection_targets),
     )
     # In a generator of its own, so that wrong arguments are told at once.
     return (batches(range(step * batch_size, (step + 1) * batch_size)) for step in count_from())
@@ -153,12 +156,14 @@ class DataGenerator:
         augmentation: Any = None,
         random_rois: int = 0,
         detection_targets: bool = False,
+        no_augmentation_sources: Sequence[str] | None = None,
     ) -> None:
         self.images = len(dataset.image_ids)
         self.batch_size = config.BATCH_SIZE
         self.passes = 0  # that are over
         self._batches = _Batches(
-            dataset, config, shuffle, False, augmentation, random_rois, detection_targets
+            *(dataset, config, shuffle, augmentation, no_augmentation_sources),
+            *(random_rois, detection_targets),
         )
 
     def __len__(self) -> int:
@@ -177,6 +182,14 @@ class DataGenerator:
         """Iterate over the batches of this pass."""
         return (self[idx] for idx in range(len(self)))
 
+    def endless(self) -> Iterator[tuple[Arrays, Arrays]]:
+        """Batches without end, all of BATCH_SIZE images, from the pass under way on.
+
+        This is what `keras_model.fit` takes of it: an epoch may be longer than a pass.
+        """
+        size, first = self.batch_size, self.passes * self.images
+        return (self._batches(range(at, at + size)) for at in count_from(first, size))
+
     def on_epoch_end(self) -> None:
         """Go on to the next pass, in its own order and with its own random numbers."""
         self.passes += 1
@@ -190,8 +203,8 @@ class _Batches:
         dataset: Dataset,
         config: Config,
         shuffle: bool,
-        augment: bool,
         augmentation: Any,
+        no_augmentation_sources: Sequence[str] | None,
         random_rois: int,
         detection_targets: bool,
     ) -> None:
@@ -212,7 +225,8 @@ class _Batches:
                 dataset,
                 config,
                 seed=config.SEED,
-                augmentation=_combined(augment, augmentation),
+                augmentation=augmentation,
+                no_augmentation_sources=no_augmentation_sources,
                 shuffle=shuffle,
             ),
             workers=0,

@@ -14,6 +14,7 @@ from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend.sums import with_fixed_sums
 from mrcnn.training import optimizers
+from mrcnn.training.own_loops import OwnLoops
 from mrcnn.training.weight_decay import weight_decay
 from mrcnn.weights.keras_api import MatterportFiles
 
@@ -53,6 +54,7 @@ class TrainingModel(keras.Model):
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         super().compile(*args, **kwargs)
+        self.traced_with = None
         optimizers.add_weight_decay(self.optimizer, self.weight_decay)
 
     def make_train_function(self, force: bool = False) -> Any:
@@ -129,8 +131,8 @@ def _with_batch(value: Tensor, symbolic: keras.KerasTensor) -> Tensor:
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class TrainingNetwork(MatterportFiles, TrainingModel):
-    """The training graph of `mrcnn.network`, with Matterport's weights files."""
+class TrainingNetwork(MatterportFiles, OwnLoops, TrainingModel):
+    """The training graph of `mrcnn.network`, with Matterport's weights files and batches."""
 
 
 def build(config: Config) -> TrainingNetwork:

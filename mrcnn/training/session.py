@@ -44,7 +44,7 @@ class Trainable(Protocol):
 
     def set_trainable(self, layer_regex: str) -> None: ...
 
-    def compile(self, learning_rate: float, momentum: float, steps: int | None = None) -> None: ...
+    def compile(self, learning_rate: float, momentum: float) -> None: ...
 
 
 class Session:
@@ -58,6 +58,7 @@ class Session:
         stage_number: of the stage that is trained next in its schedule, from 0.
         skipped: epochs that stages so far have left out, because a callback such as
             `EarlyStopping` ended them. The next stages end so much earlier, and keep their length.
+        steps: of the stage that the model is compiled for, while it is.
     """
 
     def __init__(self) -> None:
@@ -67,6 +68,7 @@ class Session:
         self.schedule_start: int | None = None
         self.stage_number = 0
         self.skipped = 0
+        self.steps: int | None = None
         self._allow_changed = False
         self._state: State | None = None  # of an unfinished stage, until training goes on with it
         # The end of a stage that `resume` found, until the next one begins; and the identity of
@@ -302,8 +304,11 @@ class Session:
         )
         logger.info(f"Weights and logs: {self.log_dir}")
         model.set_trainable(stage.layers)
-        steps = (stage.last_epoch - stage.first_epoch) * model.config.STEPS_PER_EPOCH
-        model.compile(stage.learning_rate, stage.momentum, steps)
+        self.steps = (stage.last_epoch - stage.first_epoch) * model.config.STEPS_PER_EPOCH
+        try:
+            model.compile(stage.learning_rate, stage.momentum)
+        finally:
+            self.steps = None
         identity = _identity(model, stage, data)
         self._expect_same_run(identity)
         state = self._state
