@@ -29,8 +29,9 @@ from mrcnn.weights.keras3 import (
     stored_layers,
 )
 from mrcnn.weights.layers import weighted_layers
+from mrcnn.weights.mismatch import explain
 from mrcnn.weights.reading import open_weights
-from mrcnn.weights.report import Shapes, WeightsError, WeightsReport, abbreviate, count_layers
+from mrcnn.weights.report import Shapes, WeightsError, WeightsReport, abbreviate
 
 # Kernels are stored height, width, in, out on every backend of Keras 3, which is what a Keras 2
 # reader takes "tensorflow" to mean; the version keeps it from converting Keras 1 weights.
@@ -252,17 +253,9 @@ def _by_layer(group: str, weights: list[tuple[str, h5py.Dataset]]) -> dict[str, 
 def _check(model: keras.Model, stored: StoredWeights, report: WeightsReport, by_name: bool) -> None:
     """Raise a `WeightsError` if the report says that the file does not fit."""
     if report.mismatched:
-        shapes = "; ".join(
-            f"{name}: expected {_text(expected)}, found {_text(found)}"
-            for name, expected, found in report.mismatched[:4]
-        )
-        names = [name for name, _, _ in report.mismatched]
-        raise WeightsError(
-            f"{report.path}: {count_layers(names)} of another shape than the model's. {shapes}. "
-            "To keep the model's own values there (other classes, say), load with "
-            f"exclude={names}.",
-            report,
-        )
+        names = {name for group, weights in stored.items() for name in _by_layer(group, weights)}
+        own = {layer.name for layer, _ in weighted_layers(model)}
+        raise WeightsError(explain(report, names, own), report)
     if not report.loaded:
         in_file = [name for name, weights in stored.items() if weights]
         in_model = [layer.name for layer, _ in weighted_layers(model)]
@@ -325,7 +318,3 @@ def _is_model(layer: keras.Layer) -> bool:
 
 def _shapes(values: Iterable[keras.Variable | h5py.Dataset]) -> Shapes:
     return tuple(tuple(value.shape) for value in values)
-
-
-def _text(shapes: Shapes) -> str:
-    return ", ".join(str(shape) for shape in shapes)
