@@ -166,7 +166,7 @@ def evaluation(args: argparse.Namespace) -> None:
     detector = Detector(_network(settings), _config(settings))
 
     def run(detect: Any, **options: Any) -> int:
-        _, results, _ = evaluate_model(
+        _, results, *_ = evaluate_model(
             detect, dataset, truth, limit=args.limit, progress=False, **options
         )
         return len(results)

@@ -8,10 +8,11 @@ import io
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.dataset import Dataset
@@ -20,6 +21,8 @@ from mrcnn.evaluation.ground_truth import GroundTruth, Truth
 from mrcnn.evaluation.results import Result, bbox_annotation, segm_annotation
 
 Metrics = dict[str, dict[str, float]]  # {"segm": {"AP": 0.32, ...}, "bbox": {...}}
+# The same for each category id of the ground truth: {"segm": {7: {"AP": 0.28, ...}, ...}, ...}.
+ClassMetrics = dict[str, dict[Any, dict[str, float]]]
 
 # In the order of COCOeval's `stats`. S, M and L are objects of less than 32² pixels, of less
 # than 96², and larger ones; AR1, AR10 and AR100 the recall with that many detections an image.
@@ -27,6 +30,7 @@ METRIC_NAMES = (
     *("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L"),
     *("AR1", "AR10", "AR100", "AR_S", "AR_M", "AR_L"),
 )
+CLASS_METRIC_NAMES = ("AP", "AP50", "AP75")
 IOU_TYPES = ("segm", "bbox")
 UNDEFINED = -1.0  # COCO's value where the ground truth has no such object
 
@@ -57,7 +61,7 @@ def evaluate_results(
         ValueError: an image id is not in the ground truth, a result lacks a field, or the ground
             truth has an entry that training refuses too.
     """
-    return _evaluate_all(Truth.of(ground_truth), results, iou_types, image_ids)
+    return _evaluate_all(Truth.of(ground_truth), results, iou_types, image_ids)[0]
 
 
 class Evaluation(NamedTuple):
@@ -67,11 +71,13 @@ class Evaluation(NamedTuple):
         metrics: as of `evaluate_results`.
         results: in COCO's result format, in the order of the images.
         timing: of detecting, and in all.
+        classes: the metrics of CLASS_METRIC_NAMES of each category.
     """
 
     metrics: Metrics
     results: list[Result]
     timing: Timing
+    classes: ClassMetrics
 
 
 def evaluate_model(
@@ -103,7 +109,7 @@ def evaluate_model(
             detecting and encoding take turns.
 
     Returns:
-        The metrics on these images, the results and the timing.
+        The metrics on these images, the results, the timing and the metrics of each category.
 
     Raises:
         ValueError: an image is listed twice, the detector gives too few dicts, or an image cannot
@@ -114,8 +120,9 @@ def evaluate_model(
     started = time.perf_counter()
     results, timing = detect_images(detector, dataset, chosen, progress, workers)
     source_ids = [dataset.image_info[image_id]["id"] for image_id in chosen]
-    metrics = _evaluate_all(truth, results, IOU_TYPES, source_ids)
-    return Evaluation(metrics, results, replace(timing, seconds=time.perf_counter() - started))
+    metrics, classes = _evaluate_all(truth, results, IOU_TYPES, source_ids)
+    timing = replace(timing, seconds=time.perf_counter() - started)
+    return Evaluation(metrics, results, timing, classes)
 
 
 def _choose_images(dataset: Dataset, image_ids: Iterable[int] | None, limit: int) -> list[int]:
@@ -144,6 +151,26 @@ def run_evaluator(evaluator: COCOeval, image_ids: list[Any]) -> dict[str, float]
     return dict(zip(METRIC_NAMES, map(float, evaluator.stats), strict=True))
 
 
+def metrics_of_categories(evaluator: COCOeval) -> dict[int, dict[str, float]]:
+    """The metrics of CLASS_METRIC_NAMES by category, of an evaluator that has run.
+
+    -1 where the images hold no object of the category.
+    """
+    # [IoU thresholds, recall thresholds, categories, areas, detections an image]
+    precision = evaluator.eval["precision"][:, :, :, 0, -1]
+    thresholds = evaluator.params.iouThrs
+    rows = {"AP": slice(None), "AP50": np.isclose(thresholds, 0.5)}
+    rows["AP75"] = np.isclose(thresholds, 0.75)
+    found = {}
+    for number, category in enumerate(evaluator.params.catIds):
+        values = {name: precision[row, :, number] for name, row in rows.items()}
+        found[int(category)] = {
+            name: float(known[known > UNDEFINED].mean()) if (known > UNDEFINED).any() else UNDEFINED
+            for name, known in values.items()
+        }
+    return found
+
+
 def write_csv(path: str | os.PathLike[str], metrics: Metrics) -> None:
     """Write a line for each kind of IoU, in full precision, under a header."""
     with open(path, "w", newline="", encoding="utf-8") as file:
@@ -162,6 +189,40 @@ def format_table(metrics: Metrics) -> str:
     return "\n".join(lines)
 
 
+def write_class_csv(
+    path: str | os.PathLike[str], classes: ClassMetrics, names: Mapping[Any, str]
+) -> None:
+    """Write a line for each kind of IoU and category, in full precision, under a header.
+
+    Args:
+        path: the file.
+        classes: of `Evaluation`.
+        names: of the categories, by id.
+    """
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["iou_type", "category_id", "category", *CLASS_METRIC_NAMES])
+        for iou_type, values in classes.items():
+            for category, numbers in values.items():
+                name = names.get(category, "")
+                row = (repr(numbers[metric]) for metric in CLASS_METRIC_NAMES)
+                writer.writerow([iou_type, category, name, *row])
+
+
+def format_classes(classes: ClassMetrics, names: Mapping[Any, str]) -> str:
+    """A table for the terminal, a line for each category; a dash where it has no object."""
+    kinds = list(classes)
+    columns = [f"{kind} {metric}" for kind in kinds for metric in CLASS_METRIC_NAMES]
+    categories = list(classes[kinds[0]]) if kinds else []
+    width = max([len("class"), *(len(names.get(c, str(c))) for c in categories)])
+    lines = [f"{'class':<{width}}" + "".join(f"{column:>11}" for column in columns)]
+    for category in categories:
+        numbers = (classes[k][category][metric] for k in kinds for metric in CLASS_METRIC_NAMES)
+        name = names.get(category, str(category))
+        lines.append(f"{name:<{width}}" + "".join(f"{_format(value):>11}" for value in numbers))
+    return "\n".join(lines)
+
+
 def _format(value: float) -> str:
     return "-" if value == UNDEFINED else f"{value:.3f}"
 
@@ -171,18 +232,26 @@ def _evaluate_all(
     results: Sequence[Result],
     iou_types: Sequence[str],
     image_ids: Iterable[Any] | None,
-) -> Metrics:
+) -> tuple[Metrics, ClassMetrics]:
     chosen = truth.image_numbers(results, image_ids)
-    return {iou_type: _evaluate(truth, results, iou_type, chosen) for iou_type in iou_types}
+    category_ids = {number: category for category, number in truth.categories.items()}
+    metrics: Metrics = {}
+    classes: ClassMetrics = {}
+    for iou_type in iou_types:
+        evaluator = _evaluator(truth, results, iou_type)
+        metrics[iou_type] = run_evaluator(evaluator, chosen)
+        classes[iou_type] = {
+            category_ids[number]: values
+            for number, values in metrics_of_categories(evaluator).items()
+        }
+    return metrics, classes
 
 
-def _evaluate(
-    truth: Truth, results: Sequence[Result], iou_type: str, images: list[int]
-) -> dict[str, float]:
+def _evaluator(truth: Truth, results: Sequence[Result], iou_type: str) -> COCOeval:
     if iou_type not in IOU_TYPES:
         raise ValueError(f"iou_types: expected some of {IOU_TYPES}; received {iou_type!r}.")
     to_annotation = segm_annotation if iou_type == "segm" else bbox_annotation
     objects = truth.with_masks() if iou_type == "segm" else truth.with_boxes()
     annotations = [to_annotation(result, number) for number, result in enumerate(results, start=1)]
     detections = truth.detections(annotations)
-    return run_evaluator(COCOeval(objects, detections, iou_type), images)
+    return COCOeval(objects, detections, iou_type)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 from pycocotools.coco import COCO
@@ -18,6 +21,7 @@ from mrcnn.data.dataset_checks import load_mask
 from mrcnn.data.orientation import load_image
 from mrcnn.drawing import loss_curves, pages
 from mrcnn.evaluation import coco
+from mrcnn.files.atomic import write_json
 from mrcnn.logger import logger
 from mrcnn.model import MaskRCNN
 from mrcnn.ops import edge_filters
@@ -124,7 +128,6 @@ def draw_loss_curves(log_dir: str | Path, path: str | Path | None = None) -> Pat
         log,
         path or log.with_name(LOSS_CURVES_FILE),
         stages=read_stages(log_dir),
-        epoch_offset=1,
         steps_per_epoch=load_settings(log).get("STEPS_PER_EPOCH"),
     )
 
@@ -142,21 +145,49 @@ def evaluate_run(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    metrics, _, timing = coco.evaluate_model(
+    metrics, found, timing, classes = coco.evaluate_model(
         model.detector, split.dataset, split.ground_truth, limit=split.limit
     )
     logger.info(coco.format_table(metrics))
+    names = _category_names(split.dataset)
+    logger.info(f"\n{coco.format_classes(classes, names)}")
     logger.info(
         f"{timing.images} images in {timing.seconds:.1f} s, "
         f"{timing.detect_seconds:.1f} s of them detecting"
     )
     table = folder / f"coco_{split.name}.csv"
     coco.write_csv(table, metrics)
-    logger.info(f"Metrics: {table}")
+    coco.write_class_csv(folder / f"coco_{split.name}_classes.csv", classes, names)
+    _write_images(folder / f"images_{split.name}.csv", split, found)
+    detections = folder / f"detections_{split.name}.json"
+    write_json(detections, found)
+    logger.info(f"Metrics: {table}; of each class: coco_{split.name}_classes.csv")
+    logger.info(f"Images: images_{split.name}.csv; detections in COCO's format: {detections}")
     if page.images:
         picture = draw_page(model, split, folder / f"detections_{split.name}.png", page)
         logger.info(f"Pictures: {picture}")
     return metrics
+
+
+def _category_names(dataset: Dataset) -> dict[Any, str]:
+    """The names of the categories by their id in the ground truth."""
+    return {
+        info["id"]: name
+        for info, name in zip(dataset.class_info, dataset.class_names, strict=True)
+        if info["source"]
+    }
+
+
+def _write_images(path: Path, split: Split, found: Sequence[dict[str, Any]]) -> None:
+    """Write which images were evaluated, by file name, and how much was found in each."""
+    detections = Counter(result["image_id"] for result in found)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image_id", "file_name", "detections"])
+        for image_id in split.image_ids:
+            info = split.dataset.image_info[image_id]
+            name = Path(info["path"]).name if info.get("path") else ""
+            writer.writerow([info["id"], name, detections[info["id"]]])
 
 
 def draw_page(model: MaskRCNN, split: Split, path: str | Path, page: Page = DEFAULT_PAGE) -> Path:

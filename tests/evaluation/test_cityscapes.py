@@ -176,7 +176,7 @@ def test_the_coco_evaluation_takes_the_data_set(dataset):
         return [{**found, "scores": np.full(len(class_ids), 0.9)}]
 
     truth = coco_ground_truth(dataset, chosen, progress=False)
-    metrics, results, _ = evaluate_model(detect, dataset, truth, chosen, progress=False)
+    metrics, results, *_ = evaluate_model(detect, dataset, truth, chosen, progress=False)
     assert metrics["segm"]["AP"] == pytest.approx(1)
     assert {result["category_id"] for result in results} <= set(CLASSES["instance"])
 

@@ -269,7 +269,7 @@ class Oracle:
 def test_a_perfect_detector_scores_one(shapes, batch_size, capsys):
     dataset, coco = shapes
     oracle = Oracle(dataset)
-    metrics, results, timing = evaluate_model(
+    metrics, results, timing, _ = evaluate_model(
         FunctionDetector(oracle, batch_size), dataset, coco, progress=False
     )
     assert set(oracle.batches) == {batch_size}  # the last one is filled up
@@ -286,9 +286,9 @@ def test_limit_and_image_ids(shapes):
     dataset, coco = shapes
     oracle = Oracle(dataset)
     ids = [info["id"] for info in dataset.image_info]
-    _, results, timing = evaluate_model(oracle, dataset, coco, limit=2, progress=False)
+    _, results, timing, _ = evaluate_model(oracle, dataset, coco, limit=2, progress=False)
     assert timing.images == 2 and {r["image_id"] for r in results} == set(ids[:2])
-    metrics, results, _ = evaluate_model(
+    metrics, results, *_ = evaluate_model(
         oracle, dataset, coco, image_ids=[4, 2], limit=1, progress=False
     )
     assert {r["image_id"] for r in results} == {ids[4]}
@@ -310,7 +310,7 @@ def test_a_blind_detector_scores_zero(shapes):
         "scores": np.zeros(0, np.float32),
         "masks": np.zeros((64, 64, 0), bool),
     }
-    metrics, results, _ = evaluate_model(
+    metrics, results, *_ = evaluate_model(
         lambda images: [nothing] * len(images), dataset, coco, progress=False
     )
     assert results == [] and metrics["segm"]["AP"] == metrics["bbox"]["AP"] == 0
@@ -326,7 +326,7 @@ def test_detections_of_another_source_are_left_out(shapes):
         "scores": np.array([1.0]),
         "masks": np.ones((64, 64, 1), bool),
     }
-    _, results, _ = evaluate_model(lambda images: [stray], dataset, coco, limit=1, progress=False)
+    _, results, *_ = evaluate_model(lambda images: [stray], dataset, coco, limit=1, progress=False)
     assert results == []
 
 

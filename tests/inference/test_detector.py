@@ -218,7 +218,7 @@ def test_evaluation_with_the_detector_is_evaluation_with_its_function(grouped, s
     by_function = evaluate_model(function, dataset, truth, progress=False)
     assert len(by_function.results) > len(dataset.image_ids)
     for workers in (0, 2):
-        metrics, results, timing = evaluate_model(
+        metrics, results, timing, _ = evaluate_model(
             grouped.detector, dataset, truth, progress=False, workers=workers
         )
         assert len(results) == len(by_function.results)
