@@ -7,6 +7,7 @@ A door: each concept lives in its own room (`mrcnn.network`, `mrcnn.training.ses
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import math
@@ -158,7 +159,10 @@ class MaskRCNN:
         log_dir: folder of this run.
         checkpoint_path: of its weights files, with "{epoch:04d}" for the epoch.
         schedule_start: epochs done when the schedule began that is under way, or None.
+        class_names: of the run that `mrcnn.load` opened, background first; otherwise None.
     """
+
+    class_names: list[str] | None = None
 
     def __init__(self, mode: str, config: Config, model_dir: str | os.PathLike[str]) -> None:
         if mode not in ("training", "inference"):
@@ -320,6 +324,11 @@ class MaskRCNN:
         self._session.epoch = value
 
     @property
+    def session(self) -> Session:
+        """What is kept between calls of `train`: how far the run is, and what it goes on with."""
+        return self._session
+
+    @property
     def planned_epoch(self) -> int:
         """`epoch`, and the epochs that callbacks left out by ending stages early."""
         return self._session.planned_epoch
@@ -421,15 +430,17 @@ class MaskRCNN:
             raise RuntimeError('train() needs a model made with mode="training".')
         if resume:
             self._session.resume_once(self, allow_changed)
-        momentum = self.config.LEARNING_MOMENTUM
-        stage = self._session.next_stage(layers, learning_rate, momentum, epochs)
+        stage = self._session.next_stage(self.config, layers, learning_rate, epochs)
         if augmentation is False:  # as scripts write for none
             augmentation = None
+        stage = self._session.next_stage(self.config, layers, learning_rate, epochs)
         data = TrainingData(train_dataset, val_dataset, augmentation, no_augmentation_sources)
         if epochs <= self.planned_epoch:
-            logger.info(
-                f"Nothing to train: {self.planned_epoch} epochs are done, {epochs} were asked for."
-            )
+            if self._session.stage_steps is None:  # a stage of a schedule is passed over silently
+                logger.info(
+                    f"Nothing to train: {self.planned_epoch} epochs are done, {epochs} were asked "
+                    "for."
+                )
             self._session.pass_over(self, stage, epochs, data)
             return None
         return self._session.train(self, stage, data, custom_callbacks or ())
@@ -442,7 +453,9 @@ class MaskRCNN:
         start: int = 0,
         **options: Any,
     ) -> None:
-        """Train stage after stage; stages whose epochs are done are passed over.
+        """Train stage after stage, each exactly its steps; stages that are done are passed over.
+
+        The last epoch of a stage has what is left of its steps.
 
         Args:
             train_dataset, val_dataset: as in `train`.
@@ -451,10 +464,11 @@ class MaskRCNN:
             options: as in `train`, such as `augmentation`.
         """
         schedule = self._session.schedule(stages, self.config.STEPS_PER_EPOCH, start)
-        for stage, end in schedule:
-            self.train(
-                train_dataset, val_dataset, stage.learning_rate, end, stage.layers, **options
-            )
+        with contextlib.closing(schedule):
+            for stage, end in schedule:
+                self.train(
+                    train_dataset, val_dataset, stage.learning_rate, end, stage.layers, **options
+                )
 
     # --- Inference -----------------------------------------------------------------------
 

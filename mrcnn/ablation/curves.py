@@ -62,7 +62,7 @@ def plot_curves(
     curves: Curves,
     baseline: str,
     path: str | Path,
-    steps_per_epoch: int,
+    epoch_ends: Sequence[int],
     losses: Sequence[str] = (TOTAL, MASK),
     validation: bool = False,
 ) -> Path:
@@ -72,7 +72,7 @@ def plot_curves(
         curves: of finished runs, see `read_losses`.
         baseline: the arm that the others are compared with.
         path: the PNG.
-        steps_per_epoch: turns epochs into steps.
+        epoch_ends: the steps done at the end of each epoch.
         losses: the columns.
         validation: the losses of the validation images instead of the training's.
     """
@@ -88,7 +88,7 @@ def plot_curves(
     for column, loss in enumerate(losses):
         name = f"val_{loss}" if validation else loss
         above, below = axes[:, column]
-        lines = _plot_arms(above, below, curves, baseline, name, steps_per_epoch)
+        lines = _plot_arms(above, below, curves, baseline, name, epoch_ends)
         drawn |= lines
         scale = gain_scale = ""
         if spread := _wide_spread([np.asarray(line.get_ydata()) for line in lines.values()]):
@@ -124,7 +124,7 @@ def plot_curves(
 
 
 def _plot_arms(
-    above: Axes, below: Axes, curves: Curves, baseline: str, name: str, steps_per_epoch: int
+    above: Axes, below: Axes, curves: Curves, baseline: str, name: str, epoch_ends: Sequence[int]
 ) -> dict[str, Line2D]:
     """Draw a loss of all arms, and below it their gain. Returns the upper lines by arm."""
     reference = _stack(curves, baseline, name)
@@ -133,7 +133,7 @@ def _plot_arms(
         values = _stack(curves, arm, name)
         if values is None:
             continue
-        steps = steps_per_epoch * np.arange(1, values.shape[1] + 1)
+        steps = np.asarray(epoch_ends[: values.shape[1]])
         color = "0.2" if arm == baseline else f"C{number % 10}"
         mean = values.mean(axis=0)
         marker = "o" if len(steps) == 1 else None  # a single epoch is a dot, not a line

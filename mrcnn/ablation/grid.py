@@ -25,7 +25,7 @@ from mrcnn.ablation.run import LOSSES_FILE, METRICS_FILE, PROGRESS_FILE, WITH_PA
 from mrcnn.evaluation.coco import METRIC_NAMES
 from mrcnn.files.atomic import write_json
 from mrcnn.files.lock import lock_folder
-from mrcnn.training.stages import Stage, epochs
+from mrcnn.training.stages import Stage, epoch_ends
 
 GRID_FILE, LOG_FILE = "grid.json", "run.log"
 # The columns of the paper's tables.
@@ -65,6 +65,8 @@ class Grid:
     limit: int = 0
     dilation_ratio: float = 0.02
     box_only: bool = False
+    skip_invalid: bool = False
+    augment: Sequence[str] = ("flip",)
 
     @property
     def baseline(self) -> str:
@@ -76,13 +78,14 @@ class Grid:
         return [(arm, seed) for seed in self.seeds for arm in self.arms]
 
     @property
-    def steps_per_epoch(self) -> int:
-        return int(self.settings["STEPS_PER_EPOCH"])
+    def epoch_ends(self) -> list[int]:
+        """The steps done at the end of each epoch."""
+        return epoch_ends(self.stages, int(self.settings["STEPS_PER_EPOCH"]))
 
     @property
     def steps(self) -> int:
-        """Of each run; stages take whole epochs."""
-        return epochs(self.stages, self.steps_per_epoch)[-1] * self.steps_per_epoch
+        """Of each run."""
+        return sum(stage.steps for stage in self.stages)
 
     def as_json(self) -> dict[str, Any]:
         content = {**vars(self), "stages": [astuple(stage) for stage in self.stages]}
@@ -206,7 +209,7 @@ def write_report(
     figures = {"losses.png": False, "losses_validation.png": True}
     for name, validation in figures.items():
         curves.plot_curves(
-            losses, grid.baseline, folder / name, grid.steps_per_epoch, validation=validation
+            losses, grid.baseline, folder / name, grid.epoch_ends, validation=validation
         )
     present = {metric for runs in results.values() for run in runs.values() for metric in run}
     kinds = {

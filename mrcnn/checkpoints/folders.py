@@ -14,10 +14,12 @@ import datetime
 import itertools
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from mrcnn.checkpoints.losses_file import LOSSES_FILE
+from mrcnn.files.atomic import atomic_path
 from mrcnn.files.lock import FolderLock, FolderTakenError
 
 DATE_FORMAT = "%Y%m%dT%H%M"
@@ -165,6 +167,47 @@ def last_checkpoint(log_dir: str | os.PathLike[str]) -> str:
     if not epochs:
         raise FileNotFoundError(f"No checkpoint mask_rcnn_*_<epoch>.h5 in {os.fspath(log_dir)}.")
     return os.path.join(os.fspath(log_dir), epochs[max(epochs)])
+
+
+def keep_best(log_dir: str | os.PathLike[str], name: str | None, epoch: int) -> str | None:
+    """Make `mask_rcnn_<name>_best.h5` the weights file of an epoch; None where that is missing.
+
+    A second name of the same file where the disk has such, otherwise a copy.
+    """
+    source = checkpoint_path(log_dir, name, epoch)
+    best = os.path.join(os.fspath(log_dir), f"mask_rcnn_{_key(name)}_best.h5")
+    if not os.path.exists(source):
+        return None
+    with atomic_path(best) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+    return best
+
+
+def weights_of(path: str | os.PathLike[str]) -> str:
+    """Return a weights file: the one that was given, or the newest in the folder of a run.
+
+    Raises:
+        FileNotFoundError: there is nothing, or a folder without weights; the message says what is
+            there.
+    """
+    text = os.fspath(path)
+    if os.path.isdir(text):
+        if epochs_in(text):
+            return last_checkpoint(text)
+        runs = sorted(name for name in os.listdir(text) if epochs_in(os.path.join(text, name)))
+        there = f"it holds the runs {', '.join(runs[-4:])}: name one" if runs else "it has none"
+        raise FileNotFoundError(
+            f"{text}: expected a weights file, or the folder of a run with mask_rcnn_*_<epoch>.h5; "
+            f"{there}."
+        )
+    if not os.path.exists(text):
+        raise FileNotFoundError(
+            f"{text}: expected a weights file, or the folder of a run; it does not exist."
+        )
+    return text
 
 
 def remove_unfinished(log_dir: str | os.PathLike[str]) -> list[str]:

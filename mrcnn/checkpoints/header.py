@@ -35,6 +35,11 @@ _PARTS = {
     "best": {"metric": _TEXT, "value": _NUMBER, "step": _COUNT},
     "versions": {"backend": _TEXT, "dtype_policy": _TEXT},
 }
+# What older versions did not write.
+_OPTIONAL = {
+    "stage": {"number": _COUNT, "skipped": _COUNT, "first_step": _COUNT, "last_step": _COUNT},
+    "best": {"epoch": _COUNT},
+}
 _MAY_BE_NULL = ("data", "validation", "best")
 _REQUIRED = {
     "state": ("step", "epoch", "epoch_step", "settings", *_PARTS),
@@ -64,7 +69,8 @@ def checked_header(text: str) -> dict[str, Any]:
     _check_fields(content, {**_FIELDS, **dict.fromkeys(_PARTS, _OBJECT)}, required, "header")
     for name, fields in _PARTS.items():
         if content.get(name) is not None:
-            _check_fields(content[name], fields, fields, name)
+            optional = _OPTIONAL.get(name, {})
+            _check_fields(content[name], {**fields, **optional}, fields, name)
     return content
 
 

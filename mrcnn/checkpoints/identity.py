@@ -14,6 +14,7 @@ from typing import Any
 
 from mrcnn.checkpoints.fingerprints import as_plain, describe_transform, fingerprint, versions
 from mrcnn.checkpoints.state_file import State
+from mrcnn.checkpoints.timetable import Timetable
 from mrcnn.config import DERIVED_SETTINGS, Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.logger import logger
@@ -37,6 +38,7 @@ class StageRun:
         learning_rate, momentum: of the optimizer.
         first_epoch: epochs done when the stage began.
         last_epoch: epochs done when it ends.
+        first_step, last_step: steps done when it begins and ends; None: those of whole epochs.
         number: of the stage in its schedule, from 0.
         schedule_start: epochs done or skipped when the schedule began.
         skipped: epochs that stages before this one left out, because a callback ended them early.
@@ -50,6 +52,17 @@ class StageRun:
     number: int = 0
     schedule_start: int = 0
     skipped: int = 0
+    first_step: int | None = None
+    last_step: int | None = None
+
+    def timetable(self, steps_per_epoch: int) -> Timetable:
+        """Its epochs and steps."""
+        first, last = self.first_step, self.last_step
+        if first is None:
+            first = self.first_epoch * steps_per_epoch
+        if last is None:
+            last = first + (self.last_epoch - self.first_epoch) * steps_per_epoch
+        return Timetable(self.first_epoch, first, last, steps_per_epoch)
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,7 @@ class RunIdentity:
             "settings": dict(self.settings),
             "data": self.data,
             "validation": self.validation,
-            "stage": asdict(self.stage),
+            "stage": {k: value for k, value in asdict(self.stage).items() if value is not None},
             "augmentation": self.augmentation,
             "no_augmentation_sources": list(self.no_augmentation_sources),
             "versions": versions(),

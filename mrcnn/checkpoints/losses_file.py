@@ -1,4 +1,8 @@
-"""The losses of each epoch, which Keras's `CSVLogger` appends to a file beside the weights."""
+"""The losses of each epoch, a row each in a file beside the weights.
+
+Epochs are counted from 1, as on the screen and in the names of the weights files. Keras's own
+`CSVLogger` counts from 0: a file that has an epoch 0 is read as one of these.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,8 @@ from mrcnn.logger import logger
 LOSSES_FILE = "losses.csv"
 
 
-def drop_losses(path: str | os.PathLike[str], first_epoch: int) -> None:
-    """Take the rows of epochs from `first_epoch` (from 0) on, and half-written ones, out of a CSV.
+def drop_losses(path: str | os.PathLike[str], epochs_done: int) -> None:
+    """Take the rows of epochs after the `epochs_done`th, and half-written ones, out of a CSV.
 
     Those epochs are trained anew: their rows will come again. Lines that hold no epoch, as a
     disk leaves them that lost its power, are named and left out; a file without a header is
@@ -33,14 +37,15 @@ def drop_losses(path: str | os.PathLike[str], first_epoch: int) -> None:
         )
         return
     kept, without_epoch = lines[:1], []
+    from_zero = any(_epoch_of(line) == 0 for line in lines[1:])
     for number, line in enumerate(lines[1:], start=2):
         if not line.endswith("\n"):
             continue  # the process was killed while it wrote
         epoch = _epoch_of(line)
         if epoch is None:
             without_epoch.append(number)
-        elif epoch < first_epoch:
-            kept.append(line)
+        elif epoch + from_zero <= epochs_done:
+            kept.append(f"{epoch + 1},{line.partition(',')[2]}" if from_zero else line)
     if without_epoch:
         logger.warning(
             f"{path}: expected rows that begin with the number of an epoch; lines "
@@ -52,7 +57,7 @@ def drop_losses(path: str | os.PathLike[str], first_epoch: int) -> None:
 
 
 def read_losses_file(path: str | os.PathLike[str]) -> dict[str, list[float]]:
-    """The columns `epoch` and `…loss` of a CSV file with a header.
+    """The columns `epoch`, from 1 on, and `…loss` of a CSV file with a header.
 
     Blank lines are passed over. Cells that are empty, missing or Keras's "NA" are NaN.
 
@@ -73,6 +78,8 @@ def read_losses_file(path: str | os.PathLike[str]) -> dict[str, list[float]]:
                         f"number; received {row[name][:40]!r}. Remove the line."
                     ) from None
                 columns[name].append(value)
+    if 0 in columns.get("epoch", ()):
+        columns["epoch"] = [epoch + 1 for epoch in columns["epoch"]]
     return columns
 
 

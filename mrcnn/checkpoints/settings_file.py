@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,15 +12,26 @@ from mrcnn.config import DERIVED_SETTINGS, Config
 from mrcnn.files.atomic import write_json
 
 SETTINGS_FILE = "config.json"
+# What the file holds beside the settings.
+CLASS_NAMES = "class_names"  # background first
+TRAINING = "training"  # the options that the command line trained with
 
 
-def save_settings(config: Config, folder: str | Path) -> Path:
-    """Write the settings of a run beside its weights."""
+def save_settings(
+    config: Config, folder: str | Path, details: Mapping[str, Any] | None = None
+) -> Path:
+    """Write the settings of a run beside its weights.
+
+    Args:
+        config: the settings.
+        folder: of the run.
+        details: what else there is to know of the run, by names in lower case, as JSON has it.
+    """
     path = Path(folder, SETTINGS_FILE)
     settings = {
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in config.to_dict().items()
         if name not in DERIVED_SETTINGS and not callable(value)
     }
-    write_json(path, settings, default=str)
+    write_json(path, {**(details or {}), **settings}, default=str)
     return path

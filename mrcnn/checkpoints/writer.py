@@ -4,7 +4,7 @@ The header of a state holds:
 
 - `kind`: "state", or "replay" (see `mrcnn.training.nonfinite`);
 - `step`: the steps done in all; `epoch`: the epochs done; `epoch_step`: the steps done in the
-  epoch under way (STEPS_PER_EPOCH where only its validation is missing); `steps_per_epoch`;
+  epoch under way (all of its steps where only its validation is missing); `steps_per_epoch`;
 - `settings`, `data`, `validation`, `stage`, `augmentation`, `no_augmentation_sources` and
   `versions`: see `mrcnn.checkpoints.identity.RunIdentity`;
 - `finished`: whether the stage is done, by its last epoch or because a callback ended it;
@@ -71,7 +71,7 @@ class StateWriter:
             **identity.as_header(),
             "steps_per_epoch": config.STEPS_PER_EPOCH,
         }
-        self._last_epoch = identity.stage.last_epoch
+        self.timetable = identity.stage.timetable(config.STEPS_PER_EPOCH)
         self.size = retention.expected_size(variables.values_of(model))
         retention.check_budget(self.size, config.CHECKPOINT_DISK_BUDGET)
         self._written: tuple[int, int] | None = None
@@ -93,10 +93,11 @@ class StateWriter:
             logger.info("Removed unfinished files of a killed run: %s.", ", ".join(removed))
         if state is None:
             self.best = self._best_before(step)
-            epoch, epoch_step = divmod(step, self.config.STEPS_PER_EPOCH)
-            self.write(epoch, epoch_step)
+            epoch = self.timetable.epoch_of(step)
+            self.write(epoch, step - self.timetable.step(epoch))
         else:
             self.best = state.header["best"]
+            self._keep_best_weights()
             self._written = (state.header["epoch"], state.header["epoch_step"])
         for later, name in folders.states_in(self.log_dir).items():
             if later > step:
@@ -145,14 +146,14 @@ class StateWriter:
             OSError: the disk is full; nothing was deleted.
             NonFiniteWeightsError: the weights are not finite; nothing was written.
         """
-        step = epoch * self.config.STEPS_PER_EPOCH + epoch_step
+        step = self.timetable.step(epoch, epoch_step)
         path = folders.state_path(self.log_dir, step)
         if self._written == (epoch, epoch_step):
             return path
         variables.synchronize(self.model)
         retention.check_free_space(self.log_dir, self.size)
         position = {"step": step, "epoch": epoch, "epoch_step": epoch_step}
-        done = finished or epoch >= self._last_epoch
+        done = finished or epoch >= self.timetable.last_epoch
         header = {**self.header, **position, "finished": done, "best": self.best}
         state_file.write_state(path, header, variables.values_of(self.model, overrides))
         self._written = (epoch, epoch_step)
@@ -170,15 +171,21 @@ class StateWriter:
         """
         value = logs.get(self.metric)
         if value is not None and self._is_better(value):
-            step = (epoch + 1) * self.config.STEPS_PER_EPOCH
-            self.best = {"metric": self.metric, "value": float(value), "step": step}
+            step = self.timetable.step(epoch + 1)
+            best = {"metric": self.metric, "value": float(value), "step": step}
+            self.best = {**best, "epoch": epoch + 1}
         path = self.write(epoch + 1, 0, finished=finished)
+        self._keep_best_weights()
         if value is None:
             raise ValueError(
                 f"CHECKPOINT_METRIC: expected one of {sorted(logs)}; received {self.metric!r}. "
                 f"The state of the epoch is safe: {path}."
             )
         return path
+
+    def _keep_best_weights(self) -> None:
+        if self.best is not None and "epoch" in self.best:
+            folders.keep_best(self.log_dir, self.config.NAME, self.best["epoch"])
 
     def _is_better(self, value: float) -> bool:
         if not math.isfinite(value):

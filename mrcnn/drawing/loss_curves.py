@@ -45,7 +45,6 @@ def plot_losses(
     history: str | PathLike[str] | Mapping[str, Sequence[float]],
     path: str | PathLike[str],
     stages: Sequence[TrainedStage] = (),
-    epoch_offset: int = 0,
     steps_per_epoch: int | None = None,
 ) -> Path:
     """Save a PNG of the loss curves: one panel for the total and one for each component.
@@ -58,8 +57,6 @@ def plot_losses(
         path: the PNG; missing folders are made.
         stages: of training, in their order. Each is a numbered span of the epochs, whose layers
             and learning rate stand below the panels.
-        epoch_offset: added to the column `epoch`; 1 for a log of Keras's `CSVLogger`, which
-            counts from 0 where weights files and `stages` count from 1.
         steps_per_epoch: named at the axis, if it is known.
 
     Returns:
@@ -70,7 +67,6 @@ def plot_losses(
     """
     source = "The history" if isinstance(history, Mapping) else f"The log {history}"
     table = _clean_table(history if isinstance(history, Mapping) else read_losses_file(history))
-    table["epoch"] = table["epoch"] + epoch_offset
     names = {name.removeprefix("val_") for name in table if name.endswith("loss")}
     if not names or not len(table["epoch"]):
         raise ValueError(

@@ -111,7 +111,7 @@ class BeforeSteps(keras.callbacks.Callback):
         self.guard.begin(epoch, step_in_epoch)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        step = self._step(self.epoch, batch)
+        step = self.writer.timetable.step(self.epoch, batch)
         if self.stop.signal is None and not self.writer.is_due(step):
             return
         try:
@@ -126,7 +126,7 @@ class BeforeSteps(keras.callbacks.Callback):
 
     def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if self._in_epoch and self.stop.signal is not None:
-            steps = self.writer.config.STEPS_PER_EPOCH
+            steps = self.writer.timetable.length(self.epoch)
             path = self.writer.write(self.epoch, steps, self._before_validation)
             _stop_if_asked(self.stop, path)
 
@@ -135,10 +135,7 @@ class BeforeSteps(keras.callbacks.Callback):
         try:  # before the weights of the epoch are written
             variables.check_finite(self.model)
         except NonFiniteWeightsError as error:
-            raise _spoilt_by(self._step(epoch + 1, 0) - 1, error) from None
-
-    def _step(self, epoch: int, batch: int) -> int:
-        return epoch * self.writer.config.STEPS_PER_EPOCH + batch
+            raise _spoilt_by(self.writer.timetable.step(epoch + 1) - 1, error) from None
 
 
 class AfterEpochs(keras.callbacks.Callback):
@@ -192,6 +189,13 @@ class SaveEpoch(keras.callbacks.Callback):
         with averaged_weights(self.model):
             path = folders.checkpoint_path(self.log_dir, self.name, epoch + 1)
             save_weights(self.model, path)
+
+
+class SaveLosses(keras.callbacks.CSVLogger):
+    """Appends the losses of every epoch to a CSV, with the epoch counted from 1."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        super().on_epoch_end(epoch + 1, logs)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 
 import keras
 
+from mrcnn.checkpoints.timetable import Timetable
 from mrcnn.logger import logger
 
 # A loss is compared with the median of the last steps, once there are enough of them.
@@ -49,7 +50,7 @@ class LossGuard(keras.callbacks.Callback):
     """Callback that raises a `NonFiniteLossError`, logs spikes, and says once that it diverges.
 
     Args:
-        steps_per_epoch: `Config.STEPS_PER_EPOCH`.
+        timetable: of the stage.
         spike_factor: `Config.LOSS_SPIKE_FACTOR`.
         images_of: tells the images of a step, for the log.
     """
@@ -58,12 +59,12 @@ class LossGuard(keras.callbacks.Callback):
 
     def __init__(
         self,
-        steps_per_epoch: int,
+        timetable: Timetable,
         spike_factor: float | None,
         images_of: Callable[[int], str],
     ) -> None:
         super().__init__()
-        self.steps_per_epoch = steps_per_epoch
+        self.timetable = timetable
         self.spike_factor = spike_factor
         self.images_of = images_of
         self.recent: deque[float] = deque(maxlen=SPIKE_WINDOW)
@@ -93,7 +94,7 @@ class LossGuard(keras.callbacks.Callback):
         sums = {name: (batch + 1) * mean for name, mean in means.items()}
         losses = {name: total - self._sums.get(name, 0.0) for name, total in sums.items()}
         self._sums = sums
-        step = self._epoch * self.steps_per_epoch + batch
+        step = self.timetable.step(self._epoch, batch)
         if not all(math.isfinite(loss) for loss in losses.values()):
             raise NonFiniteLossError(f"Step {step}: {text_of(losses)}.", step, losses)
         loss = losses.get("loss")

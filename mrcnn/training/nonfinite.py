@@ -85,6 +85,69 @@ def describe_losses(losses: Mapping[str, float], norms: Mapping[str, float]) -> 
     )
 
 
+def first_spoilt_layer(model: TrainingModel, batch: Batch) -> str | None:
+    """The first layer, in the order of the network, whose output for a batch is not finite.
+
+    The model's statistics and random states move on.
+    """
+    layers = [layer for layer in model.layers if _has_one_output(layer)]
+    probe = keras.Model(model.inputs, {str(i): layer.output for i, layer in enumerate(layers)})
+    outputs = probe({tensor.name: batch[tensor.name] for tensor in model.inputs}, training=True)
+    for number, layer in enumerate(layers):
+        for tensor in keras.tree.flatten(outputs[str(number)]):
+            array = ops.convert_to_numpy(tensor)
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                return layer.name
+    return None
+
+
+def _has_one_output(layer: keras.Layer) -> bool:
+    return len(getattr(layer, "_inbound_nodes", ())) == 1 and not isinstance(
+        layer, keras.layers.InputLayer
+    )
+
+
+def conclusion(
+    before: Mapping[str, float],
+    losses: Mapping[str, float],
+    norms: Mapping[str, float],
+    layer: str | None,
+) -> str:
+    """What a replayed step shows, in a sentence or two.
+
+    Args:
+        before: losses that training saw; empty where it saw none.
+        losses, norms: of the step computed again.
+        layer: of `first_spoilt_layer`.
+    """
+    same = before.keys() <= losses.keys() and all(
+        math.isclose(value, losses[name], rel_tol=1e-5, abs_tol=1e-7)
+        or (not math.isfinite(value) and not math.isfinite(losses[name]))
+        for name, value in before.items()
+    )
+    known = "The step gives the losses that training saw. " if before and same else ""
+    if layer is not None:
+        return f"{known}The first layer whose output is not finite is {layer}."
+    spoilt = [path for path, norm in norms.items() if not math.isfinite(norm)]
+    if any(not math.isfinite(loss) for loss in losses.values()):
+        return f"{known}The outputs of all layers are finite; their sum, the loss, is not."
+    if spoilt:
+        return (
+            f"{known}The losses are finite, but not the gradients of {len(spoilt)} weights, the "
+            f"first of them {spoilt[0]}."
+        )
+    if any(not math.isfinite(loss) for loss in before.values()):
+        return (
+            "All is finite this time: the device does not repeat its rounding, or the backend is "
+            "another one. A lower learning rate, or float32 in place of a mixed precision, makes "
+            "the step safe."
+        )
+    return (
+        f"{known}Losses and gradients are finite: it was the update that spoilt the weights. "
+        "Lower the learning rate."
+    )
+
+
 def diagnose(
     error: NonFiniteLossError,
     model: TrainingModel,
@@ -126,12 +189,14 @@ def diagnose(
         comment = "This time all is finite: the device does not repeat its rounding.\n"
     elif finite:
         comment = "All of it is finite: the update, with the learning rate, spoilt the weights.\n"
-    epoch = step // writer.config.STEPS_PER_EPOCH + 1
+    epoch = writer.timetable.epoch_of(step) + 1
     return NonFiniteLossError(
         f"Training stopped: step {step} (epoch {epoch}) is the first whose loss, gradient or "
         f"update is not finite. Seen in training: {error} Computed again from the state of step "
         f"{start}:\n{describe_losses(losses, norms)}\n{comment}images: {images}\n"
-        f"Replay the step with: mrcnn replay {path}",
+        "What helps: a lower learning rate (--learning-rate, a tenth; or WARMUP_STEPS), and a look "
+        "at these images and their annotations (mrcnn check). The weights before the step are "
+        f"kept. What went wrong inside the step: mrcnn replay {path}",
         *(step, losses),
     )
 
@@ -183,3 +248,11 @@ def _is_finite(model: keras.Model) -> bool:
 def batch_of(state: state_file.State) -> Batch:
     """The batch of a replay file."""
     return {name: np.asarray(array) for name, array in state.groups["batch"]}
+
+
+def losses_of(state: state_file.State) -> dict[str, float]:
+    """The losses that training saw, of a replay file; empty where it saw none."""
+    losses = state.header.get("losses")
+    if not isinstance(losses, dict):
+        return {}
+    return {name: float(value) for name, value in losses.items() if isinstance(value, int | float)}

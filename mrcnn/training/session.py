@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ import keras
 
 from mrcnn.checkpoints import folders, state_file, variables
 from mrcnn.checkpoints.identity import RunIdentity, StageRun
-from mrcnn.checkpoints.settings_file import save_settings
+from mrcnn.checkpoints.settings_file import CLASS_NAMES, save_settings
 from mrcnn.checkpoints.stages_file import record_stage
 from mrcnn.checkpoints.state_file import State
 from mrcnn.config import Config
@@ -56,6 +56,11 @@ class Session:
         checkpoint_path: of its weights files, with "{epoch:04d}" for the epoch.
         schedule_start: epochs done when the schedule began that is under way, or None.
         stage_number: of the stage that is trained next in its schedule, from 0.
+        stage_start, stage_steps: the epoch at which that stage begins, as planned, and its steps;
+            None: it is as many whole epochs as its call of `train` says.
+        other_schedule: whether another schedule than that of the stages done was asked for by
+            name: then they are not compared with it.
+        details: what the run's `config.json` holds beside the settings and the class names.
         skipped: epochs that stages so far have left out, because a callback such as
             `EarlyStopping` ended them. The next stages end so much earlier, and keep their length.
         steps: of the stage that the model is compiled for, while it is.
@@ -67,8 +72,12 @@ class Session:
         self.checkpoint_path = ""
         self.schedule_start: int | None = None
         self.stage_number = 0
+        self.stage_start, self.stage_steps = 0, None  # type: int, int | None
         self.skipped = 0
         self.steps: int | None = None
+        self.other_schedule = False
+        self.details: dict[str, Any] = {}
+        self._reached = (0, 0)  # (epochs, steps) done, where an epoch ended
         self._allow_changed = False
         self._state: State | None = None  # of an unfinished stage, until training goes on with it
         # The end of a stage that `resume` found, until the next one begins; and the identity of
@@ -95,6 +104,7 @@ class Session:
         name = model.config.NAME
         if parsed is None:
             self.epoch = self.skipped = 0
+            self._reached = (0, 0)
             self.log_dir = folders.new_log_dir(
                 model.model_dir, name, model.config.RUN_NAME, datetime.datetime.now()
             )
@@ -103,7 +113,7 @@ class Session:
         else:
             folder, self.epoch, _ = parsed
             if folder != self.log_dir:
-                self.log_dir, self.skipped = folder, 0
+                self.log_dir, self.skipped, self._reached = folder, 0, (0, 0)
             if self._lock is not None and self._lock.folder != os.path.realpath(folder):
                 self._lock = None
             self._new_log_dir = ""
@@ -199,6 +209,7 @@ class Session:
         self.skipped = stage.get("skipped", 0)
         if not unfinished:
             self.skipped += max(0, stage["last_epoch"] - epoch)
+            self._reached = (epoch, state.header["step"])
         self._allow_changed = allow_changed
         self._resumed = True
 
@@ -216,7 +227,7 @@ class Session:
 
     def schedule(
         self, stages: Sequence[Stage], steps_per_epoch: int, start: int
-    ) -> Iterator[tuple[Stage, int]]:
+    ) -> Generator[tuple[Stage, int]]:
         """Yield (stage, its last epoch) of a schedule that begins at an epoch, one to train each.
 
         Raises:
@@ -224,28 +235,63 @@ class Session:
         """
         ends = epochs(stages, steps_per_epoch, start)
         self.schedule_start = start
-        for number, (stage, end) in enumerate(zip(stages, ends, strict=True)):
-            self.stage_number = number
-            yield stage, end
+        try:
+            starts = [start, *ends]
+            for number, (stage, end) in enumerate(zip(stages, ends, strict=True)):
+                self.stage_number = number
+                self.stage_start, self.stage_steps = starts[number], stage.steps
+                yield stage, end
+        finally:
+            self.stage_steps = None
 
     def next_stage(
-        self, layers: str, learning_rate: float, momentum: float, last_epoch: int
+        self, config: Config, layers: str, learning_rate: float, last_epoch: int
     ) -> StageRun:
         """The stage that begins now, or that `resume` found under way.
 
         `last_epoch` is the planned one: see `planned_epoch`.
         """
-        begun = None if self._state is None else self._state.header["stage"]["first_epoch"]
+        first_epoch, first_step = self.epoch, self._steps_done(config)
+        if self._state is not None:
+            begun = self._state.header["stage"]
+            first_epoch = begun["first_epoch"]
+            first_step = begun.get("first_step", first_epoch * config.STEPS_PER_EPOCH)
+        steps = (last_epoch - self.skipped - first_epoch) * config.STEPS_PER_EPOCH
+        if self.stage_steps is not None:
+            epochs_before = max(0, first_epoch + self.skipped - self.stage_start)
+            steps = self.stage_steps - epochs_before * config.STEPS_PER_EPOCH
         return StageRun(
             layers=layers,
             learning_rate=float(learning_rate),
-            momentum=float(momentum),
-            first_epoch=self.epoch if begun is None else begun,
+            momentum=float(config.LEARNING_MOMENTUM),
+            first_epoch=first_epoch,
             last_epoch=last_epoch - self.skipped,
             number=self.stage_number,
             schedule_start=self.schedule_start or 0,
             skipped=self.skipped,
+            first_step=first_step,
+            last_step=first_step + steps,
         )
+
+    def steps_done(self, config: Config) -> int:
+        """The steps of the run, those of an epoch under way included."""
+        return self._steps_done(config) if self._state is None else self._state.header["step"]
+
+    def steps_left(self, config: Config, stages: Sequence[Stage], start: int = 0) -> int:
+        """The steps of a schedule that are not trained yet; see `schedule`."""
+        ends = epochs(stages, config.STEPS_PER_EPOCH, start)
+        numbered = zip(stages, ends, strict=True)
+        left = sum(stage.steps for stage, end in numbered if end > self.planned_epoch)
+        if self._state is not None:
+            stage = self._state.header["stage"]
+            first = stage.get("first_step", stage["first_epoch"] * config.STEPS_PER_EPOCH)
+            left -= self._state.header["step"] - first
+        return left
+
+    def _steps_done(self, config: Config) -> int:
+        """The steps of the epochs done; where only their number is known, they were whole ones."""
+        epochs_done, steps = self._reached
+        return steps if epochs_done == self.epoch else self.epoch * config.STEPS_PER_EPOCH
 
     def pass_over(
         self,
@@ -268,8 +314,12 @@ class Session:
         if self._finished is None or last_epoch != self.planned_epoch:
             return
         _keep_grey_depths(model.config, data.train_dataset)
-        end = self._finished.header["stage"]["last_epoch"]
-        self._passed = _identity(model, replace(stage, last_epoch=end), data)
+        done = self._finished.header["stage"]
+        as_done = replace(stage, last_epoch=done["last_epoch"])
+        if self.other_schedule:
+            names = ("layers", "learning_rate", "momentum")
+            as_done = replace(as_done, **{name: done[name] for name in names})
+        self._passed = _identity(model, as_done, data)
 
     def train(
         self,
@@ -304,7 +354,8 @@ class Session:
         )
         logger.info(f"Weights and logs: {self.log_dir}")
         model.set_trainable(stage.layers)
-        self.steps = (stage.last_epoch - stage.first_epoch) * model.config.STEPS_PER_EPOCH
+        table = stage.timetable(model.config.STEPS_PER_EPOCH)
+        self.steps = table.last_step - table.first_step
         try:
             model.compile(stage.learning_rate, stage.momentum)
         finally:
@@ -318,7 +369,8 @@ class Session:
             if state.header["stage"]["learning_rate"] != stage.learning_rate:
                 _set_rate(model, stage.learning_rate)  # the state's has come back
             self._state = None
-        save_settings(model.config, self.log_dir)
+        class_names = [str(name) for name in data.train_dataset.class_names]
+        save_settings(model.config, self.log_dir, {CLASS_NAMES: class_names, **self.details})
         record_stage(self.log_dir, stage, model.config.LEARNING_RATE_SCHEDULE)
         self._resumed = False  # if it is stopped now, the next call may resume it
         history = trainer.fit(
@@ -332,6 +384,7 @@ class Session:
         )
         self._resumed = True
         self.epoch = history.epoch[-1] + 1 if history.epoch else self.epoch
+        self._reached = (self.epoch, table.step(self.epoch))
         if self.epoch < stage.last_epoch:
             self.skipped += stage.last_epoch - self.epoch
             logger.info(

@@ -147,6 +147,55 @@ def schedule(name: str, scale: float = 1.0) -> list[Stage]:
     return [replace(stage, steps=max(1, round(stage.steps * scale))) for stage in SCHEDULES[name]]
 
 
+def of_length(stages: Sequence[Stage], steps: int) -> list[Stage]:
+    """The stages in the same proportions, with exactly `steps` steps in all.
+
+    What rounding leaves goes to the stages that it cost most. A stage that is left without a step
+    is left out.
+
+    Raises:
+        ValueError: `steps` is below 1.
+    """
+    if steps < 1 or steps != int(steps):
+        raise ValueError(f"steps: expected a whole number of at least 1; received {steps}.")
+    total = sum(stage.steps for stage in stages)
+    shares = [stage.steps * steps / total for stage in stages]
+    lengths = [int(share) for share in shares]
+    by_loss = sorted(range(len(stages)), key=lambda i: (lengths[i] - shares[i], -i))
+    for i in by_loss[: steps - sum(lengths)]:
+        lengths[i] += 1
+    return [
+        replace(stage, steps=length)
+        for stage, length in zip(stages, lengths, strict=True)
+        if length
+    ]
+
+
+def extended(stages: Sequence[Stage], steps: int) -> list[Stage]:
+    """The stages with `steps` steps in all: the last one takes the difference.
+
+    So what was trained of a schedule stays what it was when the whole is made longer or shorter.
+
+    Raises:
+        ValueError: `steps` is below 1.
+    """
+    if steps < 1:
+        raise ValueError(f"steps: expected a whole number of at least 1; received {steps}.")
+    found: list[Stage] = []
+    for number, stage in enumerate(stages, start=1):
+        left = steps - sum(before.steps for before in found)
+        length = left if number == len(stages) else min(left, stage.steps)
+        if length > 0:
+            found.append(replace(stage, steps=length))
+    return found
+
+
+def of_rate(stages: Sequence[Stage], learning_rate: float) -> list[Stage]:
+    """The stages with this rate in the fastest, and the others in proportion."""
+    factor = learning_rate / max(stage.learning_rate for stage in stages)
+    return [replace(stage, learning_rate=factor * stage.learning_rate) for stage in stages]
+
+
 def select(stages: Sequence[Stage], mode: str) -> list[Stage]:
     """Return the stages of a training mode of the Edge Agreement fork.
 
@@ -168,8 +217,8 @@ def select(stages: Sequence[Stage], mode: str) -> list[Stage]:
 def epochs(stages: Sequence[Stage], steps_per_epoch: int, start: int = 0) -> list[int]:
     """Return the number of the epoch at which each stage ends.
 
-    Epochs count on through the stages, as `train(epochs=…)` does. Each stage takes whole epochs,
-    rounded up, so it gets at least its steps.
+    Epochs count on through the stages, as `train(epochs=…)` does. The last epoch of a stage has
+    what is left of its steps.
 
     Args:
         stages: in the order of training.
@@ -182,4 +231,16 @@ def epochs(stages: Sequence[Stage], steps_per_epoch: int, start: int = 0) -> lis
     for stage in stages:
         start += math.ceil(stage.steps / steps_per_epoch)
         ends.append(start)
+    return ends
+
+
+def epoch_ends(stages: Sequence[Stage], steps_per_epoch: int) -> list[int]:
+    """The steps done at the end of each epoch; the last one of a stage may be short."""
+    ends, done = [], 0
+    for stage in stages:
+        ends += [
+            done + min(step + steps_per_epoch, stage.steps)
+            for step in range(0, stage.steps, steps_per_epoch)
+        ]
+        done += stage.steps
     return ends

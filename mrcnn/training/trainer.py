@@ -17,10 +17,18 @@ import keras
 from mrcnn.checkpoints.identity import RunIdentity
 from mrcnn.checkpoints.losses_file import LOSSES_FILE, drop_losses
 from mrcnn.checkpoints.state_file import State
+from mrcnn.checkpoints.timetable import Timetable
 from mrcnn.checkpoints.writer import StateWriter
 from mrcnn.config import Config
 from mrcnn.training.batches import Batches, TrainingData
-from mrcnn.training.callbacks import AfterEpochs, BeforeSteps, RunCallbacks, SaveEpoch, TensorBoard
+from mrcnn.training.callbacks import (
+    AfterEpochs,
+    BeforeSteps,
+    RunCallbacks,
+    SaveEpoch,
+    SaveLosses,
+    TensorBoard,
+)
 from mrcnn.training.interrupts import StopRequest
 from mrcnn.training.loss_guard import LossGuard, NonFiniteLossError
 from mrcnn.training.model import TrainingModel
@@ -32,21 +40,23 @@ class _Span:
     """The steps to train.
 
     Attributes:
+        timetable: of the stage.
         first_epoch: epochs done.
         step_in_epoch: steps done in the epoch under way; all of them where only its validation
             is missing.
-        last_epoch: epochs done in the end.
-        steps_per_epoch: `Config.STEPS_PER_EPOCH`.
     """
 
+    timetable: Timetable
     first_epoch: int
     step_in_epoch: int
-    last_epoch: int
-    steps_per_epoch: int
 
     @property
     def first_step(self) -> int:
-        return self.first_epoch * self.steps_per_epoch + self.step_in_epoch
+        return self.timetable.step(self.first_epoch, self.step_in_epoch)
+
+    @property
+    def last_epoch(self) -> int:
+        return self.timetable.last_epoch
 
 
 def fit(
@@ -60,12 +70,13 @@ def fit(
 ) -> keras.callbacks.History:
     """Train a compiled model through a stage, or through what is left of it.
 
-    Each epoch has STEPS_PER_EPOCH steps and, with a validation set, the same VALIDATION_STEPS
-    batches of it. Afterwards the folder holds the weights of each epoch, the losses of each
-    epoch as CSV, TensorBoard's events, and the newest exact states.
+    Each epoch has STEPS_PER_EPOCH steps (the last of a stage may have fewer) and, with a
+    validation set, the same VALIDATION_STEPS batches of it. Afterwards the folder holds the
+    weights of each epoch, the losses of each epoch as CSV, TensorBoard's events, and the newest
+    exact states.
 
-    Batches are those of steps `first_epoch * STEPS_PER_EPOCH` and on, so that training
-    in pieces sees what training in one go sees.
+    A batch depends on the number of its step alone, so that training in pieces sees what training
+    in one go sees.
 
     Args:
         model: of `mrcnn.training.model.build`.
@@ -94,14 +105,14 @@ def fit(
     drop_losses(losses_file, span.first_epoch)
     with Batches(model, data, config) as batches, StopRequest() as stop:
         images_of = batches.describe_images
-        guard = LossGuard(span.steps_per_epoch, config.LOSS_SPIKE_FACTOR, images_of)
+        guard = LossGuard(span.timetable, config.LOSS_SPIKE_FACTOR, images_of)
         run = RunCallbacks(
             [
                 BeforeSteps(writer, guard, stop, state),
                 guard,
                 # Before the others: if a later callback fails, the weights are safe.
                 SaveEpoch(log_dir, config.NAME),
-                keras.callbacks.CSVLogger(str(losses_file), append=True),
+                SaveLosses(str(losses_file), append=True),
                 TensorBoard(log_dir, span.first_epoch),
                 *callbacks,
                 AfterEpochs(writer, stop, losses_file),
@@ -109,7 +120,7 @@ def fit(
             add_progbar=True,
             verbose=1 if sys.stdout.isatty() else 2,
             epochs=span.last_epoch,
-            steps=span.steps_per_epoch,
+            steps=config.STEPS_PER_EPOCH,
             model=model,
         )
         try:
@@ -124,7 +135,7 @@ def _span_of(identity: RunIdentity, state: State | None, config: Config) -> _Spa
     first_epoch, step_in_epoch = stage.first_epoch, 0
     if state is not None:
         first_epoch, step_in_epoch = state.header["epoch"], state.header["epoch_step"]
-    return _Span(first_epoch, step_in_epoch, stage.last_epoch, config.STEPS_PER_EPOCH)
+    return _Span(stage.timetable(config.STEPS_PER_EPOCH), first_epoch, step_in_epoch)
 
 
 # --- Keras's `fit`, from any step on -----------------------------------------------------------
@@ -133,50 +144,53 @@ def _span_of(identity: RunIdentity, state: State | None, config: Config) -> _Spa
 def _fit_span(model: TrainingModel, run: RunCallbacks, span: _Span, batches: Batches) -> None:
     """Train the steps of a span.
 
-    The rest of an epoch that has begun is a `fit` of its own, because `fit` counts its steps
-    from 0; the callbacks see one training.
+    The rest of an epoch that has begun is a `fit` of its own, and so is a last epoch that is
+    shorter than the others, because `fit` counts an epoch's steps from 0 and has one number of
+    them; the callbacks see one training.
     """
     model.stop_training = False
-    epoch, steps = span.first_epoch, span.steps_per_epoch
+    table, epoch, last = span.timetable, span.first_epoch, span.last_epoch
     if span.step_in_epoch:
-        run.is_last = epoch + 1 == span.last_epoch
-        _finish_epoch(model, run, span, batches)
-        if run.is_last:
-            return
-        run.is_last = True
-        if model.stop_training:
-            run.on_train_end()
-            return
-        run.undo_final_average()
+        _fit_epochs(model, run, span, batches, epoch, epoch + 1, span.step_in_epoch)
         epoch += 1
-    model.fit(
-        batches.between(epoch * steps, span.last_epoch * steps),
-        initial_epoch=epoch,
-        epochs=span.last_epoch,
-        steps_per_epoch=steps,
-        callbacks=run,
-        shuffle=False,  # the loader's work
-        **batches.validation,
-    )
+    whole = last if epoch < last and table.length(last - 1) == table.steps_per_epoch else last - 1
+    for stop in (whole, last):
+        if epoch < stop and not model.stop_training:
+            _fit_epochs(model, run, span, batches, epoch, stop)
+            epoch = stop
 
 
-def _finish_epoch(model: TrainingModel, run: RunCallbacks, span: _Span, batches: Batches) -> None:
-    """Train the rest of the first epoch of a span, of which some steps are done."""
-    epoch, steps = span.first_epoch, span.steps_per_epoch
-    if span.step_in_epoch == steps:
-        _end_epoch(model, run, epoch, batches.validation)
-        return
-    run.first_batch = span.step_in_epoch
-    model.fit(
-        batches.between(span.first_step, (epoch + 1) * steps),
-        initial_epoch=epoch,
-        epochs=epoch + 1,
-        steps_per_epoch=steps - span.step_in_epoch,
-        callbacks=run,
-        shuffle=False,
-        **batches.validation,
-    )
-    run.first_batch = 0
+def _fit_epochs(
+    model: TrainingModel,
+    run: RunCallbacks,
+    span: _Span,
+    batches: Batches,
+    start: int,
+    stop: int,
+    done: int = 0,
+) -> None:
+    """Train the epochs from `start` to before `stop`, of whose first some steps are done."""
+    table = span.timetable
+    run.undo_final_average()
+    run.is_last = stop == span.last_epoch
+    if done and done == table.length(start):
+        _end_epoch(model, run, start, batches.validation)
+    else:
+        run.first_batch = done
+        run.set_params({**run.params, "steps": table.length(start)})
+        model.fit(
+            batches.between(table.step(start, done), table.step(stop)),
+            initial_epoch=start,
+            epochs=stop,
+            steps_per_epoch=table.length(start) - done,
+            callbacks=run,
+            shuffle=False,  # the loader's work
+            **batches.validation,
+        )
+        run.first_batch = 0
+    if model.stop_training and not run.is_last:  # a callback has ended the stage
+        run.is_last = True
+        run.on_train_end()
 
 
 def _end_epoch(

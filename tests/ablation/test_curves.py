@@ -30,10 +30,14 @@ def test_the_figure_shows_every_arm(tmp_path, validation):
         for arm, height in (("baseline", 2.0), ("sobel", 1.0))
     }
     both = curves.plot_curves(
-        runs, "baseline", tmp_path / "a" / "both.png", 10, validation=validation
+        runs, "baseline", tmp_path / "a" / "both.png", range(10, 1000, 10), validation=validation
     )
     alone = curves.plot_curves(
-        {"baseline": runs["baseline"]}, "baseline", tmp_path / "one.png", 10, validation=validation
+        {"baseline": runs["baseline"]},
+        "baseline",
+        tmp_path / "one.png",
+        range(10, 1000, 10),
+        validation=validation,
     )
     pictures = [np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (both, alone)]
     colored = [(np.ptp(picture, axis=-1) > 60).sum() for picture in pictures]
@@ -64,7 +68,9 @@ def draw(monkeypatch):
             arm: {seed: {"total": np.array(values)} for seed, values in seeds.items()}
             for arm, seeds in losses.items()
         }
-        curves.plot_curves(runs, "baseline", tmp_path / "x.png", 10, losses=["total"])
+        curves.plot_curves(
+            runs, "baseline", tmp_path / "x.png", range(10, 1000, 10), losses=["total"]
+        )
         return figures[-1]
 
     return plot

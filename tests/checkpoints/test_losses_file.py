@@ -14,9 +14,9 @@ def test_rows_of_epochs_to_come_are_dropped(tmp_path: Path):
     path = tmp_path / "losses.csv"
     drop_losses(path, 0)
     assert not path.exists()
-    path.write_text("epoch,loss\r\n0,1.0\r\n1,2.0\r\n2,3.", newline="")
+    path.write_text("epoch,loss\r\n1,1.0\r\n2,2.0\r\n3,3.", newline="")
     drop_losses(path, 1)
-    assert path.read_bytes() == b"epoch,loss\r\n0,1.0\r\n"
+    assert path.read_bytes() == b"epoch,loss\r\n1,1.0\r\n"
     path.write_text("", newline="")
     drop_losses(path, 1)
     assert path.read_bytes() == b""
@@ -29,9 +29,9 @@ def test_lines_without_an_epoch_are_named_and_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture, line: bytes
 ):
     path = tmp_path / "losses.csv"
-    path.write_bytes(b"epoch,loss\n0,1.0\n" + line + b"1,2.0\n2,3.0\n")
+    path.write_bytes(b"epoch,loss\n1,1.0\n" + line + b"2,2.0\n3,3.0\n")
     drop_losses(path, 2)
-    assert path.read_bytes() == b"epoch,loss\n0,1.0\n1,2.0\n"
+    assert path.read_bytes() == b"epoch,loss\n1,1.0\n2,2.0\n"
     warning = capsys.readouterr().err
     assert f"{path}: expected rows that begin with the number of an epoch; lines 3 " in warning
 
@@ -48,11 +48,19 @@ def test_a_file_without_a_header_gets_another_name(tmp_path, capsys: pytest.Capt
 
 def test_the_columns_are_read(tmp_path: Path):
     path = tmp_path / "losses.csv"
-    path.write_text("epoch,loss,note,val_loss\n0,1.5,x,NA\n\n1,,y\n")
+    path.write_text("epoch,loss,note,val_loss\n1,1.5,x,NA\n\n2,,y\n")
     columns = read_losses_file(path)
     assert list(columns) == ["epoch", "loss", "val_loss"]
-    assert columns["epoch"] == [0, 1] and columns["loss"][0] == 1.5
+    assert columns["epoch"] == [1, 2] and columns["loss"][0] == 1.5
     assert math.isnan(columns["loss"][1]) and all(map(math.isnan, columns["val_loss"]))
+
+
+def test_the_epochs_of_a_log_of_keras_are_counted_from_1(tmp_path: Path):
+    path = tmp_path / "losses.csv"
+    path.write_text("epoch,loss\n0,1.5\n1,1.0\n2,0.5\n")
+    assert read_losses_file(path)["epoch"] == [1, 2, 3]
+    drop_losses(path, 2)
+    assert path.read_text() == "epoch,loss\n1,1.5\n2,1.0\n"
 
 
 def test_a_cell_that_is_no_number_is_named(tmp_path: Path):

@@ -90,9 +90,13 @@ def test_steps_and_minutes_ask_for_states(model, tmp_path, settings, due):
 @pytest.mark.parametrize(
     ("metric", "values", "best"),
     [
-        (None, [3.0, 1.0, 2.0], {"metric": "loss", "value": 1.0, "step": 10}),
-        ("AP", [0.1, 0.5, 0.5], {"metric": "AP", "value": 0.5, "step": 10}),
-        (None, [float("nan"), 2.0, float("inf")], {"metric": "loss", "value": 2.0, "step": 10}),
+        (None, [3.0, 1.0, 2.0], {"metric": "loss", "value": 1.0, "step": 10, "epoch": 2}),
+        ("AP", [0.1, 0.5, 0.5], {"metric": "AP", "value": 0.5, "step": 10, "epoch": 2}),
+        (
+            None,
+            [float("nan"), 2.0, float("inf")],
+            {"metric": "loss", "value": 2.0, "step": 10, "epoch": 2},
+        ),
     ],
     ids=["loss", "score", "not finite"],
 )
@@ -110,7 +114,7 @@ def test_the_best_of_another_metric_is_forgotten(model, tmp_path):
     writer.begin(5, None)
     assert writer.best is not None and writer.best["metric"] == "loss"
     writer.write_epoch(1, {"other_loss": 9.0})
-    assert writer.best == {"metric": "other_loss", "value": 9.0, "step": 10}
+    assert writer.best == {"metric": "other_loss", "value": 9.0, "step": 10, "epoch": 2}
 
 
 def test_with_validation_its_loss_counts(model, tmp_path):

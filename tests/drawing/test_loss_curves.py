@@ -86,14 +86,14 @@ class TestPlotLosses:
         log = tmp_path / "log.csv"
         log.write_text("epoch,loss\n0,3\n1,2\n2,9\n1,2.5\n2,1\n")
         (ax,) = self.panels(monkeypatch, log, "x")
-        assert ax.lines[0].get_xydata().tolist() == [[0, 3], [1, 2.5], [2, 1]]
+        assert ax.lines[0].get_xydata().tolist() == [[1, 3], [2, 2.5], [3, 1]]
 
     def test_epochs_of_keras_are_counted_as_weights_files_are(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         log = tmp_path / "log.csv"
         log.write_text("epoch,loss\n0,3\n1,2\n")
-        (ax,) = self.panels(monkeypatch, log, "x", epoch_offset=1)
+        (ax,) = self.panels(monkeypatch, log, "x")
         assert ax.lines[0].get_xdata().tolist() == [1, 2]
         assert ax.get_xlim() == (0.5, 2.5)
 

@@ -11,11 +11,12 @@ import keras
 import numpy as np
 import pytest
 
+from mrcnn.checkpoints.timetable import Timetable
 from mrcnn.training.loss_guard import SPIKE_WARM_UP, LossGuard, NonFiniteLossError
 
 
 def guard_of(means: dict[str, float] | None = None, factor: float | None = 5.0) -> LossGuard:
-    guard = LossGuard(100, factor, lambda step: f"images of {step}")
+    guard = LossGuard(Timetable(0, 0, 1000, 100), factor, lambda step: f"images of {step}")
     guard.set_model(SimpleNamespace(get_metrics_result=lambda: means or {}))
     return guard
 

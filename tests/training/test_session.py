@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import gc
 import json
@@ -26,6 +27,7 @@ from benchmarks import kills
 from benchmarks.stand_in import SIDE, Squares, StandIn, StandInConfig
 from mrcnn.checkpoints import folders, retention, state_file
 from mrcnn.checkpoints.stages_file import TrainedStage, read_stages
+from mrcnn.config import Config
 from mrcnn.data.augment import HorizontalFlip
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.orientation import load_image
@@ -258,7 +260,7 @@ def test_a_damaged_state_is_named_and_the_one_before_used(
     path.write_bytes(content)
     (stopped / "step_00000010.state.999.part").write_bytes(b"half")
     with open(stopped / "losses.csv", "ab") as file:
-        file.write(b"1,0.5,0.")
+        file.write(b"2,0.5,0.")
     train(stopped.parent)
     captured = capsys.readouterr()
     assert f"{path}: the state file is damaged" in captured.err
@@ -321,7 +323,7 @@ def test_weights_of_an_epoch_begin_anew_without_doubled_rows(stopped: Path):
     model.load_weights(model.find_last(), by_name=True)
     model.train(Squares().add(7), Squares().add(4), 2e-2, epochs=2, layers="heads")
     rows = (stopped / "losses.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1"]
+    assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]
     # The states of the run that was left are out of the way, not gone.
     assert (stopped / "step_00000008.state.unused").is_file() and newest(stopped.parent) == 10
 
@@ -354,7 +356,10 @@ def test_the_best_state_stays(tmp_path: Path):
     (run,) = tmp_path.iterdir()
     assert sorted(folders.states_in(run)) == [10, 20]
     best = state_file.read_state(run / "step_00000020.state").header["best"]
-    assert best == {"metric": "score", "value": 0.9, "step": 10}
+    assert best == {"metric": "score", "value": 0.9, "step": 10, "epoch": 2}
+    weights = (run / "mask_rcnn_stand-in_0002.h5").read_bytes()
+    assert (run / "mask_rcnn_stand-in_best.h5").read_bytes() == weights
+    assert folders.last_checkpoint(run).endswith("_0004.h5")
 
 
 def test_a_metric_that_is_not_there_is_said_after_the_state_is_written(tmp_path: Path):
@@ -441,11 +446,58 @@ def test_a_schedule_numbers_its_stages():
     stages = [Stage("heads", 0.1, 10), Stage("all", 0.01, 7)]
     seen = []
     for stage, end in session.schedule(stages, steps_per_epoch=5, start=3):
-        run = session.next_stage(stage.layers, stage.learning_rate, 0.9, end)
+        run = session.next_stage(Config, stage.layers, stage.learning_rate, end)
         seen.append((run.layers, run.first_epoch, run.last_epoch, run.number, run.schedule_start))
         session.epoch = end
     assert seen == [("heads", 0, 5, 0, 3), ("all", 5, 7, 1, 3)]
     assert session.schedule_start == 3
+
+
+SHORT = [Stage("heads", 2e-2, 3), Stage("all", 1e-2, 7), Stage("all", 1e-3, 2)]  # epochs of 5
+
+
+def train_short(folder: Path, callbacks: list | None = None) -> StandIn:
+    """Train stages that end in the middle of an epoch, or go on with them."""
+    keras.utils.set_random_seed(0)
+    model = StandIn("training", StandInConfig(), folder)
+    with contextlib.suppress(FileNotFoundError):
+        model.resume()
+    options = {"augmentation": HorizontalFlip(0.5), "custom_callbacks": callbacks}
+    model.train_stages(Squares().add(7), Squares().add(4), SHORT, **options)
+    return model
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("short")
+    model = train_short(folder)
+    assert model.epoch == 4 and len(kills.end(folder)["losses"]) == 4
+    assert int(model.keras_model.optimizer.iterations) == 2  # of the last stage
+    return folder
+
+
+def test_a_schedule_has_exactly_its_steps(short: Path):
+    (run,) = short.iterdir()
+    assert max(folders.states_in(run)) == 12
+    state, _ = state_file.newest_state(run)
+    assert (state.header["epoch"], state.header["step"]) == (4, 12)
+    assert (state.header["stage"]["first_step"], state.header["stage"]["last_step"]) == (10, 12)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "batch", "in_validation"), [(0, 2, False), (1, 4, False), (2, 1, False), (2, 0, True)]
+)
+def test_a_short_epoch_is_resumed_exactly(
+    short: Path, tmp_path: Path, epoch: int, batch: int, in_validation: bool
+):
+    with pytest.raises(KeyboardInterrupt):
+        train_short(tmp_path, [At(epoch, batch, interrupt, in_validation)])
+    train_short(tmp_path)
+    ends = kills.end(tmp_path), kills.end(short)
+    assert ends[0]["state"] == ends[1]["state"]
+    np.testing.assert_array_equal(ends[0]["losses"], ends[1]["losses"])
+    model = train_short(tmp_path)  # all is done: nothing happens
+    assert model.epoch == 4 and newest(tmp_path) == 12
 
 
 def test_without_a_run_there_is_nothing_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -461,11 +513,11 @@ def test_a_stage_under_way_keeps_its_beginning(stopped: Path):
     model = StandIn("training", StandInConfig(), stopped.parent)
     model.resume()
     assert model.epoch == 1 and model.log_dir == str(stopped)
-    stage = model._session.next_stage("heads", 2e-2, 0.9, 2)
+    stage = model._session.next_stage(model.config, "heads", 2e-2, 2)
     assert stage.first_epoch == 0
     # Other weights: it begins anew.
     model.load_weights(model.find_last(), by_name=True)
-    assert model._session.next_stage("heads", 2e-2, 0.9, 2).first_epoch == 1
+    assert model._session.next_stage(model.config, "heads", 2e-2, 2).first_epoch == 1
 
 
 def test_a_run_of_an_older_version_goes_through_the_models_own_methods(stopped: Path):
@@ -759,7 +811,7 @@ def test_a_stage_that_a_callback_ends_is_done_in_this_process_and_the_next(
     here = train(tmp_path / "here", callbacks=[StopAfter(0)])
     assert (here.epoch, here.planned_epoch) == (3, 4)
     rows = (Path(here.log_dir) / "losses.csv").read_text().splitlines()[1:]
-    assert [row.split(",")[0] for row in rows] == ["0", "1", "2"]
+    assert [row.split(",")[0] for row in rows] == ["1", "2", "3"]
     assert sorted(folders.epochs_in(here.log_dir)) == [1, 2, 3]
     assert "ended the stage after epoch 1 of 2" in capsys.readouterr().out
 
