@@ -24,7 +24,7 @@ import keras
 import numpy as np
 
 from benchmarks import limits
-from mrcnn.commands import options
+from mrcnn.commands import chosen
 from mrcnn.config import BACKBONES, Config
 from mrcnn.data import molding
 from mrcnn.inference.frozen_graph import FrozenGraph
@@ -43,7 +43,7 @@ def build(args: argparse.Namespace, min_confidence: float = 0.0) -> MaskRCNN:
         "NUM_CLASSES": args.classes,
         "DETECTION_MIN_CONFIDENCE": min_confidence,
         "DETECTION_NMS_THRESHOLD": 0.9,
-        **options.parse_settings(args.set),
+        **chosen.parse_settings(args.set),
     }
     if args.dtype != "float32":
         settings["MIXED_PRECISION"] = args.dtype

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from benchmarks import limits
-from mrcnn.commands import options
+from mrcnn.commands import chosen
 from mrcnn.config import BACKBONES, Config
 from mrcnn.data.loader import Batch
 from mrcnn.data.molding import compose_image_meta
@@ -107,7 +107,7 @@ def step_config(args: argparse.Namespace) -> Config:
     given = {
         "NAME": "benchmark",
         **ROWS[args.row],
-        **options.parse_settings(args.set),
+        **chosen.parse_settings(args.set),
     }
     if args.dtype != "float32":
         given["MIXED_PRECISION"] = args.dtype

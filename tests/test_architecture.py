@@ -36,6 +36,9 @@ LEVELS = (
 BACKENDS = {"keras", "tensorflow", "jax", "torch"}
 HOST_SIDE = ("data", "datasets", "evaluation", "doctor")
 
+# The package itself is below all rooms; `mrcnn.load` opens these when it is called.
+WHEN_CALLED = {("__init__", "runs.settings"), ("__init__", "runs.trained")}
+
 
 @cache
 def modules() -> dict[str, Path]:
@@ -116,6 +119,8 @@ def test_every_module_has_a_level():
 @pytest.mark.parametrize("module", modules())
 def test_a_room_imports_only_from_rooms_below(module: str):
     for name in internal(module):
+        if (module, name) in WHEN_CALLED:
+            continue
         same = room(name) == room(module)
         assert same or level(name) < level(module), f"mrcnn.{module} imports mrcnn.{name}"
 

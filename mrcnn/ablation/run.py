@@ -53,7 +53,9 @@ class RunSpec:
         initial_weights: a file that all arms of the seed share; the first run writes it.
         limit: validation images to evaluate; 0: all.
         dilation_ratio: of Boundary AP, in parts of the image's diagonal.
-        box_only: training annotations may lack a segmentation.
+        box_only: annotations may lack a segmentation.
+        skip_invalid: annotations that cannot be used are left out.
+        augment: names of changes of the training images.
     """
 
     dataset: str
@@ -69,6 +71,8 @@ class RunSpec:
     limit: int
     dilation_ratio: float
     box_only: bool
+    skip_invalid: bool = False
+    augment: Sequence[str] = ("flip",)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -106,10 +110,15 @@ def train_and_evaluate(folder: Path) -> dict[str, float]:
 
     spec = RunSpec.read(folder)
     started = time.perf_counter()
-    train_set = CocoDataset.of(
-        spec.dataset, spec.train_subset, spec.year, box_only=spec.box_only, ground_truth=False
+    train_set, val_set = (
+        CocoDataset.of(
+            *(spec.dataset, subset, spec.year),
+            box_only=spec.box_only,
+            skip_invalid=spec.skip_invalid,
+            ground_truth=subset == spec.val_subset,
+        )
+        for subset in (spec.train_subset, spec.val_subset)
     )
-    val_set = CocoDataset.of(spec.dataset, spec.val_subset, spec.year)
     weights = _train(spec, folder, train_set, val_set)
     trained = time.perf_counter()
     detector = open_run(weights, every_detection=True)
@@ -126,7 +135,7 @@ def train_and_evaluate(folder: Path) -> dict[str, float]:
 def _train(spec: RunSpec, folder: Path, train_set: CocoDataset, val_set: CocoDataset) -> Path:
     """Train as a spec says. Returns the last weights file, in the folder's `logs`."""
     from mrcnn.config import Config
-    from mrcnn.data.augment import HorizontalFlip
+    from mrcnn.data.augment import by_name
     from mrcnn.logger import logger
     from mrcnn.model import MaskRCNN
     from mrcnn.process import set_random_seed
@@ -146,8 +155,8 @@ def _train(spec: RunSpec, folder: Path, train_set: CocoDataset, val_set: CocoDat
         train_set,
         val_set,
         spec.stages,
-        augmentation=HorizontalFlip(),
-        custom_callbacks=[_progress(folder, config.STEPS_PER_EPOCH)],
+        augmentation=by_name(spec.augment),
+        custom_callbacks=[_progress(folder)],
     )
     return Path(model.find_last())
 
@@ -161,7 +170,7 @@ def _evaluate(
     from mrcnn.logger import logger
     from mrcnn.runs.results import Page, draw_page
 
-    metrics, results, _ = coco.evaluate_model(
+    metrics, results, *_ = coco.evaluate_model(
         detector.detector, split.dataset, split.ground_truth, limit=split.limit, progress=False
     )
     source_ids = [split.dataset.image_info[image_id]["id"] for image_id in split.image_ids]
@@ -213,7 +222,7 @@ def _end_with_parent() -> None:
     os._exit(ORPHAN_STATUS)
 
 
-def _progress(folder: Path, steps_per_epoch: int) -> keras.callbacks.Callback:
+def _progress(folder: Path) -> keras.callbacks.Callback:
     import keras
 
     class Progress(keras.callbacks.Callback):
@@ -223,9 +232,6 @@ def _progress(folder: Path, steps_per_epoch: int) -> keras.callbacks.Callback:
             super().__init__()
             self.steps = 0
             self.written = 0.0
-
-        def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-            self.steps = epoch * steps_per_epoch
 
         def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
             self.steps += 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcnn.ablation.arms import ARMS, GRIDS, choose_arms
-from mrcnn.commands import options
+from mrcnn.commands import chosen, options
 from mrcnn.config import Config
 from mrcnn.logger import logger
 from mrcnn.runs.settings import configure
@@ -26,21 +26,33 @@ HELP = "compare settings: arms x seeds, with tables and figures"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mrcnn ablate`: those of the grid, and those that all arms share."""
-    parser.add_argument("dataset", help="folder with annotations/instances_SUBSET[YEAR].json")
-    parser.add_argument("--train-subset", default="train", metavar="SUBSET")
-    parser.add_argument("--val-subset", default="val", metavar="SUBSET")
-    parser.add_argument("--model", default="none", help="start weights: none, imagenet, or a file")
-    parser.add_argument("--year", default="", help="in the data set's file names")
-    parser.add_argument("--output", required=True, help="folder of the runs and the report")
-    parser.add_argument(
+    parser.description = (
+        "Train arms (sets of settings), each with several seeds, evaluate them, and report the "
+        "differences. The same command goes on with what is not finished."
+    )
+    options.add_options(
+        parser,
+        *("dataset", *options.SUBSETS, *options.ANNOTATIONS, "limit"),
+        *("start_model", "exclude", "output", *options.SCHEDULE, "augment"),
+        *(*options.NETWORK, *options.TRAINING),
+        output="ablation",
+        **options.CHOSEN_DEFAULTS,
+    )
+    group = parser.add_argument_group("what is compared")
+    group.add_argument(
         "--grid",
         nargs="+",
         choices=tuple(GRIDS),
         default=[],
         help="arms of the paper's experiments; of several, each gets its own report too",
     )
-    parser.add_argument("--arms", nargs="+", metavar="ARM", help=f"of {', '.join(ARMS)}")
-    parser.add_argument(
+    group.add_argument(
+        "--arms",
+        nargs="+",
+        metavar="ARM",
+        help=f"arms by name, of {', '.join(ARMS)} (default: {' '.join(GRIDS['short'])})",
+    )
+    group.add_argument(
         "--arm",
         nargs="+",
         action="append",
@@ -48,44 +60,42 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar=("NAME", "SETTING=VALUE"),
         help="an arm of your own, such as: --arm wide MASK_CONV_FILTERS=512",
     )
-    parser.add_argument(
-        "--exclude",
+    group.add_argument(
+        "--seeds",
+        "--seed",
         nargs="+",
-        default=[],
-        metavar="LAYERS",
-        help="leave these out of the start weights; regular expressions, such as mrcnn_mask.*",
+        type=int,
+        default=[0, 1, 2],
+        metavar="SEED",
+        help="a run of every arm with each of them (default: 0 1 2)",
     )
-    parser.add_argument(
-        "--box-only",
-        action="store_true",
-        help="accept training annotations without a segmentation: they train boxes and classes",
+    group.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)"
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--limit", type=int, default=0, help="validation images (default: all)")
-    parser.add_argument(
+    group.add_argument(
         "--dilation-ratio",
         type=float,
-        help="of Boundary AP (default 0.02 of the diagonal; 0.005 for Cityscapes)",
+        metavar="RATIO",
+        help="width of the boundary that Boundary AP looks at, in parts of the image's diagonal "
+        "(default: 0.02; 0.005 is usual for Cityscapes)",
     )
-    options.add_settings_options(parser)
-    options.add_schedule_options(parser, default="scratch")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the grid that the options ask for, and report. Returns 1 when a run failed, else 0."""
     from mrcnn.ablation import grid as grids
 
+    output = args.output or "ablation"
     grid = _grid_from_args(args)
     logger.info(
-        f"{len(grid.runs)} runs: {', '.join(grid.arms)}; seeds {grid.seeds}. Folder: {args.output}"
+        f"{len(grid.runs)} runs: {', '.join(grid.arms)}; seeds {grid.seeds}. Folder: {output}"
     )
-    failures = grids.run_grid(grid, args.output, args.jobs)
+    failures = grids.run_grid(grid, output, args.jobs)
     command = shlex.join(["mrcnn", *sys.argv[1:]]) if sys.argv[1:] else ""
-    report = grids.write_report(grid, args.output, command)
+    report = grids.write_report(grid, output, command)
     for name in args.grid if len(args.grid) > 1 else ():
         part = replace(grid, arms={arm: grid.arms[arm] for arm in GRIDS[name]})
-        grids.write_report(part, args.output, command, Path(args.output, "reports", name))
+        grids.write_report(part, output, command, Path(output, "reports", name))
     logger.info(
         f"Report: {report}" if report else "No run is finished: there is nothing to report."
     )
@@ -99,25 +109,38 @@ def run(args: argparse.Namespace) -> int:
 def _grid_from_args(args: argparse.Namespace) -> Grid:
     """The grid, with all of its settings checked: not after hours of other arms."""
     from mrcnn.ablation.grid import Grid, expect_arms
+    from mrcnn.commands.train import DATA_OPTIONS
     from mrcnn.evaluation.boundary import DILATION_RATIO
+    from mrcnn.runs import defaults
 
-    if args.exclude and args.model == "none":
-        raise ValueError("--exclude: expected start weights to leave layers out of; give --model.")
     arms = _arms_from_args(args)
     expect_arms(arms, args.seeds)
-    settings = options.settings_from_args(args)
+    for option, default in DATA_OPTIONS.items():
+        if getattr(args, option) is None:
+            setattr(args, option, default)
+    given = chosen.settings_from_args(args)
+    train_set, val_set = (
+        chosen.load_subset(args, subset, ground_truth=False)
+        for subset in (args.train_subset, args.val_subset)
+    )
+    length = defaults.Length(args.schedule, args.steps, args.scale)
+    choice = defaults.choose(train_set, val_set, given, args.model, length)
+    if args.exclude and choice.model.lower() == "none":
+        raise ValueError("--exclude: expected start weights to leave layers out of; give --model.")
+    if length == defaults.ASKED_FOR_NOTHING:
+        args.steps = choice.steps
+    settings = {**choice.settings, **given}
     used = [{**settings, **arm}.get("OPTIMIZER") for arm in arms.values()]
-    stages = options.stages_from_args(args, "adam" if "adam" in used else "sgd")
-    settings.setdefault("STEPS_PER_EPOCH", min(Config.STEPS_PER_EPOCH, stages[0].steps))
+    stages = chosen.stages_from_args(args, "adam" if "adam" in used else "sgd", choice.schedule)
     for arm in arms.values():
         configure(Config, {**settings, **arm})
     return Grid(
-        dataset=args.dataset,
+        dataset=chosen.dataset_of(args),
         arms=arms,
         seeds=args.seeds,
         settings=settings,
         stages=stages,
-        model=args.model,
+        model=choice.model,
         exclude=args.exclude,
         year=args.year,
         train_subset=args.train_subset,
@@ -125,12 +148,14 @@ def _grid_from_args(args: argparse.Namespace) -> Grid:
         limit=args.limit,
         dilation_ratio=DILATION_RATIO if args.dilation_ratio is None else args.dilation_ratio,
         box_only=args.box_only,
+        skip_invalid=args.skip_invalid,
+        augment=args.augment,
     )
 
 
 def _arms_from_args(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """The arms that `--grid`, `--arms` and `--arm` name, by name."""
-    own = {name: options.parse_settings(settings) for name, *settings in args.arm}
+    own = {name: chosen.parse_settings(settings) for name, *settings in args.arm}
     if args.grid and args.arms:
         raise ValueError("--grid and --arms: expected one of them; received both.")
     of_grids = dict.fromkeys(arm for name in args.grid for arm in GRIDS[name])

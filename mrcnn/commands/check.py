@@ -6,9 +6,9 @@ Heavy modules are imported where they are used, so that `mrcnn --help` is quick.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mrcnn.commands.options import parse_settings
+from mrcnn.commands import chosen, options
 from mrcnn.config import Config
 from mrcnn.logger import logger
 from mrcnn.runs.settings import configure
@@ -17,6 +17,8 @@ HELP = "look for faults in a data set in COCO's layout"
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
+    from mrcnn.doctor.anchors import AnchorCoverage
+    from mrcnn.doctor.examine import DatasetFiles
     from mrcnn.doctor.findings import Finding
 
 
@@ -26,25 +28,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Look for faults in a data set, and say what training does about each. "
         "Exit status 0: nothing that stops training; 1: something that does; 2: wrong options."
     )
-    parser.add_argument("dataset", help="folder with annotations/instances_SUBSET[YEAR].json")
-    parser.add_argument("--year", default="", help="in the data set's file names")
-    parser.add_argument("--train-subset", default="train", metavar="SUBSET")
-    parser.add_argument(
-        "--val-subset", default="val", metavar="SUBSET", help='"": there is none (default: val)'
-    )
-    parser.add_argument(
-        "--box-only", action="store_true", help="accept boxes without masks, as for training"
-    )
-    parser.add_argument(
-        "--skip-invalid", action="store_true", help="leave bad annotations out, as for training"
-    )
-    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="as for training")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="settings of the training, such as MAX_GT_INSTANCES=200",
+    options.add_options(
+        parser,
+        *("dataset", *options.SUBSETS, *options.ANNOTATIONS, "image_size", "set", "workers"),
     )
     parser.add_argument("--json", metavar="FILE", help="write all findings to this file")
     parser.add_argument(
@@ -57,7 +43,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --fix: make ordinary objects of crowds, for exports that mark all masks as such",
     )
-    parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: the cores)")
     parser.add_argument(
         "--quick", action="store_true", help="the json and some headers only, as before training"
     )
@@ -66,58 +51,61 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check, report and mend as the options say. Returns 1 when there is an error, else 0."""
     from mrcnn.doctor import fixes, report
-    from mrcnn.doctor.examine import DatasetFiles, examine
+    from mrcnn.doctor.examine import examine
 
     if args.fix and args.quick:
         raise ValueError("--fix: expected a full check, which reads every file; received --quick.")
     if args.crowds_as_objects and not args.fix:
         raise ValueError("--crowds-as-objects: expected --fix OUT, of which it is an option.")
-    if args.jobs is not None and args.jobs < 1:
-        raise ValueError(f"--jobs: expected a number of at least 1; received {args.jobs}.")
-    files = DatasetFiles(args.dataset, args.train_subset, args.val_subset or None, args.year)
+    if args.workers is not None and args.workers < 1:
+        raise ValueError(f"--workers: expected a number of at least 1; received {args.workers}.")
+    config = configure(Config, {"NAME": "check", **chosen.settings_from_args(args)})
     examination = examine(
-        *(files, _config(args), args.box_only, args.quick, args.jobs),
-        skip_invalid=args.skip_invalid,
+        *(_files(args), config, bool(args.box_only), args.quick, args.workers),
+        skip_invalid=bool(args.skip_invalid),
     )
     logger.info(report.text(examination))
     if args.json:
         report.write_json(examination, args.json)
         logger.info(f"All findings: {args.json}")
     if args.fix:
-        done = fixes.fix(examination, args.fix, args.box_only, args.crowds_as_objects)
+        done = fixes.fix(examination, args.fix, bool(args.box_only), args.crowds_as_objects)
         logger.info(f"\nMended in {args.fix}:\n{fixes.describe(done)}")
     return 1 if examination.stops_training else 0
 
 
-def check_before_training(args: argparse.Namespace, config: Config) -> None:
+def check_before_training(args: argparse.Namespace, config: Config) -> AnchorCoverage | None:
     """The quick check of `mrcnn train`: it shows what it finds.
 
     Args:
         args: of `mrcnn train`.
         config: of the training.
 
+    Returns:
+        How well the anchors fit the objects; None where there are none.
+
     Raises:
         ValueError: something was found that stops training.
     """
     from mrcnn.doctor import report
-    from mrcnn.doctor.examine import DatasetFiles, examine
+    from mrcnn.doctor.examine import examine
     from mrcnn.doctor.findings import ERROR
 
-    files = DatasetFiles(args.dataset, args.train_subset, args.val_subset or None, args.year)
     examination = examine(
-        *(files, config, args.box_only),
+        *(_files(args), config, bool(args.box_only)),
         quick=True,
         progress=False,
-        skip_invalid=args.skip_invalid,
+        skip_invalid=bool(args.skip_invalid),
     )
     logger.info(report.text(examination, notes=False))
     errors = [finding for finding in examination.findings if finding.severity == ERROR]
     if errors:
         raise ValueError(
-            f"{args.dataset}: expected a data set to train on; found {len(errors)} errors that "
-            f"stop training or cost it images, the first of them: {errors[0].message} "
+            f"{chosen.dataset_of(args)}: expected a data set to train on; found {len(errors)} "
+            f"errors that stop training or cost it images, the first of them: {errors[0].message} "
             f"{_ways(errors)}`mrcnn train --no-check` tries it anyway."
         )
+    return examination.coverage
 
 
 def check_datasets(train_set: Dataset, val_set: Dataset | None, config: Config) -> int:
@@ -149,8 +137,11 @@ def _ways(errors: list[Finding]) -> str:
     return "".join(ways)
 
 
-def _config(args: argparse.Namespace) -> Config:
-    settings: dict[str, Any] = {"NAME": "check"}
-    if args.image_size is not None:
-        settings |= {"IMAGE_MIN_DIM": args.image_size, "IMAGE_MAX_DIM": args.image_size}
-    return configure(Config, settings | parse_settings(args.set))
+def _files(args: argparse.Namespace) -> DatasetFiles:
+    from mrcnn.doctor.examine import DatasetFiles
+
+    subsets = [
+        default if given is None else given
+        for given, default in ((args.train_subset, "train"), (args.val_subset, "val"))
+    ]
+    return DatasetFiles(chosen.dataset_of(args), subsets[0], subsets[1] or None, args.year or "")

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from mrcnn import __version__
 from mrcnn.commands.backend_messages import without_backend_messages
 from mrcnn.commands.options import add_verbose_option
+from mrcnn.commands.parser import Parser
 from mrcnn.logger import logger
 
 # In the order of `mrcnn --help`; a name is that of the command's file.
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mrcnn", description="Mask R-CNN with the Edge Agreement Head, on Keras 3."
     )
     parser.add_argument("--version", action="version", version=f"mrcnn {__version__}")

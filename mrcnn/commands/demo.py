@@ -11,16 +11,16 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mrcnn.commands import options
 from mrcnn.config import Config
 from mrcnn.datasets.shapes import CLASS_NAMES, write_shapes
 from mrcnn.files.lock import lock_folder
 from mrcnn.logger import logger
 from mrcnn.runs.settings import configure
-from mrcnn.training.stages import Stage
+from mrcnn.training.stages import Stage, of_length
 
 HELP = "train, evaluate and draw on synthetic shapes"
 TRAIN_IMAGES = 320
@@ -61,13 +61,15 @@ class DemoConfig(Config):
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mrcnn demo`."""
-    parser.add_argument("--output", default="demo_output", help="folder of everything it writes")
-    parser.add_argument("--steps", type=int, default=STEPS, help="training steps")
+    parser.description = (
+        "Draw a data set of shapes, train a small network on it, evaluate it, and draw pictures."
+    )
+    options.add_options(parser, "output", "steps", output="demo_output", steps=str(STEPS))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo that the options ask for."""
-    run_demo(args.output, args.steps)
+    run_demo(args.output or "demo_output", args.steps or STEPS)
     return 0
 
 
@@ -109,7 +111,7 @@ def _run_demo(output: Path, steps: int, settings: Mapping[str, Any]) -> Path:
         logger.info(f"    {name}: {data_set.summary()}")
 
     config = configure(DemoConfig, settings)
-    chosen = [replace(stage, steps=max(1, round(stage.steps * steps / STEPS))) for stage in STAGES]
+    chosen = of_length(STAGES, steps)
     logger.info(f"2/4 Training from scratch\n{results.describe_run(config, chosen)}")
     set_random_seed(config.SEED)
     model = MaskRCNN("training", config, output / "logs")

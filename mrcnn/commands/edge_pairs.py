@@ -22,7 +22,7 @@ from pycocotools import mask as mask_api
 from tqdm import tqdm
 
 from mrcnn import network
-from mrcnn.commands.options import parse_settings
+from mrcnn.commands.chosen import parse_settings
 from mrcnn.config import Config
 from mrcnn.data.boxes import compute_overlaps_masks, denorm_boxes, extract_bboxes, norm_boxes
 from mrcnn.data.images import read_image

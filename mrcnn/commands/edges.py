@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mrcnn.commands import chosen, options
 from mrcnn.commands.edge_files import (
     COLUMNS,
     KERNELS_FILE,
@@ -28,15 +29,14 @@ from mrcnn.commands.edge_files import (
     pair_file,
     remove_former_files,
 )
+from mrcnn.config import Config
 from mrcnn.logger import logger
 from mrcnn.ops.edge_filters import (
-    FILTERS,
-    NORMS,
-    SHORTHANDS,
     gradient_pairs,
     parse_norm,
     resolve_filters,
 )
+from mrcnn.runs.settings import derive_config
 from mrcnn.setting_rules.names import MASK_SIZES
 
 if TYPE_CHECKING:
@@ -49,51 +49,49 @@ SMOOTHINGS = ("none", "groundtruth", "predictions", "both")
 # Pairs compared in one go; bounds the memory.
 CHUNK = 512
 SOURCES = (
-    "expected --prediction and --truth (two mask images), --dataset and --results (COCO results), "
+    "--prediction and --truth (two mask images), --dataset and --results (COCO results), "
     "or --dataset and --model (a network's weights)"
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mrcnn edges`."""
-    group = parser.add_argument_group("two masks", "grey images, 0 to 255 for probability 0 to 1")
-    group.add_argument("--prediction", metavar="FILE")
-    group.add_argument("--truth", metavar="FILE")
-    group = parser.add_argument_group("predictions on a data set in COCO's layout")
-    group.add_argument("--dataset", metavar="FOLDER")
-    group.add_argument("--subset", default="val")
-    group.add_argument("--year", default="", help="in the data set's file names")
-    group.add_argument("--results", metavar="JSON", help="masks in COCO's result format")
-    group.add_argument("--model", metavar="WEIGHTS", help="weights; their settings lie beside them")
-    group.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the network"
+    parser.description = (
+        "Draw the edges that filters find in predicted and true masks, and the edge loss of each "
+        f"pixel. Predictions: {SOURCES}. The smoothing and the mask size are those of the "
+        "comparison, not of a network."
     )
-    group.add_argument("--limit", type=int, default=0, help="number of images (default: all)")
-    group.add_argument("--min-iou", type=float, default=0.5, help="of masks that match (0.5)")
+    group = parser.add_argument_group("two masks", "grey images, 0 to 255 for probability 0 to 1")
+    group.add_argument("--prediction", metavar="FILE", help="the predicted mask")
+    group.add_argument("--truth", metavar="FILE", help="the true mask")
+    options.add_options(
+        parser,
+        *("dataset", "subset", *options.ANNOTATIONS, "limit", "trained_model"),
+        *("name", "run_name", "logs", "output", "mask_size", "set"),
+        *("edge_loss_filters", "edge_loss_norm", "edge_loss_magnitude"),
+        trained_model="none",
+        output="edges_output",
+        edge_loss_filters="those that the paper compares; a loss each",
+    )
     group = parser.add_argument_group("comparison")
     group.add_argument(
-        "--filters",
-        nargs="+",
-        metavar="FILTER",
-        help=f"a loss each; of {', '.join([*FILTERS, *SHORTHANDS])} "
-        f"(default: those that the paper compares)",
+        "--results", metavar="JSON", help="predicted masks in COCO's format of results"
     )
-    group.add_argument("--norm", default="l2", metavar="P", help=f"{', '.join(NORMS)}, or a number")
-    group.add_argument("--smoothing", choices=(*SMOOTHINGS, "all"), default="none")
-    group.add_argument("--magnitude", action="store_true", help="compare gradient magnitudes too")
     group.add_argument(
-        "--mask-size",
-        type=int,
-        choices=MASK_SIZES,
-        help="crop to the prediction's box at this size (default: two masks as they are, results "
-        "at 28, a network's at its own)",
+        "--min-iou",
+        type=float,
+        default=0.5,
+        metavar="IOU",
+        help="mask IoU from which a prediction and an object are a pair (default: 0.5)",
     )
-    parser.add_argument("--count", type=int, default=6, help="number of pairs to draw (6)")
-    parser.add_argument(
-        "--output",
-        default="edges_output",
-        metavar="FOLDER",
-        help="of the pictures and losses; those of a former run there are replaced (edges_output)",
+    group.add_argument(
+        "--smoothing",
+        choices=(*SMOOTHINGS, "all"),
+        default="none",
+        help="which masks are smoothed before their edges are found (default: none)",
+    )
+    group.add_argument(
+        "--count", type=int, default=6, metavar="N", help="pairs to draw (default: 6)"
     )
 
 
@@ -105,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
             f"most 1; received {args.count}, {args.limit} and {args.min_iou}."
         )
     comparison = _comparison_from_args(args)
-    folder = Path(args.output)
+    folder = Path(args.output or "edges_output")
     former_files(folder)  # before the work: they may be somebody else's
     pairs, dataset = _pairs_from_args(args)
     if not pairs:
@@ -148,10 +146,15 @@ def _comparison_from_args(args: argparse.Namespace) -> Comparison:
     from mrcnn.drawing.edge_comparison import ErrorMeasure
     from mrcnn.drawing.edges import FILTER_SETS
 
-    parse_norm(args.norm)
+    norm = args.edge_loss_norm or "l2"
+    parse_norm(norm)
     return Comparison(
-        filters=_filter_sets(args.filters or FILTER_SETS, args.magnitude, bool(args.filters)),
-        measure=ErrorMeasure(args.norm, args.magnitude),
+        filters=_filter_sets(
+            args.edge_loss_filters or FILTER_SETS,
+            bool(args.edge_loss_magnitude),
+            bool(args.edge_loss_filters),
+        ),
+        measure=ErrorMeasure(norm, bool(args.edge_loss_magnitude)),
         smoothings=SMOOTHINGS if args.smoothing == "all" else (args.smoothing,),
     )
 
@@ -181,24 +184,25 @@ def _pairs_from_args(args: argparse.Namespace) -> tuple[list[Pair], CocoDataset 
         The pairs, and the data set that they belong to; two mask images have none.
     """
     from mrcnn.commands import edge_pairs
-    from mrcnn.datasets.coco import CocoDataset
 
     sources = ("prediction", "truth", "dataset", "results", "model")
-    given = {name for name in sources if getattr(args, name) is not None}
+    given = {name for name in sources if getattr(args, name, None) is not None}
     if given == {"prediction", "truth"}:
         return [edge_pairs.file_pair(args.prediction, args.truth, args.mask_size)], None
     if given not in ({"dataset", "results"}, {"dataset", "model"}):
         received = ", ".join(f"--{name}" for name in sorted(given)) or "none of them"
-        raise ValueError(f"{SOURCES}; received {received}.")
-    dataset = CocoDataset.of(args.dataset, args.subset, args.year, ground_truth=False)
+        raise ValueError(f"expected {SOURCES}; received {received}.")
+    dataset = chosen.load_subset(args, args.subset or "val", ground_truth=False)
     selection = edge_pairs.Selection(args.limit, args.min_iou)
     if "results" in given:
         mask_size = args.mask_size or MASK_SIZES[0]
         found = edge_pairs.results_pairs(dataset, args.results, mask_size, selection)
     else:
-        config = edge_pairs.network_config(args.model, dataset.num_classes, args.set)
-        edge_pairs.expect_mask_size(config, args.mask_size, args.model)
-        found = edge_pairs.network_pairs(dataset, args.model, config, selection)
+        name = args.name or Path(args.dataset).resolve().name.removesuffix(".json")
+        weights = chosen.weights_from_args(derive_config(Config, {"NAME": name}), args)
+        config = edge_pairs.network_config(weights, dataset.num_classes, args.set)
+        edge_pairs.expect_mask_size(config, args.mask_size, weights)
+        found = edge_pairs.network_pairs(dataset, weights, config, selection)
     return sorted(found, key=lambda pair: -pair.iou), dataset
 
 

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrcnn.commands import options
+from mrcnn.commands import chosen, options
 from mrcnn.config import Config
 from mrcnn.logger import logger
 from mrcnn.runs.settings import derive_config
@@ -25,39 +25,34 @@ HELP = "evaluate weights with pycocotools"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mrcnn evaluate`."""
-    parser.add_argument("dataset", help="folder with annotations/instances_SUBSET[YEAR].json")
-    parser.add_argument("--model", required=True, help="a weights file; settings lie beside it")
-    parser.add_argument("--subset", default="val")
-    parser.add_argument(
-        "--box-only", action="store_true", help="accept boxes without masks, as for training"
+    parser.description = (
+        "Evaluate trained weights on a subset with pycocotools, with the settings of their run."
     )
-    parser.add_argument(
-        "--skip-invalid", action="store_true", help="leave bad annotations out, as for training"
+    options.add_options(
+        parser,
+        *("dataset", "subset", *options.ANNOTATIONS, "limit"),
+        *("trained_model", "name", "run_name", "logs", "output", *options.NETWORK, "workers"),
+        output="beside the weights",
+        backbone="default: the run's",
+        image_size="default: the run's",
     )
-    parser.add_argument("--limit", type=int, default=0, help="number of images (default: all)")
-    parser.add_argument("--output", help="folder of the results (default: beside the weights)")
-    parser.add_argument("--year", default="", help="in the data set's file names")
-    parser.add_argument("--logs", default="logs", help="folder of the log folders")
-    options.add_settings_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate the weights on a subset."""
-    from mrcnn.datasets.coco import CocoDataset
     from mrcnn.runs.results import Split
 
-    dataset = CocoDataset.of(
-        *(args.dataset, args.subset, args.year),
-        box_only=args.box_only,
-        skip_invalid=args.skip_invalid,
-    )
+    subset = args.subset or "val"
+    dataset = chosen.load_subset(args, subset)
     split = Split(
         dataset,
         dataset.ground_truth,
-        f"{Path(args.subset.removesuffix('.json')).name}{args.year}",
+        f"{Path(subset.removesuffix('.json')).name}{args.year or ''}",
         args.limit,
     )
-    evaluate_from_args(derive_config(Config, {"NAME": "evaluation"}), args, args.model, split)
+    name = args.name or Path(chosen.dataset_of(args)).resolve().name.removesuffix(".json")
+    base = derive_config(Config, {"NAME": name})
+    evaluate_from_args(base, args, chosen.weights_from_args(base, args), split)
     return 0
 
 
@@ -69,8 +64,8 @@ def evaluate_from_args(
     Args:
         base: the configuration, where the weights have no settings beside them; its NUM_CLASSES
             is the data's then.
-        args: of `mrcnn.commands.options.add_settings_options`, perhaps with `output`, the folder
-            of the results; they go beside the weights without it.
+        args: of the options of `mrcnn.commands.options` that are named NETWORK, perhaps with
+            `output`, the folder of the results; they go beside the weights without it.
         weights: a weights file.
         split: the images.
     """
@@ -79,10 +74,24 @@ def evaluate_from_args(
     config = trained.inference_config(
         weights,
         derive_config(base, {"NUM_CLASSES": split.dataset.num_classes}),
-        options.settings_from_args(args),
+        chosen.settings_from_args(args),
         every_detection=True,
     )
     logger.info(results.describe_run(config))
     model = trained.load_detector(config, weights)
+    _expect_classes(model.class_names, split.dataset.class_names, weights)
     folder = getattr(args, "output", None) or Path(weights).resolve().parent
     return results.evaluate_run(model, split, folder)
+
+
+def _expect_classes(trained_on: list[str] | None, in_data: list[str], weights: str | Path) -> None:
+    """Check that the classes of the weights are those of the data, where they are known.
+
+    Raises:
+        ValueError: they are others, or in another order.
+    """
+    if trained_on is not None and trained_on[1:] != in_data[1:]:
+        raise ValueError(
+            f"{weights}: expected weights that were trained on the classes of the data set, "
+            f"{', '.join(in_data[1:])}; they were trained on {', '.join(trained_on[1:])}."
+        )

@@ -1,206 +1,477 @@
-"""Options that commands and samples share, and what they mean: settings, stages, a weights file."""
+"""The options of all commands and samples, each declared once.
+
+A command names the options that it has; so an option is spelt the same, means the same and has the
+same default wherever it occurs. What the given ones mean is in `mrcnn.commands.chosen`.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mrcnn.config import BACKBONES, MIXED_PRECISIONS, Config
-from mrcnn.ops.edge_filters import FILTERS, SHORTHANDS, parse_norm, resolve_filters
-from mrcnn.runs.settings import configure, parse_setting
+from mrcnn.data.augment import AUGMENTATIONS
+from mrcnn.ops.edge_filters import FILTERS, NORMS, SHORTHANDS
 from mrcnn.setting_rules.names import MASK_SIZES
 from mrcnn.training import stages
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option as argparse takes it.
+
+    Attributes:
+        flags: its spellings, the first the one that messages use.
+        group: under which the help lists it.
+        help: with "{default}" where the default differs from command to command.
+        details: the rest of what `add_argument` takes.
+        positional: may also be given without a flag, as the first argument.
+    """
+
+    flags: tuple[str, ...]
+    group: str
+    help: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    positional: bool = False
+
+
+def _option(*flags: str, group: str, help: str, positional: bool = False, **details: Any) -> Option:
+    return Option(flags, group, help, details, positional)
+
+
+_DATA, _WEIGHTS, _OUTPUT = "data", "weights", "output"
+_NETWORK, _TRAINING = "network", "training"
+_SCHEDULE = "length and rate"
+_STATES = "exact states (docs/reliability.md)"
+_EDGES = "Edge Agreement Head (arXiv 1809.07069)"
+_FLAG: dict[str, Any] = {"action": "store_true", "default": None}
+
+
+def _default(name: str) -> str:
+    return f"(default: {getattr(Config, name)})"
+
+
+OPTIONS: dict[str, Option] = {
+    # --- Data
+    "dataset": _option(
+        "--dataset",
+        group=_DATA,
+        positional=True,
+        metavar="DATASET",
+        help="the folder of the data set: {default}",
+    ),
+    "train_subset": _option(
+        "--train-subset", group=_DATA, metavar="SUBSET", help="to train on (default: train)"
+    ),
+    "val_subset": _option(
+        "--val-subset",
+        group=_DATA,
+        metavar="SUBSET",
+        help='to validate on; "" for none (default: val)',
+    ),
+    "subset": _option(
+        "--subset", group=_DATA, metavar="SUBSET", help="the images to use (default: {default})"
+    ),
+    "year": _option(
+        "--year", group=_DATA, help="part of the data set's file names (default: {default})"
+    ),
+    "box_only": _option(
+        "--box-only",
+        group=_DATA,
+        **_FLAG,
+        help="accept annotations without a segmentation: they train boxes and classes, no masks",
+    ),
+    "skip_invalid": _option(
+        "--skip-invalid",
+        group=_DATA,
+        **_FLAG,
+        help="leave out annotations that cannot be used, and count them by kind",
+    ),
+    "limit": _option(
+        "--limit",
+        group=_DATA,
+        type=int,
+        default=0,
+        metavar="IMAGES",
+        help="use only the first so many images (default: 0, all)",
+    ),
+    # --- Weights and folders
+    "start_model": _option(
+        "--model",
+        "--weights",
+        group=_WEIGHTS,
+        dest="model",
+        help="what training starts from: none (random weights), imagenet (ResNet-50), coco "
+        "(Matterport's weights), last (go on with the newest run), or a weights file (default: "
+        "{default})",
+    ),
+    "trained_model": _option(
+        "--model",
+        "--weights",
+        group=_WEIGHTS,
+        dest="model",
+        help="trained weights: last (the newest run's), coco (Matterport's), a weights file, or "
+        "the folder of a run; its settings are read from there (default: {default})",
+    ),
+    "exclude": _option(
+        "--exclude",
+        group=_WEIGHTS,
+        nargs="+",
+        default=[],
+        metavar="LAYERS",
+        help="layers to leave out of the start weights: heads, or regular expressions on layer "
+        "names, such as mrcnn_mask.*",
+    ),
+    "allow_changed": _option(
+        "--allow-changed",
+        group=_WEIGHTS,
+        action="store_true",
+        help="with --model last: go on although settings, data or augmentation have changed",
+    ),
+    "name": _option(
+        "--name",
+        group=_OUTPUT,
+        help="first part of the log folder's name (default: the name of the data set's folder)",
+    ),
+    "run_name": _option(
+        "--run-name",
+        group=_OUTPUT,
+        metavar="NAME",
+        help="second part of the log folder's name (default: none)",
+    ),
+    "logs": _option(
+        "--logs",
+        group=_OUTPUT,
+        default="logs",
+        metavar="FOLDER",
+        help="where runs have their log folders (default: logs)",
+    ),
+    "output": _option(
+        "--output",
+        group=_OUTPUT,
+        metavar="FOLDER",
+        help="where the results are written (default: {default})",
+    ),
+    # --- Settings of the network
+    "backbone": _option(
+        "--backbone", group=_NETWORK, choices=BACKBONES, help="the feature extractor ({default})"
+    ),
+    "image_size": _option(
+        "--image-size",
+        group=_NETWORK,
+        type=int,
+        metavar="PIXELS",
+        help="side of the network's square input, a multiple of 64 ({default})",
+    ),
+    "mask_size": _option(
+        "--mask-size",
+        group=_NETWORK,
+        type=int,
+        choices=MASK_SIZES,
+        help=f"side of the predicted masks in pixels (default: {Config.MASK_SHAPE[0]})",
+    ),
+    "batch_size": _option(
+        "--batch-size",
+        group=_NETWORK,
+        type=int,
+        metavar="IMAGES",
+        help="images that the network takes at a time " + _default("IMAGES_PER_GPU"),
+    ),
+    "mixed_precision": _option(
+        "--mixed-precision",
+        group=_NETWORK,
+        choices=MIXED_PRECISIONS,
+        help="compute in this, with weights in float32 (default: all in float32)",
+    ),
+    "set": _option(
+        "--set",
+        group=_NETWORK,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other setting of mrcnn.config.Config, such as TRAIN_BN=None; may be repeated",
+    ),
+    # --- Training
+    "augment": _option(
+        "--augment",
+        group=_TRAINING,
+        nargs="*",
+        choices=AUGMENTATIONS,
+        help="random changes of the training images: mirrored left-right (flip), upside down "
+        "(updown), turned by quarters (rotate); none if nothing follows (default: flip)",
+    ),
+    "rois": _option(
+        "--rois",
+        group=_TRAINING,
+        type=int,
+        metavar="N",
+        help="regions of interest that train the heads, an image "
+        + _default("TRAIN_ROIS_PER_IMAGE"),
+    ),
+    "seed": _option(
+        "--seed",
+        group=_TRAINING,
+        type=int,
+        help="decides random weights, the order of images and every random choice "
+        + _default("SEED"),
+    ),
+    "workers": _option(
+        "--workers",
+        group=_TRAINING,
+        type=int,
+        metavar="N",
+        help="threads that read files (default: the number of cores, at most 8)",
+    ),
+    "uncertainty_weighting": _option(
+        "--uncertainty-weighting",
+        group=_TRAINING,
+        **_FLAG,
+        help="learn the weights of the losses (default: they are fixed)",
+    ),
+    "no_check": _option(
+        "--no-check",
+        group=_TRAINING,
+        action="store_true",
+        help="train without the quick check of the data set",
+    ),
+    # --- Length and rate
+    "schedule": _option(
+        "--schedule",
+        group=_SCHEDULE,
+        choices=tuple(stages.SCHEDULES),
+        help="stages of layers and rates (default: {default})",
+    ),
+    "training_mode": _option(
+        "--training-mode",
+        group=_SCHEDULE,
+        choices=stages.MODES,
+        help="full: all stages; base: all but the last; fine: the last (default: full)",
+    ),
+    "steps": _option(
+        "--steps",
+        group=_SCHEDULE,
+        type=int,
+        metavar="N",
+        help="length of the training in steps (batches) in all (default: {default})",
+    ),
+    "scale": _option(
+        "--scale",
+        group=_SCHEDULE,
+        type=float,
+        metavar="FACTOR",
+        help="in place of --steps: a factor of every stage's length (default: 1)",
+    ),
+    "steps_per_epoch": _option(
+        "--steps-per-epoch",
+        group=_SCHEDULE,
+        type=int,
+        metavar="N",
+        help="steps after which weights are saved and validation is run (default: {default})",
+    ),
+    "validation_steps": _option(
+        "--validation-steps",
+        group=_SCHEDULE,
+        type=int,
+        metavar="N",
+        help="batches of a validation (default: {default})",
+    ),
+    "learning_rate": _option(
+        "--learning-rate",
+        group=_SCHEDULE,
+        type=float,
+        metavar="RATE",
+        help="of the stage with the highest rate; the others in proportion (default: the "
+        "schedule's)",
+    ),
+    # --- States
+    "checkpoint_steps": _option(
+        "--checkpoint-steps",
+        group=_STATES,
+        type=int,
+        metavar="N",
+        help="write the exact state after every N steps (default: not by steps)",
+    ),
+    "checkpoint_minutes": _option(
+        "--checkpoint-minutes",
+        group=_STATES,
+        type=float,
+        metavar="MINUTES",
+        help="write the exact state after so many minutes " + _default("CHECKPOINT_MINUTES"),
+    ),
+    "checkpoints_kept": _option(
+        "--checkpoints-kept",
+        group=_STATES,
+        type=int,
+        metavar="N",
+        help="newest states that are kept beside the best " + _default("CHECKPOINTS_KEPT"),
+    ),
+    "checkpoint_disk_budget": _option(
+        "--checkpoint-disk-budget",
+        group=_STATES,
+        type=float,
+        metavar="GB",
+        help="disk space for the states of a run in GB (default: no limit)",
+    ),
+    "checkpoint_metric": _option(
+        "--checkpoint-metric",
+        group=_STATES,
+        metavar="NAME",
+        help="loss or metric that says which state is the best (default: val_loss; loss without "
+        "validation)",
+    ),
+    # --- Edge Agreement Head
+    "edge_loss_filters": _option(
+        "--edge-loss-filters",
+        "--filters",
+        group=_EDGES,
+        nargs="+",
+        metavar="FILTER",
+        help=f"edge filters, of {', '.join([*FILTERS, *SHORTHANDS])} (default: {{default}})",
+    ),
+    "edge_loss_norm": _option(
+        "--edge-loss-norm",
+        "--norm",
+        group=_EDGES,
+        metavar="P",
+        help=f"exponent of the edge loss: {', '.join(NORMS)}, or a number (default: l2)",
+    ),
+    "edge_loss_magnitude": _option(
+        "--edge-loss-magnitude",
+        "--magnitude",
+        group=_EDGES,
+        **_FLAG,
+        help="compare gradient magnitudes too (default: the filters' responses alone)",
+    ),
+    "edge_loss_weight_factor": _option(
+        "--edge-loss-weight-factor",
+        group=_EDGES,
+        type=float,
+        metavar="ALPHA",
+        help="factor of the edge loss " + _default("EDGE_LOSS_WEIGHT_FACTOR"),
+    ),
+    "edge_loss_smoothing_groundtruth": _option(
+        "--edge-loss-smoothing-groundtruth",
+        group=_EDGES,
+        **_FLAG,
+        help="smooth the ground truth before its edges are found (default: it is not)",
+    ),
+    "edge_loss_smoothing_predictions": _option(
+        "--edge-loss-smoothing-predictions",
+        group=_EDGES,
+        **_FLAG,
+        help="smooth the predictions before their edges are found (default: they are not)",
+    ),
+    "edge_loss_weight_entropy": _option(
+        "--edge-loss-weight-entropy",
+        group=_EDGES,
+        nargs="?",
+        const="exp",
+        choices=("exp", "product"),
+        help="weight the cross entropy of the masks by the edge error, through exp or as a "
+        "product; exp if nothing follows (default: off)",
+    ),
+    "edge_loss_entropy_divisor": _option(
+        "--edge-loss-entropy-divisor",
+        group=_EDGES,
+        type=float,
+        metavar="D",
+        help="divisor of the edge error inside exp " + _default("EDGE_LOSS_ENTROPY_DIVISOR"),
+    ),
+}
+
+# Names of options that occur together.
+SUBSETS = ("train_subset", "val_subset")
+ANNOTATIONS = ("year", "box_only", "skip_invalid")
+NETWORK = ("backbone", "image_size", "mask_size", "batch_size", "mixed_precision", "set")
+SCHEDULE = (
+    *("schedule", "training_mode", "steps", "scale", "learning_rate"),
+    *("steps_per_epoch", "validation_steps"),
+)
+STATES = (
+    *("checkpoint_steps", "checkpoint_minutes", "checkpoints_kept", "checkpoint_disk_budget"),
+    "checkpoint_metric",
+)
+EDGE_LOSS = tuple(name for name in OPTIONS if name.startswith("edge_loss_"))
+TRAINING = ("rois", "workers", "uncertainty_weighting", *STATES, *EDGE_LOSS)
+
+# Words for the defaults that `mrcnn.runs.defaults` chooses.
+CHOSEN_DEFAULTS = {
+    "backbone": "default: by the start weights; from random ones resnet18 on a CPU, resnet50 on "
+    "a GPU",
+    "image_size": "default: that of the images, at most 320 on a CPU, 1024 on a GPU",
+    "schedule": "scratch from random weights, otherwise paper-160k",
+    "steps": "by the number of images",
+    "steps_per_epoch": "a pass over the images, or a twentieth of the training if that is longer",
+    "validation_steps": "all images, at most 50 batches",
+}
+
+# Words for "{default}" where a command says nothing else.
+_DEFAULTS = {
+    "dataset": "annotations/instances_SUBSET.json with the images in SUBSET/, or an export of "
+    "Roboflow, CVAT, FiftyOne, Label Studio or COCO Annotator",
+    "subset": "val",
+    "year": "none",
+    "start_model": "COCO or ImageNet weights if they are on this machine, otherwise none",
+    "trained_model": "last",
+    "backbone": f"default: {Config.BACKBONE}",
+    "image_size": f"default: {Config.IMAGE_MAX_DIM}",
+    "schedule": "scratch",
+    "steps": "the schedule's",
+    "steps_per_epoch": str(Config.STEPS_PER_EPOCH),
+    "validation_steps": str(Config.VALIDATION_STEPS),
+    "edge_loss_filters": "off",
+}
+
+
+def add_options(parser: argparse.ArgumentParser, *names: str, **defaults: str) -> None:
+    """Add options of `OPTIONS`, by name, grouped.
+
+    Args:
+        parser: of the command.
+        names: of the options.
+        defaults: words for an option's default where it is the command's own; the value is the
+            command's business, and that of an option that is not given is None.
+    """
+    groups: dict[str, Any] = {}
+    for name in names:
+        option = OPTIONS[name]
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+        words = {**_DEFAULTS, **defaults}.get(name, "")
+        text = option.help.format(default=words).replace("%", "%%")
+        if option.positional:
+            # Without a value it must not undo what the flag has set.
+            groups[option.group].add_argument(
+                *(name,), nargs="?", default=argparse.SUPPRESS, help=text, action=_Once
+            )
+            details = {**option.details, "help": argparse.SUPPRESS, "action": _Once, "dest": name}
+            groups[option.group].add_argument(*option.flags, **details)
+            continue
+        details = {"dest": name, **option.details, "help": text}
+        groups[option.group].add_argument(*option.flags, **details)
+
+
+class _Once(argparse.Action):
+    """A value that may be given as the first argument or behind a flag, but not both."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest, None)
+        if before is not None and before != values:
+            parser.error(f"{self.dest}: expected one; received {before!r} and {values!r}")
+        setattr(namespace, self.dest, values)
 
 
 def add_verbose_option(parser: argparse.ArgumentParser) -> None:
     """Add the option for `mrcnn.commands.backend_messages.without_backend_messages`."""
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="show TensorFlow's own messages too"
-    )
-
-
-def add_settings_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that change settings of the configuration."""
-    group = parser.add_argument_group("settings")
-    group.add_argument("--run-name", metavar="NAME", help="second part of the log folder's name")
-    group.add_argument("--backbone", choices=BACKBONES)
-    group.add_argument(
-        "--image-size",
-        type=int,
-        metavar="PIXELS",
-        help="side of the network's square input, a multiple of 64",
-    )
-    group.add_argument("--mask-size", type=int, choices=MASK_SIZES, help="side of the masks")
-    group.add_argument("--batch-size", type=int, metavar="IMAGES")
-    group.add_argument("--rois", type=int, metavar="N", help="training RoIs an image")
-    group.add_argument("--seed", type=int, help="of weights, batches and target sampling")
-    group.add_argument("--workers", type=int, metavar="N", help="of the loader")
-    group.add_argument(
-        "--mixed-precision", choices=MIXED_PRECISIONS, help="compute in this, keep float32 weights"
-    )
-    group.add_argument(
-        "--checkpoint-steps", type=int, metavar="N", help="write the exact state every N steps"
-    )
-    group.add_argument(
-        "--checkpoint-minutes", type=float, metavar="M", help="and every M minutes (default 10)"
-    )
-    group.add_argument(
-        "--checkpoints-kept", type=int, metavar="K", help="newest states beside the best (2)"
-    )
-    group.add_argument(
-        "--checkpoint-disk-budget", type=float, metavar="GB", help="for the states of a run"
-    )
-    group.add_argument(
-        "--checkpoint-metric", metavar="NAME", help="of the best state (default val_loss)"
-    )
-    group.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE",
-        help="any other setting of mrcnn.config.Config, such as TRAIN_BN=None",
-    )
-    group = parser.add_argument_group("Edge Agreement Head (arXiv 1809.07069)")
-    group.add_argument(
-        "--edge-loss-filters",
-        nargs="+",
-        metavar="FILTER",
-        help=f"off when not given; of {', '.join([*FILTERS, *SHORTHANDS])}",
-    )
-    group.add_argument("--edge-loss-norm", metavar="P", help="l1 … l5, or a number (default l2)")
-    group.add_argument("--edge-loss-weight-factor", type=float, metavar="ALPHA")
-    group.add_argument("--edge-loss-smoothing-groundtruth", action="store_true")
-    group.add_argument("--edge-loss-smoothing-predictions", action="store_true")
-    group.add_argument(
-        "--edge-loss-weight-entropy",
-        nargs="?",
-        const="exp",
-        choices=("exp", "product"),
-        help="weight the mask cross entropy by the edge error",
-    )
-    group.add_argument("--edge-loss-entropy-divisor", type=float, metavar="D", help="of exp")
-    group.add_argument("--edge-loss-magnitude", action="store_true")
-    group.add_argument(
-        "--uncertainty-weighting", action="store_true", help="learn the weights of the losses"
-    )
-
-
-def add_schedule_options(parser: argparse.ArgumentParser, default: str | None) -> None:
-    """Add the options that say how long and how fast to train.
-
-    Args:
-        parser: of the command.
-        default: of --schedule; None where the command chooses it.
-    """
-    group = parser.add_argument_group("schedule")
-    group.add_argument("--schedule", choices=tuple(stages.SCHEDULES), default=default)
-    group.add_argument(
-        "--training-mode",
-        choices=stages.MODES,
-        default="full",
-        help="full: all stages; base: all but the last; fine: the last",
-    )
-    length = group.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, help="scale the schedule to so many steps in all")
-    length.add_argument("--scale", type=float, help="factor of every stage's steps")
-    group.add_argument("--steps-per-epoch", type=int, metavar="N")
-    group.add_argument("--validation-steps", type=int, metavar="N")
-    group.add_argument(
-        "--learning-rate", type=float, help="of the fastest stage; the others in proportion"
-    )
-
-
-def settings_from_args(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings that the options of `add_settings_options` change, by name.
-
-    Raises:
-        ValueError: an unknown edge filter or norm, or a bad `--set`.
-    """
-    given: dict[str, Any] = {
-        "RUN_NAME": args.run_name,
-        "BACKBONE": args.backbone,
-        "IMAGES_PER_GPU": args.batch_size,
-        "TRAIN_ROIS_PER_IMAGE": args.rois,
-        "SEED": args.seed,
-        "LOADER_WORKERS": args.workers,
-        "MIXED_PRECISION": args.mixed_precision,
-        "CHECKPOINT_STEPS": args.checkpoint_steps,
-        "CHECKPOINT_MINUTES": args.checkpoint_minutes,
-        "CHECKPOINTS_KEPT": args.checkpoints_kept,
-        "CHECKPOINT_DISK_BUDGET": args.checkpoint_disk_budget,
-        "CHECKPOINT_METRIC": args.checkpoint_metric,
-        "STEPS_PER_EPOCH": getattr(args, "steps_per_epoch", None),
-        "VALIDATION_STEPS": getattr(args, "validation_steps", None),
-        "EDGE_LOSS_WEIGHT_FACTOR": args.edge_loss_weight_factor,
-        "EDGE_LOSS_SMOOTHING_GT": args.edge_loss_smoothing_groundtruth or None,
-        "EDGE_LOSS_SMOOTHING_PREDICTIONS": args.edge_loss_smoothing_predictions or None,
-        "EDGE_LOSS_WEIGHT_ENTROPY": args.edge_loss_weight_entropy,
-        "EDGE_LOSS_ENTROPY_DIVISOR": args.edge_loss_entropy_divisor,
-        "EDGE_LOSS_MAGNITUDE": args.edge_loss_magnitude or None,
-        "UNCERTAINTY_WEIGHTING": args.uncertainty_weighting or None,
-    }
-    if args.image_size is not None:
-        given |= {"IMAGE_MIN_DIM": args.image_size, "IMAGE_MAX_DIM": args.image_size}
-    if args.mask_size is not None:
-        given["MASK_SHAPE"] = (args.mask_size, args.mask_size)
-    if args.edge_loss_filters is not None:
-        given["EDGE_LOSS_FILTERS"] = resolve_filters(args.edge_loss_filters)
-    if args.edge_loss_norm is not None:
-        parse_norm(args.edge_loss_norm)
-        given["EDGE_LOSS_NORM"] = args.edge_loss_norm
-    given = {name: value for name, value in given.items() if value is not None}
-    return given | parse_settings(args.set)
-
-
-def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Settings by name, of texts NAME=VALUE.
-
-    Raises:
-        ValueError: a text is not NAME=VALUE, or there is no such setting.
-    """
-    return dict(parse_setting(text) for text in texts)
-
-
-def stages_from_args(args: argparse.Namespace, optimizer: Any = "sgd") -> list[stages.Stage]:
-    """The stages that the options of `add_schedule_options` ask for.
-
-    Args:
-        args: of the command.
-        optimizer: `Config.OPTIMIZER`. The schedules' own rates are those of SGD.
-
-    Raises:
-        ValueError: there is no rate for Adam, whose steps do not shrink with the gradients.
-    """
-    if optimizer == "adam" and args.learning_rate is None:
-        raise ValueError(
-            f"--schedule {args.schedule}: its learning rates are those of OPTIMIZER=sgd; received "
-            "OPTIMIZER=adam, which they would make diverge. Give the rate of the fastest stage, "
-            "such as --learning-rate 5e-4 from a random start or 1e-4 from trained weights."
-        )
-    chosen = stages.select(stages.schedule(args.schedule), args.training_mode)
-    scale = args.scale
-    if args.steps is not None:
-        scale = args.steps / sum(stage.steps for stage in chosen)
-    if scale is not None:
-        chosen = [replace(stage, steps=max(1, round(scale * stage.steps))) for stage in chosen]
-    if args.learning_rate is not None:
-        factor = args.learning_rate / max(stage.learning_rate for stage in chosen)
-        chosen = [replace(s, learning_rate=factor * s.learning_rate) for s in chosen]
-    return chosen
-
-
-def weights_from_args(base: type[Config], args: argparse.Namespace) -> str:
-    """The weights file that `--model` means; see `mrcnn.runs.start_weights.weights_path`.
-
-    Args:
-        base: the configuration that the options change.
-        args: of `add_settings_options`, with `model` and `logs`.
-    """
-    from mrcnn.runs import start_weights
-
-    return start_weights.weights_path(
-        args.model, args.logs, configure(base, settings_from_args(args))
     )

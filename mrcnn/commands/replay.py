@@ -14,6 +14,10 @@ HELP = "compute the step again whose loss was not finite"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mrcnn replay`."""
+    parser.description = (
+        "Compute a training step again, of the file that training wrote when a loss was not "
+        "finite, and show its losses and gradient norms."
+    )
     parser.add_argument("file", help="the replay file that training wrote")
 
 
@@ -70,8 +74,13 @@ def replay(
         model = training_model.build(config)
         set_trainable(model, header["stage"]["layers"])
         variables.restore(model, state, ("model",))
-        losses, norms = nonfinite.measure(model, config, nonfinite.batch_of(state))
+        batch = nonfinite.batch_of(state)
+        layer = nonfinite.first_spoilt_layer(model, batch)
+        variables.restore(model, state, ("model",))
+        losses, norms = nonfinite.measure(model, config, batch)
     finally:
         keras.config.set_dtype_policy(policy)
     logger.info(nonfinite.describe_losses(losses, norms))
+    seen = nonfinite.losses_of(state)
+    logger.info(f"Conclusion: {nonfinite.conclusion(seen, losses, norms, layer)}")
     return losses, norms

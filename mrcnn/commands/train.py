@@ -8,88 +8,100 @@ Heavy modules are imported where they are used, so that `mrcnn --help` is quick.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcnn.commands import check, options
+from mrcnn.commands import check, chosen, options
 from mrcnn.config import Config
 from mrcnn.logger import logger
 from mrcnn.runs import settings as run_settings
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
+    from mrcnn.runs.plan import Plan
 
 HELP = "train on a data set in COCO's layout"
+# The options about data that a run remembers, with what holds where nothing is given.
+DATA_OPTIONS: dict[str, Any] = {
+    "train_subset": "train",
+    "val_subset": "val",
+    "year": "",
+    "box_only": False,
+    "skip_invalid": False,
+    "augment": ["flip"],
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mrcnn train`."""
-    parser.add_argument("dataset", help="folder with annotations/instances_SUBSET[YEAR].json")
-    parser.add_argument("--name", help="names the log folder (default: the data set's folder)")
-    parser.add_argument("--train-subset", default="train", metavar="SUBSET")
-    parser.add_argument(
-        "--val-subset", default="val", metavar="SUBSET", help='"": there is none (default: val)'
+    parser.description = (
+        "Train on a data set in COCO's layout. What is not asked for is chosen to suit the data "
+        "set, the weights on this machine and its processor, and shown before training starts. "
+        "With --model last, everything that is not given is what the run was started with."
     )
-    parser.add_argument(
-        "--box-only",
-        action="store_true",
-        help="accept annotations without a segmentation: they train boxes and classes",
+    options.add_options(
+        parser,
+        *("dataset", *options.SUBSETS, *options.ANNOTATIONS),
+        *("start_model", "exclude", "allow_changed", "name", "run_name", "logs"),
+        *(*options.SCHEDULE, "augment", "seed", "no_check", *options.NETWORK, *options.TRAINING),
+        **options.CHOSEN_DEFAULTS,
     )
-    parser.add_argument(
-        "--model", default="none", help="none, imagenet, coco, last, or a weights file"
-    )
-    parser.add_argument(
-        "--allow-changed",
-        action="store_true",
-        help="with --model last: go on although settings, data or augmentation have changed",
-    )
-    parser.add_argument(
-        "--augment", nargs="*", default=["flip"], choices=("flip", "updown", "rotate")
-    )
-    parser.add_argument(
-        "--skip-invalid",
-        action="store_true",
-        help="leave out annotations that cannot be used, and count them by kind",
-    )
-    parser.add_argument("--no-check", action="store_true", help="do not look at the data set first")
-    parser.add_argument("--year", default="", help="in the data set's file names")
-    parser.add_argument("--logs", default="logs", help="folder of the log folders")
-    options.add_settings_options(parser)
-    options.add_schedule_options(parser, default="scratch")
 
 
 def run(args: argparse.Namespace) -> int:
     """Check the data set, train on it, and draw the loss curves."""
     from mrcnn.data import augment
-    from mrcnn.datasets.coco import CocoDataset
+    from mrcnn.runs import defaults
 
-    if args.allow_changed and str(args.model).lower() != "last":
+    dataset = chosen.dataset_of(args)
+    goes_on = _goes_on(args)
+    if args.allow_changed and not goes_on:
         raise ValueError("--allow-changed: expected --model last; it is about going on.")
-    name = args.name or Path(args.dataset).resolve().name.removesuffix(".json")
+    name = args.name or Path(dataset).resolve().name.removesuffix(".json")
     base = run_settings.derive_config(Config, {"NAME": name})
-    if not args.no_check:
-        config = run_settings.configure(base, options.settings_from_args(args))
-        check.check_before_training(args, config)
-    train_set, val_set = (
-        CocoDataset.of(
-            *(args.dataset, subset, args.year),
-            box_only=args.box_only,
-            skip_invalid=args.skip_invalid,
-        )
-        if subset
-        else None
-        for subset in (args.train_subset, args.val_subset)
-    )
-    if train_set is None:
+    stored, settings = {}, {}
+    if goes_on:
+        last_run = _settings_of_last_run(base, args)
+        stored = run_settings.load_training(last_run)
+        settings = run_settings.load_settings(last_run)
+    for option, default in DATA_OPTIONS.items():
+        if getattr(args, option) is None:
+            setattr(args, option, stored.get(option, default))
+    if not args.train_subset:
         raise ValueError("--train-subset: expected the name of a subset; received none.")
-    transforms = {
-        "flip": augment.HorizontalFlip,
-        "updown": augment.VerticalFlip,
-        "rotate": augment.RandomRotate90,
-    }
-    augmentation = augment.Sequential([transforms[name]() for name in args.augment])
-    train_from_args(base, args, train_set, val_set, augmentation)
+    given = chosen.settings_from_args(args)
+    base = run_settings.derive_config(base, settings)
+    train_set, val_set = _load(args, run_settings.configure(base, given))
+    if not goes_on:
+        length = defaults.Length(args.schedule, args.steps, args.scale)
+        choice = defaults.choose(train_set, val_set, given, args.model, length)
+        base = run_settings.derive_config(base, choice.settings)
+        if args.exclude and choice.model.lower() == "none":
+            raise ValueError("--exclude: expected start weights to leave layers out of.")
+        args.model, args.start_reason = choice.model, choice.reason
+        args.default_schedule = choice.schedule
+        if length == defaults.ASKED_FOR_NOTHING:
+            args.steps = choice.steps
+    if not args.no_check:
+        coverage = check.check_before_training(args, run_settings.configure(base, given))
+        fitting = defaults.anchor_settings(coverage, args.model, given)
+        if fitting and not goes_on:
+            base = run_settings.derive_config(base, fitting)
+            logger.info(f"These anchors are used: {fitting}. To choose others: --set.")
+    train_from_args(base, args, train_set, val_set, augment.by_name(args.augment))
     return 0
+
+
+def _load(args: argparse.Namespace, config: Config) -> tuple[Dataset, Dataset | None]:
+    """The subsets that were given. Of one that cannot be read, the check says all that is wrong."""
+    try:
+        train_set = chosen.load_subset(args, args.train_subset)
+        return train_set, chosen.load_subset(args, args.val_subset) if args.val_subset else None
+    except ValueError:
+        if not args.no_check:
+            check.check_before_training(args, config)
+        raise
 
 
 def train_from_args(
@@ -103,8 +115,8 @@ def train_from_args(
 
     Args:
         base: the configuration that the options change; its NUM_CLASSES becomes the data's.
-        args: of `add_settings_options` and `add_schedule_options` of `mrcnn.commands.options`,
-            with `model` and `logs`.
+        args: of the options of `mrcnn.commands.options` that are named SCHEDULE, NETWORK and
+            TRAINING, with `model` and `logs`, and perhaps `default_schedule`.
         train_set, val_set: prepared data sets; `val_set` None: there is none.
         augmentation: see `MaskRCNN.train`.
 
@@ -114,39 +126,110 @@ def train_from_args(
     from mrcnn.checkpoints import folders
     from mrcnn.model import MaskRCNN
     from mrcnn.process import set_random_seed
+    from mrcnn.runs import plan as plans
     from mrcnn.runs import results, start_weights
+    from mrcnn.training import stages
+    from mrcnn.training.pace import Pace
 
-    settings = {"NUM_CLASSES": train_set.num_classes, **options.settings_from_args(args)}
-    if str(args.model).lower() == "last":
-        settings = {**_settings_of_last_run(base, args.logs, settings), **settings}
+    settings = {"NUM_CLASSES": train_set.num_classes, **chosen.settings_from_args(args)}
+    stored: Mapping[str, Any] = {}
+    if _goes_on(args):
+        last_run = _settings_of_last_run(base, args)
+        settings = {**run_settings.load_settings(last_run), **settings}
+        stored = run_settings.load_training(last_run)
     config = run_settings.configure(base, settings)
-    chosen = options.stages_from_args(args, config.OPTIMIZER)
-    for name, dataset in (("training", train_set), ("validation", val_set)):
-        logger.info(f"{name} data: {dataset.summary() if dataset is not None else 'none'}")
-    logger.info(results.describe_run(config, chosen))
+    plan = _plan(args, config, stored)
 
     set_random_seed(config.SEED)
     model = MaskRCNN("training", config, args.logs)
-    allow_changed = getattr(args, "allow_changed", False)
-    start_weights.load_start_weights(model, args.model, allow_changed=allow_changed)
-    logger.info(f"Settings: {Path(model.claim_log_dir(), run_settings.SETTINGS_FILE)}")
-    # The last stage alone is trained on top of what the weights have seen.
-    start = 0
-    if args.training_mode == "fine":
+    start_weights.load_start_weights(
+        *(model, args.model or "none", getattr(args, "exclude", None) or ()),
+        allow_changed=getattr(args, "allow_changed", False),
+    )
+    model.session.other_schedule = plan.start is None
+    start = plan.start if plan.start is not None else 0
+    if plan.start is not None:  # a run that goes on
+        ends = stages.epochs(plan.stages, config.STEPS_PER_EPOCH, start)
+        finished, done = model.planned_epoch >= ends[-1], model.session.steps_done(config)
+        plan = plans.of_length(plan, args.steps, finished, done)
+    elif plan.options["training_mode"] == "fine":
+        # The last stage alone is trained on top of what the weights have seen.
         start = model.planned_epoch if model.schedule_start is None else model.schedule_start
-    model.train_stages(train_set, val_set, chosen, start=start, augmentation=augmentation)
+    weights = getattr(args, "start_reason", "") or _start_text(args, model)
+    for name, dataset in (("training", train_set), ("validation", val_set)):
+        logger.info(f"{name} data: {dataset.summary() if dataset is not None else 'none'}")
+    logger.info(results.describe_run(config))
+    logger.info(plans.describe(config, plan, train_set, val_set, weights))
+    planned = stages.epochs(plan.stages, config.STEPS_PER_EPOCH, start)
+    if model.planned_epoch >= planned[-1]:
+        logger.info(
+            f"Nothing to train: the run has all of its {plan.steps} steps. --steps N makes it "
+            "longer."
+        )
+    else:
+        logger.info(f"Settings: {Path(model.claim_log_dir(), run_settings.SETTINGS_FILE)}")
+        details = {name: getattr(args, name, None) for name in DATA_OPTIONS}
+        model.session.details = {run_settings.TRAINING: {**details, **plan.as_json(start)}}
+        model.train_stages(
+            *(train_set, val_set, plan.stages),
+            start=start,
+            augmentation=augmentation,
+            custom_callbacks=[Pace(model.session.steps_left(config, plan.stages, start))],
+        )
     logger.info(f"Loss curves: {results.draw_loss_curves(model.log_dir)}")
-    weights = folders.last_checkpoint(model.log_dir)
-    logger.info(f"Weights: {weights}")
-    return weights
+    last = folders.last_checkpoint(model.log_dir)
+    logger.info(f"Weights: {last}")
+    return last
 
 
-def _settings_of_last_run(
-    base: type[Config], logs: str | Path, settings: dict[str, Any]
-) -> dict[str, Any]:
-    """The settings of the newest run of a configuration whose RUN_NAME may be changed."""
+def _goes_on(args: argparse.Namespace) -> bool:
+    return str(args.model).lower() == "last"
+
+
+def _plan(args: argparse.Namespace, config: Config, stored: Mapping[str, Any]) -> Plan:
+    """The stages that the options ask for, or those of the run that goes on."""
+    from mrcnn.runs import plan as plans
+
+    given = {name: getattr(args, name, None) for name in plans.SCHEDULE_OPTIONS}
+    before = plans.stored_plan(stored)
+    if before is not None:
+        plan = plans.continued(before, given)
+        if plan is not None:
+            return plan
+    default = getattr(args, "default_schedule", None)
+    if _goes_on(args) and before is None and not (default or args.schedule):
+        raise ValueError(
+            f"--model last: expected a run that says by which schedule it was trained; the "
+            f"{run_settings.SETTINGS_FILE} of the newest one does not. Say it: --schedule NAME, "
+            "with --steps or --scale."
+        )
+    default = default or "scratch"
+    merged = {"schedule": default, "training_mode": "full"}
+    if before is not None:
+        merged |= {name: value for name, value in before.options.items() if value is not None}
+        if given["steps"] is not None or given["scale"] is not None:
+            merged = {k: v for k, v in merged.items() if k not in ("steps", "scale")}
+    merged |= {name: value for name, value in given.items() if value is not None}
+    wanted = {name: merged.get(name) for name in plans.SCHEDULE_OPTIONS}
+    found = chosen.stages_from_args(argparse.Namespace(**wanted), config.OPTIMIZER)
+    if before is not None:
+        logger.info(
+            f"The schedule changes as the options say. Before: "
+            f"{plans.describe_stages(before.stages)}. Now: {plans.describe_stages(found)}."
+        )
+    return plans.Plan(found, None, wanted)
+
+
+def _start_text(args: argparse.Namespace, model: Any) -> str:
+    if _goes_on(args):
+        return f"goes on with {model.log_dir} at epoch {model.epoch + 1}"
+    return str(args.model or "none")
+
+
+def _settings_of_last_run(base: type[Config], args: argparse.Namespace) -> Path:
+    """The settings file of the newest run of a configuration whose RUN_NAME may be changed."""
     from mrcnn.checkpoints import folders
 
-    run_name = settings.get("RUN_NAME", base.RUN_NAME)
-    folder = folders.find_last_run(logs, base.NAME, run_name)
-    return run_settings.load_settings(Path(folder, run_settings.SETTINGS_FILE))
+    run_name = chosen.settings_from_args(args).get("RUN_NAME", base.RUN_NAME)
+    folder = folders.find_last_run(args.logs, base.NAME, run_name)
+    return Path(folder, run_settings.SETTINGS_FILE)

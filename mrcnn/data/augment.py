@@ -25,6 +25,7 @@ import numpy as np
 from mrcnn.data import augment_adapters
 from mrcnn.data.boxes import extract_bboxes
 
+AUGMENTATIONS = ("flip", "updown", "rotate")  # what `by_name` makes
 Moved = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
@@ -59,6 +60,12 @@ def augment(
             f"instance that it was given. Leave a mask empty where its instance is gone."
         )
     return _contiguous(image), masks
+
+
+def by_name(names: Sequence[str]) -> Sequential:
+    """The transforms of names of `AUGMENTATIONS`, one after the other."""
+    transforms = {"flip": HorizontalFlip, "updown": VerticalFlip, "rotate": RandomRotate90}
+    return Sequential([transforms[name]() for name in names])
 
 
 def augment_boxwise(

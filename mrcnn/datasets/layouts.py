@@ -80,6 +80,11 @@ def find_split(
     for suffix in dict.fromkeys([str(year or ""), ""]):
         file = root / "annotations" / f"instances_{subset}{suffix}.json"
         if file.is_file():
+            if year and not suffix:
+                logger.warning(
+                    f"year {year}: there is no annotations/instances_{subset}{year}.json in "
+                    f"{root}; {file.name} is used, which names no year."
+                )
             folder = root / f"{image_subset}{suffix}"
             if folder.is_dir():
                 return SplitFiles(f"{subset}{suffix}", file, folder)

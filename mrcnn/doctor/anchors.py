@@ -242,4 +242,7 @@ def histogram(coverage: AnchorCoverage) -> str:
         if coverage.recommended == coverage.scales:
             lines[-1] += "; no better ones found"
             break
+    else:
+        setting = f"RPN_ANCHOR_SCALES={coverage.recommended}".replace(" ", "")
+        lines.append(f"To use the recommended ones: mrcnn train … --set '{setting}'")
     return "\n".join(lines)

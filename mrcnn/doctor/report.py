@@ -13,8 +13,8 @@ from mrcnn.doctor.examine import Examination
 from mrcnn.doctor.findings import ERROR, NOTE, SEVERITIES, WARNING, Finding
 
 _TITLES = {
-    ERROR: "Errors, which stop training or cost it the image",
-    WARNING: "Warnings, which training goes on with",
+    ERROR: "Errors (training stops, or skips the image)",
+    WARNING: "Warnings (training continues)",
     NOTE: "Notes",
 }
 

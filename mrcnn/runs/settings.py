@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mrcnn.checkpoints.settings_file import SETTINGS_FILE, save_settings
+from mrcnn.checkpoints.settings_file import CLASS_NAMES, SETTINGS_FILE, TRAINING, save_settings
 from mrcnn.config import DERIVED_SETTINGS, Config
 from mrcnn.files.untrusted import load_json
 
@@ -68,12 +68,48 @@ def load_settings(weights: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: the file beside the weights does not hold settings.
     """
+    # Settings alone: a file must not put a value in the place of a method.
+    content = _load(Path(weights).parent / SETTINGS_FILE)
+    return {name: value for name, value in content.items() if is_setting(name)}
+
+
+def load_class_names(weights: str | Path) -> list[str] | None:
+    """The names of the classes that a run was trained on, background first; None: unknown.
+
+    Raises:
+        ValueError: the file beside the weights holds something else.
+    """
     path = Path(weights).parent / SETTINGS_FILE
+    names = _load(path).get(CLASS_NAMES)
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{path}: {CLASS_NAMES}: expected a list of names; received {names!r}.")
+    return names
+
+
+def load_training(weights: str | Path) -> dict[str, Any]:
+    """How a run was trained by the command line, as it wrote it down; empty: unknown.
+
+    Raises:
+        ValueError: the file beside the weights holds something else.
+    """
+    path = Path(weights).parent / SETTINGS_FILE
+    training = _load(path).get(TRAINING, {})
+    if not isinstance(training, dict):
+        raise ValueError(f"{path}: {TRAINING}: expected an object; received {training!r}.")
+    return training
+
+
+def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        settings = load_json(path)
-        # Settings alone: a file must not put a value in the place of a method.
-        return {name: value for name, value in settings.items() if is_setting(name)}
-    except (ValueError, AttributeError) as error:
+        content = load_json(path)
+    except ValueError as error:
         raise ValueError(f"{path}: expected the settings of a run as JSON; {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path}: expected the settings of a run as JSON; received {type(content).__name__}."
+        )
+    return content

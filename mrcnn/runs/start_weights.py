@@ -10,14 +10,12 @@ from mrcnn.checkpoints import folders
 from mrcnn.config import Config
 from mrcnn.training import stages
 from mrcnn.weights import pretrained
+from mrcnn.weights.mismatch import CLASS_LAYERS
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
 
-COCO_WEIGHTS = "mask_rcnn_coco.h5"
 COCO_CLASSES = 81
-# Layers whose shapes depend on the number of classes.
-CLASS_LAYERS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
 
 
 def weights_path(name: str, logs: str | Path, config: Config) -> str:
@@ -25,7 +23,8 @@ def weights_path(name: str, logs: str | Path, config: Config) -> str:
 
     Args:
         name: "imagenet" (ResNet-50) or "coco" (Matterport's release), both downloaded when
-            they are not there; "last", the newest checkpoint of the configuration; or a file.
+            they are not there; "last", the newest checkpoint of the configuration; a file; or the
+            folder of a run, whose newest checkpoint is meant.
         logs: folder of the log folders.
         config: for its name, run name and backbone.
 
@@ -42,10 +41,10 @@ def weights_path(name: str, logs: str | Path, config: Config) -> str:
             )
         return pretrained.imagenet_weights_path()
     if kind == "coco":
-        return pretrained.download_trained_weights(COCO_WEIGHTS)
+        return pretrained.download_trained_weights(pretrained.COCO_WEIGHTS_FILE)
     if kind == "last":
         return folders.find_last(logs, config.NAME, config.RUN_NAME)
-    return str(name)
+    return folders.weights_of(name)
 
 
 def load_start_weights(

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mrcnn.checkpoints import folders
 from mrcnn.config import Config
 from mrcnn.data.resize import detection_mode
 from mrcnn.model import MaskRCNN
-from mrcnn.runs.settings import configure, load_settings
+from mrcnn.runs.settings import configure, load_class_names, load_settings
 
 
 def open_run(
@@ -22,14 +23,16 @@ def open_run(
     """The network of a trained run, ready to detect.
 
     Args:
-        weights: a weights file; `mrcnn train` writes the run's settings beside it.
+        weights: a weights file, beside which training writes the run's settings, or the folder of
+            a run, whose newest weights are taken.
         base, overrides, every_detection: see `inference_config`.
 
     Raises:
         OSError, ValueError: the weights or their settings cannot be used.
     """
-    config = inference_config(weights, base, overrides, every_detection=every_detection)
-    return load_detector(config, weights)
+    path = folders.weights_of(weights)
+    config = inference_config(path, base, overrides, every_detection=every_detection)
+    return load_detector(config, path)
 
 
 def inference_config(
@@ -73,4 +76,5 @@ def load_detector(config: Config, weights: str | Path) -> MaskRCNN:
     folder_of_runs = Path(weights).resolve().parent.parent
     model = MaskRCNN("inference", config, folder_of_runs)
     model.load_weights(weights, by_name=True)
+    model.class_names = load_class_names(weights)
     return model

@@ -19,6 +19,7 @@ IMAGENET_WEIGHTS_URL = (
     "https://github.com/fchollet/deep-learning-models/releases/download/v0.2/"
     "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 )
+COCO_WEIGHTS_FILE = "mask_rcnn_coco.h5"  # in the current folder, as Matterport's samples have it
 IMAGENET_WEIGHTS_MD5 = "a268eb855778b3df3c7506639542a6af"
 
 
@@ -40,7 +41,24 @@ def imagenet_weights_path(
         folder: where they are kept; by default Keras's own cache, `~/.keras/models`.
         progress: show a bar.
     """
+    path = _imagenet_file(folder)
+    return download(IMAGENET_WEIGHTS_URL, path, md5=IMAGENET_WEIGHTS_MD5, progress=progress)
+
+
+def coco_weights_at_hand() -> str | None:
+    """The path of Matterport's COCO weights if they were downloaded into the current folder."""
+    path = Path(COCO_WEIGHTS_FILE)
+    whole = path.is_file() and path.stat().st_size == COCO_WEIGHTS_BYTES
+    return str(path) if whole else None
+
+
+def imagenet_weights_at_hand() -> str | None:
+    """The path of the ImageNet weights if they were downloaded before."""
+    path = _imagenet_file()
+    return str(path) if path.is_file() else None
+
+
+def _imagenet_file(folder: str | os.PathLike[str] | None = None) -> Path:
     if folder is None:
         folder = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
-    path = Path(folder) / IMAGENET_WEIGHTS_URL.rpartition("/")[2]
-    return download(IMAGENET_WEIGHTS_URL, path, md5=IMAGENET_WEIGHTS_MD5, progress=progress)
+    return Path(folder) / IMAGENET_WEIGHTS_URL.rpartition("/")[2]

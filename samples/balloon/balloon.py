@@ -46,8 +46,6 @@ from mrcnn.files.image_file import width_and_height
 from mrcnn.files.untrusted import Folder, check_mask_bytes
 from mrcnn.logger import logger
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-DEFAULT_LOGS_DIR = ROOT / "logs"
 DEFAULT_STEPS = 3000
 ANNOTATION_FILE = "via_region_data.json"
 # Shares of red, green and blue in the brightness that people see (ITU-R BT.709).
@@ -241,24 +239,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     from mrcnn.commands import options
     from mrcnn.commands.backend_messages import without_backend_messages
+    from mrcnn.commands.parser import Parser
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("train", "splash", "check"))
-    parser.add_argument("--dataset", help="folder of the data set, for training")
-    parser.add_argument(
-        "--weights",
-        "--model",
-        dest="model",
-        help="coco, imagenet, last, none, or a weights file",
+    options.add_options(
+        parser,
+        *("dataset", "start_model", "run_name", "logs", "output"),
+        *(*options.SCHEDULE, "seed", *options.NETWORK, *options.TRAINING),
+        dataset="with train/ and val/ and VIA's json in each; for training",
+        start_model="must be given",
+        output="the current folder",
+        schedule="scratch from random weights, otherwise paper-160k",
+        steps=str(DEFAULT_STEPS),
     )
-    parser.add_argument("--logs", default=DEFAULT_LOGS_DIR, help="folder of the log folders")
-    parser.add_argument("--image", help="picture to splash")
-    parser.add_argument("--video", help="video, GIF or folder of frames to splash")
-    parser.add_argument("--output", help="where to write the splash (default: current folder)")
-    options.add_schedule_options(parser, default=None)
-    options.add_settings_options(parser)
+    parser.add_argument("--image", metavar="FILE", help="picture to splash")
+    parser.add_argument("--video", metavar="FILE", help="video, GIF or folder of frames to splash")
     options.add_verbose_option(parser)
     args = parser.parse_args(argv)
     if args.model is None and args.command != "check":
@@ -282,32 +278,32 @@ def _train(args: argparse.Namespace) -> None:
     base: type[Config] = BalloonConfig
     if args.model == "none":  # then everything has to be learned, batch statistics too
         base = derive_config(base, {"TRAIN_BN": None})
-    args.schedule = args.schedule or ("scratch" if args.model == "none" else "paper-160k")
-    if args.steps is None and args.scale is None:
+    args.default_schedule = "scratch" if args.model == "none" else "paper-160k"
+    if args.model != "last" and args.steps is None and args.scale is None:
         args.steps = DEFAULT_STEPS
     train_from_args(base, args, *_load(args), HorizontalFlip())
 
 
 def _load(args: argparse.Namespace) -> tuple[BalloonDataset, BalloonDataset]:
-    if not args.dataset:
-        raise ValueError(f"{args.command} needs --dataset, the folder with train/ and val/.")
+    from mrcnn.commands.chosen import dataset_of
+
     datasets = BalloonDataset(), BalloonDataset()
     for dataset, subset in zip(datasets, ("train", "val"), strict=True):
-        dataset.load_balloon(args.dataset, subset)
+        dataset.load_balloon(dataset_of(args), subset)
         dataset.prepare()
     return datasets
 
 
 def _check(args: argparse.Namespace) -> int:
     from mrcnn.commands.check import check_datasets
-    from mrcnn.commands.options import settings_from_args
+    from mrcnn.commands.chosen import settings_from_args
     from mrcnn.runs.settings import configure
 
     return check_datasets(*_load(args), configure(BalloonConfig, settings_from_args(args)))
 
 
 def _splash(args: argparse.Namespace) -> None:
-    from mrcnn.commands.options import settings_from_args, weights_from_args
+    from mrcnn.commands.chosen import settings_from_args, weights_from_args
     from mrcnn.runs.results import describe_run
     from mrcnn.runs.settings import configure
     from mrcnn.runs.start_weights import COCO_CLASSES

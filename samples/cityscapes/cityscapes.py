@@ -32,8 +32,7 @@ from mrcnn.config import IMAGE_SIDE_MULTIPLE, Config
 from mrcnn.datasets.cityscapes import ANNOTATIONS, CLASSES, CityscapesDataset
 from mrcnn.logger import logger
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-DEFAULT_LOGS_DIR = ROOT / "logs"
+DEFAULT_SCHEDULE = "paper-160k"
 GENERATED_HEIGHT = 256
 
 
@@ -55,26 +54,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     from mrcnn.commands import options
     from mrcnn.commands.backend_messages import without_backend_messages
+    from mrcnn.commands.parser import Parser
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("train", "evaluate", "check"))
-    parser.add_argument("--dataset", required=True, help="folder of leftImg8bit and gtFine")
-    parser.add_argument("--model", help="none, imagenet, coco, last, or a weights file")
-    parser.add_argument("--logs", default=DEFAULT_LOGS_DIR, help="folder of the log folders")
-    parser.add_argument(
-        "--limit", type=int, default=500, help="images to evaluate on (default 500; 0: all)"
+    options.add_options(
+        parser,
+        *("dataset", "limit", "start_model", "run_name", "logs"),
+        *(*options.SCHEDULE, "seed", *options.NETWORK, *options.TRAINING),
+        dataset="with leftImg8bit/ and gtFine/",
+        start_model="must be given",
+        schedule=DEFAULT_SCHEDULE,
     )
     parser.add_argument(
         "--classes",
         choices=tuple(CLASSES),
         default="instance",
-        help="the benchmark's 8 classes (default), or all 34 labels",
+        help="the benchmark's 8 classes, or all 34 labels (default: instance)",
     )
-    parser.add_argument("--annotations", choices=tuple(ANNOTATIONS), default="polygons")
     parser.add_argument(
-        "--official", action="store_true", help="compute the benchmark's own AP too"
+        "--annotations",
+        choices=tuple(ANNOTATIONS),
+        default="polygons",
+        help="read the polygons, or the images of instance ids (default: polygons)",
+    )
+    parser.add_argument(
+        "--official",
+        action="store_true",
+        help="compute the benchmark's own AP too, with its package",
     )
     parser.add_argument(
         "--generate",
@@ -83,8 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="draw N training scenes and a quarter as many to validate with into --dataset first, "
         f"of the height --image-size (default {GENERATED_HEIGHT})",
     )
-    options.add_schedule_options(parser, default="paper-160k")
-    options.add_settings_options(parser)
+    parser.set_defaults(default_schedule=DEFAULT_SCHEDULE)
     options.add_verbose_option(parser)
     parser.epilog = (
         "--image-size is the height of the input here, its width being twice that; images that "
@@ -139,19 +145,22 @@ def image_settings(dataset: CityscapesDataset, size: int | None = None) -> dict[
 
 
 def _generate(args: argparse.Namespace) -> None:
+    from mrcnn.commands.chosen import dataset_of
     from mrcnn.datasets.street_scenes import write_lookalike
 
     height = args.image_size or GENERATED_HEIGHT
     val = max(1, args.generate // 4)
     logger.info(
-        f"Drawing {args.generate} + {val} street scenes, {height}x{2 * height}: {args.dataset}"
+        f"Drawing {args.generate} + {val} street scenes, {height}x{2 * height}: {dataset_of(args)}"
     )
-    write_lookalike(args.dataset, args.generate, val, (height, 2 * height))
+    write_lookalike(dataset_of(args), args.generate, val, (height, 2 * height))
 
 
 def _load(args: argparse.Namespace, subset: str, limit: int = 0) -> CityscapesDataset:
+    from mrcnn.commands.chosen import dataset_of
+
     dataset = CityscapesDataset()
-    dataset.load_cityscapes(args.dataset, subset, args.annotations, args.classes, limit=limit)
+    dataset.load_cityscapes(dataset_of(args), subset, args.annotations, args.classes, limit=limit)
     dataset.prepare()
     return dataset
 
@@ -173,7 +182,7 @@ def _train(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> int:
     from mrcnn.commands.check import check_datasets
-    from mrcnn.commands.options import settings_from_args
+    from mrcnn.commands.chosen import settings_from_args
     from mrcnn.runs.settings import configure, derive_config
 
     train_set, val_set = _load(args, "train"), _load(args, "val")
@@ -183,7 +192,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from mrcnn.commands.options import weights_from_args
+    from mrcnn.commands.chosen import weights_from_args
     from mrcnn.evaluation import cityscapes, coco
     from mrcnn.evaluation.ground_truth import coco_ground_truth
     from mrcnn.runs import results
@@ -199,7 +208,9 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     folder = Path(weights).resolve().parent
     split = results.Split(dataset, coco_ground_truth(dataset), "val")
-    metrics, detections, timing = coco.evaluate_model(model.detector, dataset, split.ground_truth)
+    metrics, detections, timing, _ = coco.evaluate_model(
+        model.detector, dataset, split.ground_truth
+    )
     logger.info(coco.format_table(metrics))
     logger.info(f"{timing.images} images in {timing.seconds:.1f} s")
     coco.write_csv(folder / "coco_val.csv", metrics)
@@ -215,7 +226,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _inference_config(args: argparse.Namespace, weights: str, dataset: CityscapesDataset) -> Config:
     """The settings of a run for inference; without them, those that fit the images."""
-    from mrcnn.commands.options import settings_from_args
+    from mrcnn.commands.chosen import settings_from_args
     from mrcnn.runs.settings import derive_config
     from mrcnn.runs.trained import inference_config
 

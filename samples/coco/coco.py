@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrcnn.config import Config
@@ -34,9 +33,7 @@ if TYPE_CHECKING:
 
     from mrcnn.datasets.coco import CocoDataset
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-DEFAULT_LOGS_DIR = ROOT / "logs"
-DEFAULT_DATASET_YEAR = "2014"
+DEFAULT_DATASET_YEAR, DEFAULT_SCHEDULE = "2014", "paper-160k"
 
 
 class CocoConfig(Config):
@@ -51,19 +48,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     from mrcnn.commands import options
     from mrcnn.commands.backend_messages import without_backend_messages
+    from mrcnn.commands.parser import Parser
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("train", "evaluate"))
-    parser.add_argument("--dataset", required=True, help="folder of the data set")
-    parser.add_argument("--year", default=DEFAULT_DATASET_YEAR, help="2014 (default), 2017, …")
-    parser.add_argument(
-        "--model", required=True, help="none, imagenet, coco, last, or a weights file"
-    )
-    parser.add_argument("--logs", default=DEFAULT_LOGS_DIR, help="folder of the log folders")
-    parser.add_argument(
-        "--limit", type=int, default=500, help="images to evaluate on (default 500; 0: all)"
+    options.add_options(
+        parser,
+        *("dataset", "year", "limit", "start_model", "run_name", "logs"),
+        *(*options.SCHEDULE, "seed", *options.NETWORK, *options.TRAINING),
+        dataset="COCO's",
+        year=DEFAULT_DATASET_YEAR,
+        start_model="must be given",
+        schedule=DEFAULT_SCHEDULE,
     )
     parser.add_argument(
         "--download",
@@ -73,10 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=False,
         help="download the data set into --dataset first",
     )
-    options.add_schedule_options(parser, default="paper-160k")
-    options.add_settings_options(parser)
+    parser.set_defaults(default_schedule=DEFAULT_SCHEDULE)
     options.add_verbose_option(parser)
     args = parser.parse_args(argv)
+    args.year = args.year or DEFAULT_DATASET_YEAR
+    if args.model is None:
+        parser.error("the following arguments are required: --model")
     try:
         with without_backend_messages(args.verbose):
             _train(args) if args.command == "train" else _evaluate(args)
@@ -97,8 +95,8 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from mrcnn.commands.chosen import weights_from_args
     from mrcnn.commands.evaluate import evaluate_from_args
-    from mrcnn.commands.options import weights_from_args
     from mrcnn.runs.results import Split
 
     subset = _val_subset(args)
@@ -113,14 +111,15 @@ def _val_subset(args: argparse.Namespace) -> str:
 
 def _load(args: argparse.Namespace, *subsets: str) -> tuple[CocoDataset, COCO]:
     """One data set of all `subsets`, and the ground truth of the last."""
+    from mrcnn.commands.chosen import dataset_of
     from mrcnn.datasets import coco_download
     from mrcnn.datasets.coco import CocoDataset
 
     dataset, truth = CocoDataset(), None
     for subset in subsets:
         if args.download:
-            coco_download.download_coco(args.dataset, subset, args.year)
-        truth = dataset.load_coco(args.dataset, subset, year=args.year, return_coco=True)
+            coco_download.download_coco(dataset_of(args), subset, args.year)
+        truth = dataset.load_coco(dataset_of(args), subset, year=args.year, return_coco=True)
     dataset.prepare()
     return dataset, truth
 

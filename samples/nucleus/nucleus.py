@@ -42,8 +42,6 @@ from mrcnn.files.image_file import width_and_height
 from mrcnn.files.untrusted import Folder, check_mask_bytes
 from mrcnn.logger import logger
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-DEFAULT_LOGS_DIR = ROOT / "logs"
 DEFAULT_STEPS = 12_000
 LABELED_SUBSET = "stage1_train"
 PARTS = ("train", "val")  # of the labeled subset
@@ -235,31 +233,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     from mrcnn.commands import options
     from mrcnn.commands.backend_messages import without_backend_messages
+    from mrcnn.commands.parser import Parser
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("train", "detect", "evaluate", "check"))
-    parser.add_argument("--dataset", required=True, help="folder of the data set")
-    parser.add_argument(
-        "--subset",
-        help="train, val, or a folder of the data set (default: train to train, val to evaluate, "
-        "stage1_test to detect)",
+    options.add_options(
+        parser,
+        *("dataset", "subset", "limit", "start_model", "run_name", "logs", "output"),
+        *(*options.SCHEDULE, "seed", *options.NETWORK, *options.TRAINING),
+        dataset="that of the 2018 Data Science Bowl, with stage1_train/",
+        subset="train to train, val to evaluate, stage1_test to detect, or a folder of the data "
+        "set",
+        start_model="must be given",
+        output="beside the weights",
+        schedule="scratch from random weights, otherwise paper-160k",
+        steps=str(DEFAULT_STEPS),
     )
     parser.add_argument(
-        "--weights",
-        "--model",
-        dest="model",
-        help="imagenet, coco, last, none, or a weights file",
+        "--pictures",
+        type=int,
+        metavar="N",
+        help="pictures that `detect` draws at most (default: one of each image)",
     )
-    parser.add_argument("--logs", default=DEFAULT_LOGS_DIR, help="folder of the log folders")
-    parser.add_argument("--output", help="folder of the results (default: beside the weights)")
-    parser.add_argument("--limit", type=int, default=0, help="number of images (default: all)")
-    parser.add_argument(
-        "--pictures", type=int, metavar="N", help="of `detect`, at most (default: of each image)"
-    )
-    options.add_schedule_options(parser, default=None)
-    options.add_settings_options(parser)
     options.add_verbose_option(parser)
     args = parser.parse_args(argv)
     if args.model is None and args.command != "check":
@@ -283,8 +278,8 @@ def _train(args: argparse.Namespace) -> None:
     base: type[Config] = NucleusConfig
     if args.model == "none":  # then everything has to be learned, batch statistics too
         base = derive_config(base, {"TRAIN_BN": None})
-    args.schedule = args.schedule or ("scratch" if args.model == "none" else "paper-160k")
-    if args.steps is None and args.scale is None:
+    args.default_schedule = "scratch" if args.model == "none" else "paper-160k"
+    if args.model != "last" and args.steps is None and args.scale is None:
         args.steps = DEFAULT_STEPS
     train_set, val_set = _load(args, args.subset or "train"), _load(args, "val")
     # A nucleus has no upright position.
@@ -294,7 +289,7 @@ def _train(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> int:
     from mrcnn.commands.check import check_datasets
-    from mrcnn.commands.options import settings_from_args
+    from mrcnn.commands.chosen import settings_from_args
     from mrcnn.runs.settings import configure
 
     datasets = _load(args, args.subset or "train"), _load(args, "val")
@@ -302,8 +297,8 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from mrcnn.commands.chosen import weights_from_args
     from mrcnn.commands.evaluate import evaluate_from_args
-    from mrcnn.commands.options import weights_from_args
     from mrcnn.evaluation.ground_truth import coco_ground_truth
     from mrcnn.runs.results import Split
 
@@ -316,7 +311,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _detect(args: argparse.Namespace) -> None:
     """Write the submission and the pictures of a subset."""
-    from mrcnn.commands.options import settings_from_args, weights_from_args
+    from mrcnn.commands.chosen import settings_from_args, weights_from_args
     from mrcnn.runs.results import describe_run
     from mrcnn.runs.trained import inference_config, load_detector
 
@@ -352,8 +347,10 @@ def _detect(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace, subset: str) -> NucleusDataset:
+    from mrcnn.commands.chosen import dataset_of
+
     dataset = NucleusDataset()
-    dataset.load_nucleus(args.dataset, subset)
+    dataset.load_nucleus(dataset_of(args), subset)
     dataset.prepare()
     return dataset
 

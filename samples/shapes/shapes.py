@@ -18,7 +18,6 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,8 +27,6 @@ from mrcnn import utils
 from mrcnn.config import Config
 from mrcnn.logger import logger
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-DEFAULT_LOGS_DIR = ROOT / "logs"
 DEFAULT_STEPS = 700
 FROM_SCRATCH_RATE = 5e-4  # of Adam
 
@@ -198,20 +195,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     from mrcnn.commands import options
     from mrcnn.commands.backend_messages import without_backend_messages
+    from mrcnn.commands.parser import Parser
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_options(
+        parser,
+        *("start_model", "run_name", "logs"),
+        *(*options.SCHEDULE, "seed", *options.NETWORK, *options.TRAINING),
+        start_model="none",
+        steps=str(DEFAULT_STEPS),
     )
     parser.add_argument(
-        "--model", default="none", help="none (default), imagenet, coco, last, or a weights file"
+        "--train-images", type=int, default=500, metavar="N", help="images to draw (default: 500)"
     )
-    parser.add_argument("--logs", default=DEFAULT_LOGS_DIR, help="folder of the log folders")
-    parser.add_argument("--train-images", type=int, default=500, metavar="N")
-    parser.add_argument("--val-images", type=int, default=50, metavar="N")
-    options.add_schedule_options(parser, default="scratch")
-    options.add_settings_options(parser)
+    parser.add_argument(
+        "--val-images", type=int, default=50, metavar="N", help="and to validate on (default: 50)"
+    )
+    parser.set_defaults(default_schedule="scratch")
     options.add_verbose_option(parser)
     args = parser.parse_args(argv)
+    args.model = args.model or "none"
     try:
         with without_backend_messages(args.verbose):
             _run(args)
@@ -223,8 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     """Train, then evaluate the weights on images that the network has not seen."""
+    from mrcnn.commands.chosen import settings_from_args
     from mrcnn.commands.evaluate import evaluate_from_args
-    from mrcnn.commands.options import settings_from_args
     from mrcnn.commands.train import train_from_args
     from mrcnn.evaluation.ground_truth import coco_ground_truth
     from mrcnn.runs.results import Split
@@ -234,7 +237,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.model.lower() == "none":
         base = SmallShapesConfig
         args.learning_rate = args.learning_rate or FROM_SCRATCH_RATE
-    if args.steps is None and args.scale is None:
+    if args.model != "last" and args.steps is None and args.scale is None:
         args.steps = DEFAULT_STEPS
     config = configure(base, settings_from_args(args))
     height, width = config.IMAGE_SHAPE[:2].tolist()

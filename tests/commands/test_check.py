@@ -63,7 +63,7 @@ def test_one_subset_quickly(data, capsys):
     ("arguments", "message"),
     [
         (["--quick", "--fix", "out"], "--fix"),
-        (["--jobs", "0"], "--jobs"),
+        (["--workers", "0"], "--workers"),
         (["--crowds-as-objects"], "--fix"),
         (["--set", "NO_SUCH=1"], "NO_SUCH"),
         (["--image-size", "100"], "64"),

@@ -15,8 +15,13 @@ import pytest
 from PIL import Image
 
 import mrcnn
+from mrcnn.checkpoints import state_file
+from mrcnn.checkpoints.settings_file import save_settings
 from mrcnn.commands import cli, demo
-from mrcnn.datasets.shapes import write_shapes
+from mrcnn.config import Config
+from mrcnn.datasets.shapes import CLASS_NAMES, write_shapes
+from mrcnn.model import MaskRCNN
+from mrcnn.runs import settings as run_settings
 from tests.conftest import REPOSITORY
 
 TINY = [
@@ -45,16 +50,21 @@ def test_train_then_evaluate(shapes, tmp_path, capsys):
     command = ["train", str(shapes), "--name", "tiny", "--logs", str(logs), "--steps", "6"]
     assert cli.main([*command, "--edge-loss-filters", "sobel", *TINY]) == 0
     (run,) = logs.iterdir()
-    weights = sorted(path.name for path in run.glob("*.h5"))
-    assert weights == [f"mask_rcnn_tiny_{epoch:04d}.h5" for epoch in range(1, len(weights) + 1)]
-    assert len(weights) >= 3  # a stage each, at least
+    *weights, best = sorted(path.name for path in run.glob("*.h5"))
+    assert weights == [f"mask_rcnn_tiny_{epoch:04d}.h5" for epoch in (1, 2, 3)]
+    assert best == "mask_rcnn_tiny_best.h5"
+    said = capsys.readouterr().out
+    assert "6 steps of 2 images" in said and "stage 2    2 steps at rate 0.002" in said
     with open(run / "losses.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(weights)
     assert float(rows[-1]["mrcnn_mask_edge_loss"]) >= 0
     assert float(rows[-1]["val_loss"]) > 0
     assert Image.open(run / "losses.png").width > 100
-    assert json.loads((run / "config.json").read_text())["BACKBONE"] == "resnet10"
+    written = json.loads((run / "config.json").read_text())
+    assert written["BACKBONE"] == "resnet10"
+    assert written["class_names"] == ["BG", *CLASS_NAMES]
+    assert sum(steps for *_, steps in written["training"]["stages"]) == 6
     assert list(run.glob("events.out.tfevents.*"))
 
     # The settings come from beside the weights.
@@ -62,14 +72,79 @@ def test_train_then_evaluate(shapes, tmp_path, capsys):
     assert cli.main(["evaluate", str(shapes), "--model", str(weights_path)]) == 0
     metrics = read_metrics(run / "coco_val.csv")
     assert set(metrics) == {"segm", "bbox"} and len(metrics["segm"]) == 13
+    with open(run / "coco_val_classes.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["category"] for row in rows} == set(CLASS_NAMES)
+    with open(run / "images_val.csv", newline="", encoding="utf-8") as file:
+        images = list(csv.DictReader(file))
+    detections = json.loads((run / "detections_val.json").read_text())
+    assert len(images) == 3 and all(row["file_name"].endswith(".png") for row in images)
+    assert sum(int(row["detections"]) for row in images) == len(detections)
     assert Image.open(run / "detections_val.png").width > 100
     assert "AP50" in capsys.readouterr().out
 
+    # The newest run, or its folder, may be named instead of a file.
+    where = ["--logs", str(logs), "--name", "tiny", "--limit", "1"]
+    assert cli.main(["evaluate", str(shapes), *where]) == 0
+    assert cli.main(["evaluate", "--dataset", str(shapes), "--model", str(run), *where]) == 0
+    capsys.readouterr()
+
     # Training goes on in the run with its settings; here nothing is left to do.
+    last = ["train", str(shapes), "--name", "tiny", "--logs", str(logs), "--model", "last"]
+    assert cli.main(last) == 0
+    out = capsys.readouterr().out
+    assert "Going on at step 6" in out and "the run has all of its 6 steps" in out
+    assert list(logs.iterdir()) == [run]
+
+    # Longer: nothing but the length changes, and what was trained stays.
+    assert cli.main([*last, "--steps", "9"]) == 0
+    out = capsys.readouterr().out
+    assert "goes on to 9 steps in all, in place of 6" in out and "Nothing to train" not in out
+    assert "Epochs 4 to 5, learning rate 0.002" in out
+    state, _ = state_file.newest_state(run)
+    assert (state.header["step"], state.header["epoch"]) == (9, 5)
+    with open(run / "losses.csv", newline="", encoding="utf-8") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5"]
+
+
+def test_a_run_goes_on_with_what_it_was_started_with(shapes, tmp_path, capsys, monkeypatch):
+    """Its schedule, augmentation and subsets: stopped after its first stage, no option given."""
+    command = ["train", str(shapes), "--name", "tiny", "--logs", str(tmp_path / "logs")]
+    schedule = ["--schedule", "paper-160k", "--steps", "8", "--augment", "updown", "rotate"]
+    train = MaskRCNN.train
+
+    def train_the_first_stage(self, *given, **options):
+        if self.epoch:
+            raise KeyboardInterrupt
+        return train(self, *given, **options)
+
+    monkeypatch.setattr(MaskRCNN, "train", train_the_first_stage)
+    assert cli.main([*command, *schedule, "--val-subset", "", *TINY]) == 130
+    monkeypatch.setattr(MaskRCNN, "train", train)
+    capsys.readouterr()
+
     assert cli.main([*command, "--model", "last"]) == 0
     out = capsys.readouterr().out
-    assert f"Going on at step {2 * len(weights)}" in out and "Nothing to train" in out
-    assert list(logs.iterdir()) == [run]
+    (run,) = (tmp_path / "logs").iterdir()
+    assert "Nothing to train" not in out and "learning rate 0.0001" in out
+    header = state_file.newest_state(run)[0].header
+    assert header["step"] == 8 and header["validation"] is None
+    transforms = json.dumps(header["augmentation"])
+    assert "VerticalFlip" in transforms and "RandomRotate90" in transforms
+
+    # Another schedule is taken when it is asked for by name, and said.
+    assert cli.main([*command, "--model", "last", "--schedule", "scratch", "--steps", "10"]) == 0
+    assert "The schedule changes as the options say" in capsys.readouterr().out
+    assert state_file.newest_state(run)[0].header["stage"]["learning_rate"] == 2e-3
+
+
+def test_a_run_of_a_script_says_that_its_schedule_is_needed(shapes, tmp_path, capsys):
+    run = tmp_path / "tiny20260101T1200"
+    save_settings(run_settings.configure(Config, {"NAME": "tiny"}), run)
+    (run / "mask_rcnn_tiny_0001.h5").write_bytes(b"")
+    command = ["train", str(shapes), "--name", "tiny", "--logs", str(tmp_path), "--no-check"]
+    assert cli.main([*command, "--model", "last"]) == 2
+    assert "--schedule NAME" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,117 +1,155 @@
-"""The options that commands and samples share, and what they mean."""
+"""An option is declared once: the same spelling, help and default in all commands and samples."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import re
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from mrcnn.commands import cli, options
-from mrcnn.config import Config
-from mrcnn.datasets.shapes import write_shapes
-from mrcnn.runs.settings import configure
-from mrcnn.training import stages
+from mrcnn.commands.parser import Parser
+from samples.balloon import balloon
+from samples.cityscapes import cityscapes
+from samples.coco import coco
+from samples.nucleus import nucleus
+from samples.shapes import shapes
+
+SAMPLES = {module.__name__: module.main for module in (balloon, cityscapes, coco, nucleus, shapes)}
 
 
-def parse(*arguments: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    options.add_settings_options(parser)
-    options.add_schedule_options(parser, default="paper-160k")
-    return parser.parse_args(arguments)
+def parser_of_command(name: str) -> argparse.ArgumentParser:
+    parser = Parser(prog=name)
+    importlib.import_module(f"mrcnn.commands.{name}").add_options(parser)
+    return parser
 
 
-def test_nothing_given_changes_nothing():
-    assert options.settings_from_args(parse()) == {}
-    assert options.stages_from_args(parse()) == stages.schedule("paper-160k")
+class ParserMadeError(Exception):
+    """Carries the parser of a sample out of its `main`."""
 
 
-def test_the_published_flags():
-    flags = ["--edge-loss-norm", "l4", "--edge-loss-weight-factor", "0.0625"]
-    flags += ["--edge-loss-smoothing-groundtruth", "--edge-loss-smoothing-predictions"]
-    flags += ["--edge-loss-weight-entropy", "--mask-size", "56", "--edge-loss-filters", "sobel"]
-    config = configure(Config, options.settings_from_args(parse(*flags)))
-    assert config.EDGE_LOSS_FILTERS == ("sobel-x", "sobel-y")
-    assert config.EDGE_LOSS_NORM == "l4" and config.EDGE_LOSS_WEIGHT_FACTOR == 0.0625
-    assert config.EDGE_LOSS_SMOOTHING_GT and config.EDGE_LOSS_SMOOTHING_PREDICTIONS
-    assert config.EDGE_LOSS_WEIGHT_ENTROPY and tuple(config.MASK_SHAPE) == (56, 56)
+def parser_of_sample(
+    main: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> argparse.ArgumentParser:
+    def stop(parser, *arguments):
+        raise ParserMadeError(parser)
+
+    monkeypatch.setattr(Parser, "parse_args", stop)
+    with pytest.raises(ParserMadeError) as made:
+        main([])
+    return made.value.args[0]
 
 
-def test_the_variants_that_the_paper_tried_beside():
-    flags = ["--edge-loss-filters", "roberts", "laplace-4", "--edge-loss-norm", "12.5"]
-    flags += ["--edge-loss-weight-entropy", "exp", "--edge-loss-entropy-divisor", "4"]
-    flags += ["--edge-loss-magnitude", "--uncertainty-weighting"]
-    config = configure(Config, options.settings_from_args(parse(*flags)))
-    assert config.EDGE_LOSS_FILTERS == ("roberts-x", "roberts-y", "laplace-4")
-    assert config.EDGE_LOSS_ENTROPY_DIVISOR == 4 and config.EDGE_LOSS_WEIGHT_ENTROPY == "exp"
-    assert config.EDGE_LOSS_MAGNITUDE and config.UNCERTAINTY_WEIGHTING
+@pytest.fixture
+def parsers(monkeypatch: pytest.MonkeyPatch) -> dict[str, argparse.ArgumentParser]:
+    found = {name: parser_of_command(name) for name in cli.COMMANDS}
+    return found | {name: parser_of_sample(main, monkeypatch) for name, main in SAMPLES.items()}
 
 
-def test_steps_scale_the_schedule():
-    chosen = options.stages_from_args(parse("--steps", "16"))
-    assert [stage.steps for stage in chosen] == [4, 8, 4]
-    chosen = options.stages_from_args(parse("--steps", "16", "--training-mode", "base"))
-    assert [stage.layers for stage in chosen] == ["heads", "4+"]
-    assert sum(stage.steps for stage in chosen) == 16
+def actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    for action in parser._actions:
+        if action.option_strings and action.dest not in ("help", "verbose"):
+            yield action
 
 
-def test_the_learning_rate_is_that_of_the_fastest_stage():
-    chosen = options.stages_from_args(parse("--learning-rate", "0.01"))
-    assert [stage.learning_rate for stage in chosen] == pytest.approx([0.01, 0.01, 0.001])
+def declared(action: argparse.Action) -> list[options.Option]:
+    return [o for o in options.OPTIONS.values() if action.option_strings[0] in o.flags]
 
 
-def test_the_rates_of_a_schedule_are_those_of_sgd():
-    with pytest.raises(ValueError, match="paper-160k: .* OPTIMIZER=sgd; .* --learning-rate"):
-        options.stages_from_args(parse(), "adam")
-    chosen = options.stages_from_args(parse("--learning-rate", "5e-4"), "adam")
-    assert max(stage.learning_rate for stage in chosen) == pytest.approx(5e-4)
+def test_the_same_option_is_the_same_everywhere(parsers):
+    seen: dict[str, argparse.Action] = {}
+    shared = 0
+    for command, parser in parsers.items():
+        for action in actions(parser):
+            name = action.option_strings[0]
+            before = seen.setdefault(name, action)
+            shared += before is not action
+            alike = ("option_strings", "dest", "nargs", "type", "default", "choices", "metavar")
+            for attribute in alike:
+                assert getattr(action, attribute) == getattr(before, attribute), (command, name)
+            assert type(action) is type(before)
+    assert shared > 200
 
 
-@pytest.mark.parametrize(
-    ("command", "options"),
-    [
-        ("train", ["--set", "OPTIMIZER=adam"]),
-        ("ablate", ["--set", "OPTIMIZER=adam"]),
-        ("ablate", ["--arm", "own", "OPTIMIZER=adam"]),  # one arm is enough
-    ],
-)
-def test_commands_refuse_them_for_adam_before_they_begin(tmp_path, capsys, command, options):
-    write_shapes(tmp_path / "data", 2, 1, (64, 64))
-    out = str(tmp_path / "out")
-    place = ["--output", out] if command == "ablate" else ["--logs", out, "--no-check"]
-    assert cli.main([command, str(tmp_path / "data"), *place, *options]) == 2
-    assert "--schedule scratch: its learning rates are those of" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_any_setting_can_be_set():
-    settings = options.settings_from_args(
-        parse("--set", "TRAIN_BN=None", "IMAGE_RESIZE_MODE=pad64", "MASK_SHAPE=(56, 56)")
-    )
-    assert settings == {
-        "TRAIN_BN": None,
-        "IMAGE_RESIZE_MODE": "pad64",
-        "MASK_SHAPE": (56, 56),
+def test_what_two_commands_have_is_declared(parsers):
+    owners: dict[str, list[str]] = {}
+    for command, parser in parsers.items():
+        for action in actions(parser):
+            owners.setdefault(action.option_strings[0], []).append(command)
+            known = declared(action)
+            if not known:
+                continue
+            template = {
+                re.sub(
+                    r"\{default\}", ".*", re.escape(o.help).replace(r"\{", "{").replace(r"\}", "}")
+                )
+                for o in known
+            }
+            text = (action.help or "").replace("%%", "%")
+            hidden = action.help == argparse.SUPPRESS and known[0].positional
+            assert hidden or any(re.fullmatch(t, text) for t in template), (command, text)
+    undeclared = {
+        name: commands
+        for name, commands in owners.items()
+        if len(commands) > 1
+        and not any(name in option.flags for option in options.OPTIONS.values())
     }
+    assert not undeclared
+
+
+def test_every_option_says_what_it_does(parsers):
+    for command, parser in parsers.items():
+        for action in actions(parser):
+            if action.help == argparse.SUPPRESS:
+                continue
+            assert action.help and len(action.help.split()) >= 3, (command, action.option_strings)
+            takes_number = action.type in (int, float)
+            assert not takes_number or "default" in action.help or command in ("samples",), (
+                f"{command} {action.option_strings}: {action.help}"
+            )
+
+
+def test_the_data_set_comes_first_or_behind_its_flag(capsys: pytest.CaptureFixture):
+    parser = Parser()
+    options.add_options(parser, "dataset", "limit")
+    assert parser.parse_args(["data"]).dataset == "data"
+    assert parser.parse_args(["--dataset", "data"]).dataset == "data"
+    assert parser.parse_args(["--dataset", "data", "--limit", "3"]).limit == 3
+    assert parser.parse_args([]).dataset is None
+    with pytest.raises(SystemExit):
+        parser.parse_args(["one", "--dataset", "two"])
+    assert "expected one; received" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("given", "meant"),
     [
-        ("MASK_SHAPE", "NAME=VALUE"),
-        ("MASK_SHAPES=(28,28)", "Did you mean MASK_SHAPE"),
-        ("BATCH_SIZE=4", "no setting"),  # derived from IMAGES_PER_GPU
-        ("validate=1", "no setting"),  # a method
+        ("--epochs", "--steps"),
+        ("--lr", "--learning-rate"),
+        ("--batch", "--batch-size"),
+        ("--bacbone", "--backbone"),
+        ("--step", "--steps"),
+        ("--imgsz", "--image-size"),
+        ("--weigths", "--weights"),
     ],
 )
-def test_what_is_no_setting_is_refused(text, message):
-    with pytest.raises(ValueError, match=message):
-        options.parse_settings([text])
+def test_an_unknown_option_is_answered_with_what_is_near(capsys, given: str, meant: str):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["train", "data", given, "4"])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert f"unknown option {given}; did you mean" in error and meant in error
 
 
-def test_the_weights_that_an_option_means(tmp_path):
-    args = parse("--backbone", "resnet10")
-    args.model, args.logs = "some/file.h5", tmp_path
-    assert options.weights_from_args(Config, args) == "some/file.h5"
-    args.model = "imagenet"
-    with pytest.raises(ValueError, match="resnet10"):
-        options.weights_from_args(Config, args)
+def test_an_option_that_nothing_is_near_to(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "data", "--zzzz=1"])
+    assert "unknown option --zzzz\n" in capsys.readouterr().err
+
+
+def test_an_option_that_has_no_effect_is_not_offered(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "data", "--rois", "8"])
+    assert "unknown option --rois" in capsys.readouterr().err

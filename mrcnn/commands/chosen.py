@@ -1,0 +1,151 @@
+"""What the options that were given mean: settings, stages, a data set, a weights file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mrcnn.config import Config
+from mrcnn.ops.edge_filters import parse_norm, resolve_filters
+from mrcnn.runs.settings import configure, parse_setting
+from mrcnn.training import stages
+
+if TYPE_CHECKING:
+    from mrcnn.datasets.coco import CocoDataset
+
+# The settings that options change, by the name of the option.
+_SETTINGS = {
+    "run_name": "RUN_NAME",
+    "backbone": "BACKBONE",
+    "batch_size": "IMAGES_PER_GPU",
+    "mixed_precision": "MIXED_PRECISION",
+    "rois": "TRAIN_ROIS_PER_IMAGE",
+    "seed": "SEED",
+    "workers": "LOADER_WORKERS",
+    "uncertainty_weighting": "UNCERTAINTY_WEIGHTING",
+    "steps_per_epoch": "STEPS_PER_EPOCH",
+    "validation_steps": "VALIDATION_STEPS",
+    "checkpoint_steps": "CHECKPOINT_STEPS",
+    "checkpoint_minutes": "CHECKPOINT_MINUTES",
+    "checkpoints_kept": "CHECKPOINTS_KEPT",
+    "checkpoint_disk_budget": "CHECKPOINT_DISK_BUDGET",
+    "checkpoint_metric": "CHECKPOINT_METRIC",
+    "edge_loss_weight_factor": "EDGE_LOSS_WEIGHT_FACTOR",
+    "edge_loss_smoothing_groundtruth": "EDGE_LOSS_SMOOTHING_GT",
+    "edge_loss_smoothing_predictions": "EDGE_LOSS_SMOOTHING_PREDICTIONS",
+    "edge_loss_weight_entropy": "EDGE_LOSS_WEIGHT_ENTROPY",
+    "edge_loss_entropy_divisor": "EDGE_LOSS_ENTROPY_DIVISOR",
+    "edge_loss_magnitude": "EDGE_LOSS_MAGNITUDE",
+}
+
+
+def settings_from_args(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the given options change, by name.
+
+    Raises:
+        ValueError: an unknown edge filter or norm, or a bad `--set`.
+    """
+    given = {setting: getattr(args, name, None) for name, setting in _SETTINGS.items()}
+    size, mask_size = getattr(args, "image_size", None), getattr(args, "mask_size", None)
+    if size is not None:
+        given |= {"IMAGE_MIN_DIM": size, "IMAGE_MAX_DIM": size}
+    if mask_size is not None:
+        given["MASK_SHAPE"] = (mask_size, mask_size)
+    filters, norm = getattr(args, "edge_loss_filters", None), getattr(args, "edge_loss_norm", None)
+    if filters is not None:
+        given["EDGE_LOSS_FILTERS"] = resolve_filters(filters)
+    if norm is not None:
+        parse_norm(norm)
+        given["EDGE_LOSS_NORM"] = norm
+    given = {name: value for name, value in given.items() if value is not None}
+    return given | parse_settings(getattr(args, "set", ()))
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Settings by name, of texts NAME=VALUE.
+
+    Raises:
+        ValueError: a text is not NAME=VALUE, or there is no such setting.
+    """
+    return dict(parse_setting(text) for text in texts)
+
+
+def stages_from_args(
+    args: argparse.Namespace, optimizer: Any = "sgd", default: str = "scratch"
+) -> list[stages.Stage]:
+    """The stages that the options of a schedule ask for.
+
+    Args:
+        args: of the command.
+        optimizer: `Config.OPTIMIZER`. The schedules' own rates are those of SGD.
+        default: the schedule when none was given.
+
+    Raises:
+        ValueError: there is no rate for Adam, whose steps do not shrink with the gradients, or
+            both --steps and --scale were given.
+    """
+    name = args.schedule or default
+    if optimizer == "adam" and args.learning_rate is None:
+        raise ValueError(
+            f"--schedule {name}: its learning rates are those of OPTIMIZER=sgd; received "
+            "OPTIMIZER=adam, which they would make diverge. Give the rate of the fastest stage, "
+            "such as --learning-rate 5e-4 from a random start or 1e-4 from trained weights."
+        )
+    if args.steps is not None and args.scale is not None:
+        raise ValueError(
+            f"--steps and --scale: expected one of them; received {args.steps} and {args.scale}."
+        )
+    chosen = stages.select(stages.schedule(name), args.training_mode or "full")
+    if args.scale is not None:
+        chosen = stages.select(stages.schedule(name, args.scale), args.training_mode or "full")
+    if args.steps is not None:
+        chosen = stages.of_length(chosen, args.steps)
+    if args.learning_rate is not None:
+        chosen = stages.of_rate(chosen, args.learning_rate)
+    return chosen
+
+
+def dataset_of(args: argparse.Namespace) -> str:
+    """The data set that was given.
+
+    Raises:
+        ValueError: none was.
+    """
+    dataset = getattr(args, "dataset", None)
+    if not dataset:
+        raise ValueError(
+            "expected the folder of a data set, as the first argument or with --dataset; received "
+            "none."
+        )
+    return str(dataset)
+
+
+def load_subset(args: argparse.Namespace, subset: str, *, ground_truth: bool = True) -> CocoDataset:
+    """A subset of the data set that was given, read as the options say.
+
+    Raises:
+        OSError, ValueError: it cannot be read; the message names the file.
+    """
+    from mrcnn.datasets.coco import CocoDataset
+
+    return CocoDataset.of(
+        *(dataset_of(args), subset, args.year or ""),
+        box_only=bool(args.box_only),
+        skip_invalid=bool(args.skip_invalid),
+        ground_truth=ground_truth,
+    )
+
+
+def weights_from_args(base: type[Config], args: argparse.Namespace) -> str:
+    """The weights file that `--model` means; see `mrcnn.runs.start_weights.weights_path`.
+
+    Args:
+        base: the configuration that the options change.
+        args: of the command, with `model` and `logs`.
+    """
+    from mrcnn.runs import start_weights
+
+    return start_weights.weights_path(
+        args.model or "last", args.logs, configure(base, settings_from_args(args))
+    )

@@ -1,0 +1,61 @@
+"""A parser of options that says what was meant by an option that it does not know."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+# What users of other packages write, and what it is here.
+OTHER_NAMES = {
+    "--epochs": "--steps, the length of the training in steps (an epoch has --steps-per-epoch)",
+    "--epoch": "--steps, the length of the training in steps (an epoch has --steps-per-epoch)",
+    "--iterations": "--steps",
+    "--lr": "--learning-rate",
+    "--rate": "--learning-rate",
+    "--batch": "--batch-size",
+    "--bs": "--batch-size",
+    "--imgsz": "--image-size",
+    "--img-size": "--image-size",
+    "--resolution": "--image-size",
+    "--data": "--dataset",
+    "--out": "--output",
+    "--checkpoint": "--model",
+    "--jobs": "--workers",
+    "--resume": "--model last",
+    "--pretrained": "--model coco or --model imagenet",
+    "--config": "--set NAME=VALUE",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Options are written in full; for an unknown one the error names what is near."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **options})
+
+    def parse_known_args(  # type: ignore[override]  # the stubs have overloads
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """As Python's; an unknown option is an error here, where its neighbours are known."""
+        found, unknown = super().parse_known_args(args, namespace)
+        names = [text.partition("=")[0] for text in unknown if text.startswith("--")]
+        if names:
+            self._refuse(names)
+        return found, unknown
+
+    def _refuse(self, names: Iterable[str]) -> NoReturn:
+        texts = []
+        for name in names:
+            meant = self._meant(name)
+            texts.append(f"unknown option {name}" + (f"; did you mean {meant}?" if meant else ""))
+        self.error("; ".join(texts))
+
+    def _meant(self, name: str) -> str:
+        known = [text for text in self._option_string_actions if text.startswith("--")]
+        other = OTHER_NAMES.get(name, "")
+        if other.partition(" ")[0].rstrip(",") in known:
+            return other
+        longer = [text for text in known if text.startswith(name)]
+        return " or ".join(longer[:3] or difflib.get_close_matches(name, known, n=3))
