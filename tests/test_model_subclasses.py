@@ -107,7 +107,7 @@ class TestOwnTrain:
         own.train(Squares(), None, 0.01, 2, "all")
         assert own.epoch == 2
         assert_same(weights_of(own), weights_of(ours))
-        written = sorted(Path(own.log_dir).glob("*.h5"))
+        written = sorted(Path(own.log_dir).glob("*_0*.h5"))
         assert [path.name[-7:] for path in written] == ["0001.h5", "0002.h5"]
         assert own.find_last() == str(written[1])
         ours.load_weights(written[0], by_name=True)

@@ -36,17 +36,17 @@ def test_two_stages_then_the_last_one_then_an_evaluation(
     data, logs = tmp_path / "shapes", tmp_path / "logs"
     write_shapes(data, train=6, val=3, image_size=(64, 64))
     train = ["train", str(data), "--logs", str(logs), "--schedule", schedule]
-    first_stages = [*train, "--training-mode", "base", "--steps", "4", *TINY]
+    first_stages = [*train, "--training-mode", "base", "--steps", "8", *TINY]
     last_stage = [*train, "--training-mode", "fine", "--steps", "2", "--model", "last"]
     commands = [first_stages, last_stage, ["evaluate", str(data)]]
     subprocess.run(
-        [sys.executable, "-c", COMMANDS, json.dumps(commands), str(logs / "*" / "*.h5")],
+        [sys.executable, "-c", COMMANDS, json.dumps(commands), str(logs / "*" / "*_0*.h5")],
         cwd=REPOSITORY,
         env={**os.environ, "KERAS_BACKEND": backend},
         check=True,
     )
     (run,) = logs.iterdir()
-    # Of one, two and one epoch.
-    epochs = [path.stem[-4:] for path in sorted(run.glob("*.h5"))]
-    assert epochs == ["0001", "0002", "0003", "0004"]
+    # Three stages, of five epochs and one.
+    epochs = [path.stem[-4:] for path in sorted(run.glob("*_0*.h5"))]
+    assert epochs == ["0001", "0002", "0003", "0004", "0005", "0006"]
     assert set(read_metrics(run / "coco_val.csv")) == {"segm", "bbox"}
