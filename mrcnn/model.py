@@ -237,7 +237,7 @@ class MaskRCNN:
     ) -> WeightsReport:
         """Load weights in Matterport's layout.
 
-        Training goes on in the log folder and epoch of the newest checkpoint of this
+        Training continues in the log folder and epoch of the newest checkpoint of this
         configuration (`find_last`); any other weights begin a new run, in a folder of its own.
         To overwrite what followed an older checkpoint, pass its path to `set_log_dir`.
 
@@ -265,21 +265,21 @@ class MaskRCNN:
         return report
 
     def resume(self, allow_changed: bool = False) -> None:
-        """Go on with the newest run of this configuration, at the exact step it has reached.
+        """Continue with the newest run of this configuration, at the exact step it has reached.
 
         The weights, statistics and random states are loaded now; the optimizer follows in the
         next `train`, which must train the stage that was under way. A damaged state is named,
-        and the one before it used. A run without states (of an older version) goes on with the
+        and the one before it used. A run without states (of an older version) continues with the
         weights of its last epoch.
 
         Args:
-            allow_changed: go on even if settings, data, annotations, augmentation or stage have
+            allow_changed: continue even if settings, data, annotations, augmentation or stage have
                 changed. What has is logged; otherwise the next `train` refuses it.
 
         Raises:
             FileNotFoundError: there is no run; the message says where it was looked for.
             StateError: all states of the run are damaged, or of another network.
-            FolderTakenError: another process goes on with it.
+            FolderTakenError: another process continues with it.
         """
         if self.mode != "training":
             raise RuntimeError('resume() needs a model made with mode="training".')
@@ -294,7 +294,7 @@ class MaskRCNN:
         return pretrained.imagenet_weights_path()
 
     def set_log_dir(self, model_path: str | None = None) -> None:
-        """Choose the log folder: that of a checkpoint to go on from, or a new one.
+        """Choose the log folder: that of a checkpoint to continue from, or a new one.
 
         Creates nothing; see `log_dir`.
         """
@@ -310,7 +310,7 @@ class MaskRCNN:
             The folder, which `log_dir` is now.
 
         Raises:
-            FolderTakenError: another process writes into the folder that training goes on in.
+            FolderTakenError: another process writes into the folder that training continues in.
         """
         self._session.claim_log_dir(self)
         return self.log_dir
@@ -325,7 +325,7 @@ class MaskRCNN:
 
     @property
     def session(self) -> Session:
-        """What is kept between calls of `train`: how far the run is, and what it goes on with."""
+        """What is kept between calls of `train`: how far the run is, and what it continues with."""
         return self._session
 
     @property
@@ -389,7 +389,7 @@ class MaskRCNN:
         """Let exactly the layers learn that a group or regular expression names."""
         names = training_compile.set_trainable(keras_model or self.keras_model, layer_regex)
         if verbose > 0:
-            logger.info(f"{' ' * indent}{len(names)} layers learn: {_shorten(names)}")
+            logger.info(f"{' ' * indent}{len(names)} trainable layers: {_shorten(names)}")
 
     def train(
         self,
@@ -415,7 +415,7 @@ class MaskRCNN:
             augmentation: see `mrcnn.data.augment`; None or False for none.
             custom_callbacks: more Keras callbacks.
             no_augmentation_sources: sources whose images are not augmented.
-            resume: go on with the newest run of this configuration if there is one (see
+            resume: continue with the newest run of this configuration if there is one (see
                 `resume`), at the exact step; a new run otherwise. Of effect in the first call,
                 and in the first after a call that was stopped.
             allow_changed: see `resume`.

@@ -1,1 +1,1 @@
-"""What a run leaves behind: folders, states, and what must be the same to go on."""
+"""What a run leaves behind: folders, states, and what must be the same to continue."""

@@ -1,4 +1,4 @@
-"""What must be the same for a run to go on exactly, and the comparison of two runs.
+"""What must be the same for a run to continue exactly, and the comparison of two runs.
 
 That is all that the next batch and step depend on: settings, data, augmentation, stage, backend.
 Settings that change no weight may differ, such as those of the loader's workers; other versions of
@@ -117,10 +117,10 @@ class RunIdentity:
         }
 
     def expect_same(self, state: State, allow_changed: bool = False) -> None:
-        """Check that this run goes on as the one that wrote a state. Other versions are logged.
+        """Check that this run continues as the one that wrote a state. Other versions are logged.
 
         Args:
-            state: to go on from.
+            state: to continue from.
             allow_changed: log what differs, in place of the error.
 
         Raises:
@@ -129,7 +129,7 @@ class RunIdentity:
         others = list(self.other_versions(state.header))
         if others:
             logger.warning(
-                f"{state.path}: the run was stopped with other versions, and may not go on "
+                f"{state.path}: the run was stopped with other versions, and may not continue "
                 f"exactly: {'; '.join(others)}."
             )
         found = list(self.differences(state.header))
@@ -138,13 +138,13 @@ class RunIdentity:
         fixed = [text for text in found if text.startswith("STEPS_PER_EPOCH ")]
         if not allow_changed or fixed:
             remedy = "Set them back"
-            remedy += "" if fixed else ", or go on knowingly (--allow-changed)"
+            remedy += "" if fixed else ", or continue knowingly (--allow-changed)"
             raise ValueError(
-                f"{state.path}: training cannot go on exactly, because it differs from the run "
+                f"{state.path}: training cannot continue exactly, because it differs from the run "
                 f"that was stopped: {'; '.join(fixed or found)}. {remedy}; or begin anew from the "
                 "weights of an epoch (mask_rcnn_*.h5)."
             )
-        logger.warning(f"{state.path}: the run goes on, changed: {'; '.join(found)}.")
+        logger.warning(f"{state.path}: the run continues, changed: {'; '.join(found)}.")
 
     def other_versions(self, header: Mapping[str, Any]) -> Iterator[str]:
         """Yield the packages whose versions differ from those of a state, one text for each."""
@@ -154,10 +154,10 @@ class RunIdentity:
                 yield f"{name} {old[name]}, now {new[name]}"
 
     def differences(self, header: Mapping[str, Any]) -> Iterator[str]:
-        """Yield what keeps this run from going on exactly, one text for each difference.
+        """Yield what keeps this run from continuing exactly, one text for each difference.
 
         Args:
-            header: of the state to go on from, as `as_header` made it.
+            header: of the state to continue from, as `as_header` made it.
         """
         yield from self._setting_differences(header)
         for name in ("layers", "learning_rate", "momentum"):

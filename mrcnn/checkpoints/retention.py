@@ -50,7 +50,7 @@ def check_free_space(log_dir: str | os.PathLike[str], size: int) -> None:
             errno.ENOSPC,
             f"The disk is full: expected {size / GIGABYTE:.3g} GB for a state of training, "
             f"received {free / GIGABYTE:.3g} GB of free space. Nothing was deleted; free space, "
-            "then go on with --model last",
+            "then resume with --model last",
             os.fspath(log_dir),
         )
 

@@ -1,4 +1,4 @@
-"""State files: everything that training needs to go on at an exact step, in one file.
+"""State files: everything that training needs to continue at an exact step, in one file.
 
 A state file is HDF5 with a first line before it (in the user block, which HDF5 readers skip):
 the format's version and the SHA-256 of all bytes after the block. The attribute `header` holds
@@ -85,7 +85,7 @@ def write_state(path: str | os.PathLike[str], header: Mapping[str, Any], groups:
         raise OSError(
             getattr(error, "errno", None) or errno.EIO,
             f"The state of training could not be written ({error}); expected a folder on a disk "
-            "with free space; nothing older was deleted. Free space, then go on with --model last",
+            "with free space; nothing older was deleted. Free space, then resume with --model last",
             os.fspath(path),
         ) from error
     return size
@@ -113,7 +113,7 @@ def read_state(path: str | os.PathLike[str], kind: str | None = None) -> State:
     if int(match["format"]) != FORMAT:
         raise StateError(
             f"{path}: expected a state file of format {FORMAT}; received format "
-            f"{int(match['format'])}. Go on with the version of mrcnn that wrote it."
+            f"{int(match['format'])}. Continue with the version of mrcnn that wrote it."
         )
     if _digest(path) != match["digest"].decode():
         raise StateError(

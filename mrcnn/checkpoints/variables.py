@@ -58,7 +58,7 @@ def values_of(
         overrides: values to take for some variables, by `id`.
 
     The iterators raise a `NonFiniteWeightsError` at a variable that is not finite, because
-    nothing can go on from such a state.
+    nothing can continue from such a state.
     """
 
     def pairs(

@@ -80,13 +80,13 @@ class StateWriter:
     def begin(self, step: int, state: State | None) -> None:
         """Prepare the folder for training from a step on.
 
-        Unfinished files of killed processes are removed. Without a state to go on from, the start
-        is written as one, so that a run can be resumed from its first step on. States of later
-        steps belong to what is now trained anew: they get another name.
+        Unfinished files of killed processes are removed. Without a state to continue from, the
+        start is written as one, so that a run can be resumed from its first step on. States of
+        later steps belong to what is now trained anew: they get another name.
 
         Args:
             step: steps done.
-            state: that training goes on from, or None.
+            state: that training continues from, or None.
         """
         removed = folders.remove_unfinished(self.log_dir)
         if removed:
@@ -104,7 +104,7 @@ class StateWriter:
                 path = self.log_dir / name
                 os.replace(path, path.with_name(f"{name}.unused"))
                 logger.warning(
-                    "%s: training goes on from step %d, so this state is renamed to %s.unused.",
+                    "%s: training continues from step %d, so this state is renamed to %s.unused.",
                     *(path, step, name),
                 )
 

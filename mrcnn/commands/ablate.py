@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mrcnn ablate`: those of the grid, and those that all arms share."""
     parser.description = (
         "Train arms (sets of settings), each with several seeds, evaluate them, and report the "
-        "differences. The same command goes on with what is not finished."
+        "differences. The same command continues with what is not finished."
     )
     options.add_options(
         parser,
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if failures:
         logger.info(
-            f"{len(failures)} of {len(grid.runs)} runs failed; run the same command to go on."
+            f"{len(failures)} of {len(grid.runs)} runs failed; run the same command to continue."
         )
     return 1 if failures else 0
 

@@ -149,7 +149,7 @@ def without_lines(patterns: Sequence[str]) -> Iterator[None]:
 
 
 _unended: list[subprocess.Popen[bytes]] = []  # filters whose pipe other programs still hold
-_streams: list[TextIO] = []  # which loggers that were set up meanwhile may go on writing to
+_streams: list[TextIO] = []  # which loggers that were set up meanwhile may continue writing to
 
 
 def _start_filter(end: str, patterns: Sequence[str]) -> subprocess.Popen[bytes]:

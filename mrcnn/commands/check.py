@@ -119,7 +119,7 @@ def check_datasets(train_set: Dataset, val_set: Dataset | None, config: Config) 
 
 
 def _ways(errors: list[Finding]) -> str:
-    """The options that some errors can be gone on with."""
+    """The options with which training ignores some errors."""
     from mrcnn.doctor.catalogue import KINDS
 
     kinds = {error.kind for error in errors}

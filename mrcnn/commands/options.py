@@ -104,7 +104,7 @@ OPTIONS: dict[str, Option] = {
         group=_WEIGHTS,
         dest="model",
         help="what training starts from: none (random weights), imagenet (ResNet-50), coco "
-        "(Matterport's weights), last (go on with the newest run), or a weights file (default: "
+        "(Matterport's weights), last (continue with the newest run), or a weights file (default: "
         "{default})",
     ),
     "trained_model": _option(
@@ -128,7 +128,7 @@ OPTIONS: dict[str, Option] = {
         "--allow-changed",
         group=_WEIGHTS,
         action="store_true",
-        help="with --model last: go on although settings, data or augmentation have changed",
+        help="with --model last: continue although settings, data or augmentation have changed",
     ),
     "name": _option(
         "--name",

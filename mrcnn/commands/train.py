@@ -57,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
     dataset = chosen.dataset_of(args)
     goes_on = _goes_on(args)
     if args.allow_changed and not goes_on:
-        raise ValueError("--allow-changed: expected --model last; it is about going on.")
+        raise ValueError(
+            "--allow-changed: expected --model last; the option is for resuming a run."
+        )
     name = args.name or Path(dataset).resolve().name.removesuffix(".json")
     base = run_settings.derive_config(Config, {"NAME": name})
     stored, settings = {}, {}
@@ -148,7 +150,7 @@ def train_from_args(
     )
     model.session.other_schedule = plan.start is None
     start = plan.start if plan.start is not None else 0
-    if plan.start is not None:  # a run that goes on
+    if plan.start is not None:  # a run that continues
         ends = stages.epochs(plan.stages, config.STEPS_PER_EPOCH, start)
         finished, done = model.planned_epoch >= ends[-1], model.session.steps_done(config)
         plan = plans.of_length(plan, args.steps, finished, done)
@@ -187,7 +189,7 @@ def _goes_on(args: argparse.Namespace) -> bool:
 
 
 def _plan(args: argparse.Namespace, config: Config, stored: Mapping[str, Any]) -> Plan:
-    """The stages that the options ask for, or those of the run that goes on."""
+    """The stages that the options ask for, or those of the run that continues."""
     from mrcnn.runs import plan as plans
 
     given = {name: getattr(args, name, None) for name in plans.SCHEDULE_OPTIONS}
@@ -222,7 +224,7 @@ def _plan(args: argparse.Namespace, config: Config, stored: Mapping[str, Any]) -
 
 def _start_text(args: argparse.Namespace, model: Any) -> str:
     if _goes_on(args):
-        return f"goes on with {model.log_dir} at epoch {model.epoch + 1}"
+        return f"continues with {model.log_dir} at epoch {model.epoch + 1}"
     return str(args.model or "none")
 
 

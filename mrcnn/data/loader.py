@@ -156,7 +156,7 @@ class Loader:
                 step, futures = pending[0]
                 outcomes = [self._wait(future) for future in futures]
                 pending.popleft()
-                self._submit(steps, pending)  # before the yield: the workers go on meanwhile
+                self._submit(steps, pending)  # before the yield: the workers continue meanwhile
                 yield self._finish(step, self._assemble(outcomes))
         except (WorkerError, LoaderTimeoutError):
             self._close(patience=0)

@@ -75,7 +75,7 @@ def run_lengths(part: np.ndarray, corner: tuple[int, int], size: tuple[int, int]
     changes = np.flatnonzero(columns[:, 1:] != columns[:, :-1])
     column, row = np.divmod(changes, part.shape[0] + 1)
     ends = (x + column) * height + y + row
-    # Where the part is as high as the mask, a run goes on from a column into the next one.
+    # Where the part is as high as the mask, a run continues from a column into the next one.
     joined = np.flatnonzero(ends[1:] == ends[:-1])
     ends = np.delete(ends, np.concatenate([joined, joined + 1]))
     pixels = height * width

@@ -130,7 +130,7 @@ def rle_crop(rle: Rle) -> tuple[tuple[int, int, int, int], np.ndarray]:
     columns, rows = np.divmod(starts[ends > starts], height)
     last_columns, last_rows = np.divmod(ends[ends > starts] - 1, height)
     x1, x2 = int(columns[0]), int(last_columns[-1]) + 1
-    y1, y2 = 0, height  # where a run goes on in the next column
+    y1, y2 = 0, height  # where a run continues in the next column
     if np.array_equal(columns, last_columns):
         y1, y2 = int(rows.min()), int(last_rows.max()) + 1
     # The same runs in the box alone, outside and inside in turn.

@@ -23,7 +23,7 @@ class Kind:
 
     Attributes:
         name: short, with dashes.
-        severity: ERROR: training stops, or cannot use the image. WARNING: it goes on, but
+        severity: ERROR: training stops, or cannot use the image. WARNING: it continues, but
             something is lost, or is not what one would expect. NOTE: good to know.
         stops: AT_COMMAND, AT_START or AT_STEP for an error, else None.
         subject: what the id of a finding belongs to: "image", "annotation", …
@@ -98,7 +98,7 @@ def warning(
     training: str = "",
     fix: str = "",
 ) -> Kind:
-    """A fault that training goes on with."""
+    """A fault that training continues with."""
     return Kind(name, WARNING, None, subject, field, expected, received, training, fix)
 
 

@@ -43,7 +43,7 @@ _LEAVE_OUT = "leaves the annotation out; with `--box-only`, keeps it as a box if
 
 MISSING = stops_at_start(
     *("segmentation-missing", "annotation", "segmentation", "polygons or run lengths", "none"),
-    "with `--box-only` it goes on, and trains boxes and classes",
+    "with `--box-only` it continues, and trains boxes and classes",
     fix=_LEAVE_OUT,
 )
 BOX_ONLY = note(

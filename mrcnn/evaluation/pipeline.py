@@ -45,7 +45,7 @@ class Pipeline(Generic[Item, Detections, Result]):
         batch_size: of `detect`.
         describe: names an image in errors.
         behind: the number of images whose detections may wait to be finished while the network
-            goes on; None: as many as are loaded ahead.
+            continues; None: as many as are loaded ahead.
         workers: threads; None: the number of cores, at most 8. The batches and the results are
             the same for any number. With 0, the caller's thread takes one step after the other.
     """

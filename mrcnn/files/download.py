@@ -1,6 +1,6 @@
 """Downloads that are checked, resumed and renamed at the end.
 
-A file arrives under `<path>.part`; a later call goes on where the last one stopped. A file whose
+A file arrives under `<path>.part`; a later call continues where the last one stopped. A file whose
 checksum is public is compared with it. For others the SHA-256 of the first download is logged
 and kept in `<path>.sha256`: later uses are compared with that, so a file that changes is noticed.
 
@@ -75,7 +75,7 @@ def download(
     Raises:
         ValueError: if the URL is not allowed.
         DownloadError: an `OSError`: if the server refuses, the connection keeps breaking (what
-            has arrived stays, and the next call goes on), or the file is not the expected one
+            has arrived stays, and the next call continues), or the file is not the expected one
             (it is removed).
     """
     _check_url(url)
@@ -199,7 +199,7 @@ def _fetch(url: str, part: Path, size: int | None, limits: Limits, progress: boo
             if failures >= ATTEMPTS:
                 raise DownloadError(
                     f"{url}: the connection failed {ATTEMPTS} times ({error}). "
-                    f"{_size(part)} bytes are kept in {part}; run again to go on."
+                    f"{_size(part)} bytes are kept in {part}; run again to continue."
                 ) from error
             time.sleep(RETRY_SECONDS * 2 ** max(0, failures - 1))
 

@@ -37,7 +37,7 @@ class ProposalSettings:
     Args:
         proposal_count: proposals kept at most, K.
         nms_threshold: IoU above which the weaker one is dropped.
-        pre_nms_limit: anchors that go on, best first.
+        pre_nms_limit: anchors that are kept, best first.
         std_dev: four numbers that multiply the predicted deltas.
     """
 

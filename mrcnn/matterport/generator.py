@@ -191,7 +191,7 @@ class DataGenerator:
         return (self._batches(range(at, at + size)) for at in count_from(first, size))
 
     def on_epoch_end(self) -> None:
-        """Go on to the next pass, in its own order and with its own random numbers."""
+        """Continue to the next pass, in its own order and with its own random numbers."""
         self.passes += 1
 
 

@@ -1,4 +1,4 @@
-"""The plan of a training: what the options and the run that goes on say about its length."""
+"""The plan of a training: what the options and the run that continues say about its length."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def stored_plan(training: Mapping[str, Any]) -> Plan | None:
 
 
 def continued(plan: Plan, given: Mapping[str, Any]) -> Plan | None:
-    """The plan of a run that goes on, or None where the options ask for other stages.
+    """The plan of a run that continues, or None where the options ask for other stages.
 
     Another number of steps alone is no other schedule: see `of_length`.
 
@@ -106,7 +106,7 @@ def of_length(plan: Plan, steps: int | None, finished: bool, done: int) -> Plan:
     else:
         found = [*plan.stages, replace(plan.stages[-1], steps=steps - plan.steps)]
     logger.info(
-        f"The run goes on to {steps} steps in all, in place of {plan.steps}: "
+        f"The run continues to {steps} steps in all, in place of {plan.steps}: "
         f"{describe_stages(found)}."
     )
     return Plan(found, plan.start, {**plan.options, "steps": steps, "scale": None})

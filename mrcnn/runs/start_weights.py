@@ -52,11 +52,11 @@ def load_start_weights(
 ) -> None:
     """Load the weights that a run starts from.
 
-    Only "last" goes on with a run; of a file, even one in a log folder, a new run begins.
+    Only "last" continues with a run; of a file, even one in a log folder, a new run begins.
 
     Args:
         model: for training.
-        name: "none" for Glorot initialisation; "last" to go on with the newest run at its exact
+        name: "none" for Glorot initialisation; "last" to continue with the newest run at its exact
             step (`MaskRCNN.resume`); or as for `weights_path`. Of "coco", the layers that depend
             on the classes are left out when the number of classes differs.
         exclude: layers that keep their random start, groups or regular expressions as in

@@ -13,7 +13,7 @@ from mrcnn.setting_rules.rules import RULES, is_right
 if TYPE_CHECKING:
     from mrcnn.config import Config
 
-# Rounded up where they are fractions: Matterport's training went on until as many steps were done.
+# Rounded up where they are fractions: Matterport's training went until as many were done.
 STEPS = ("STEPS_PER_EPOCH", "VALIDATION_STEPS")
 
 

@@ -12,7 +12,7 @@ import keras
 def let_identity_take_symbolic_tensors() -> None:
     """Let `tf.identity` return a symbolic tensor of Keras that it is given, instead of an error.
 
-    Scripts write `tf.identity(model.get_layer("input_image").output)`, because the ancestor's Keras
+    Scripts write `tf.identity(model.get_layer("input_image").output)`, because Matterport's Keras
     could not compute a model's own input. A symbolic tensor stands for a value, which nothing
     changes, so it is its own identity. TensorFlow asks dispatchers where a function of its own has
     refused its arguments; nothing else changes. With another backend than TensorFlow, nothing does.

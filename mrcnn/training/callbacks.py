@@ -85,7 +85,7 @@ class BeforeSteps(keras.callbacks.Callback):
         writer: of the states.
         guard: is told where an epoch begins.
         stop: asked before every batch, also of the validation.
-        state: from which training goes on, or None.
+        state: from which training continues, or None.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class AfterEpochs(keras.callbacks.Callback):
 
 def _stop_if_asked(stop: StopRequest, path: str) -> None:
     if stop.signal is not None:
-        logger.info(f"\nStopped; go on with --model last or train(resume=True). State: {path}")
+        logger.info(f"\nStopped; resume with --model last or train(resume=True). State: {path}")
         stop.raise_if_received()
 
 

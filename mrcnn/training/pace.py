@@ -15,7 +15,7 @@ STEPS = 10  # measured before it is said; the first of all is left out, for it c
 
 
 class Pace(keras.callbacks.Callback):
-    """Says the time of a step, and when the whole training ends if it goes on like this.
+    """Says the time of a step, and when the whole training ends if it continues like this.
 
     One object serves all stages of a training.
 

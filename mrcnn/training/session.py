@@ -1,4 +1,4 @@
-"""A model's training over its calls: where it writes, how far it is, and what it goes on with.
+"""A model's training over its calls: where it writes, how far it is, and what it continues with.
 
 `mrcnn.model.MaskRCNN` is trained by several calls, as Matterport's scripts do it, in one process
 or in one after the other. The `Session` is what is kept between them.
@@ -79,7 +79,7 @@ class Session:
         self.details: dict[str, Any] = {}
         self._reached = (0, 0)  # (epochs, steps) done, where an epoch ended
         self._allow_changed = False
-        self._state: State | None = None  # of an unfinished stage, until training goes on with it
+        self._state: State | None = None  # of an unfinished stage, until training continues with it
         # The end of a stage that `resume` found, until the next one begins; and the identity of
         # that stage, as the call has it that asks for it again.
         self._finished: State | None = None
@@ -96,7 +96,7 @@ class Session:
     # --- Where it begins --------------------------------------------------------------------
 
     def set_log_dir(self, model: Trainable, model_path: str | None = None) -> None:
-        """Choose the log folder: that of a checkpoint to go on from, or a new one.
+        """Choose the log folder: that of a checkpoint to continue from, or a new one.
 
         Creates nothing. A folder that the model has trained in is not taken for a new run.
         """
@@ -117,14 +117,14 @@ class Session:
             if self._lock is not None and self._lock.folder != os.path.realpath(folder):
                 self._lock = None
             self._new_log_dir = ""
-            logger.info(f"Going on from epoch {self.epoch} in {self.log_dir}")
+            logger.info(f"Continuing from epoch {self.epoch} in {self.log_dir}")
         self.checkpoint_path = folders.checkpoint_template(self.log_dir, name)
 
     def claim_log_dir(self, model: Trainable) -> None:
         """Take the log folder for this model; see `MaskRCNN.claim_log_dir`.
 
         Raises:
-            FolderTakenError: another process writes into the folder that training goes on in.
+            FolderTakenError: another process writes into the folder that training continues in.
         """
         if self._lock is not None and self._lock.folder == os.path.realpath(self.log_dir):
             return
@@ -140,7 +140,7 @@ class Session:
     def open_log_dir(self, model: Trainable) -> None:
         """Make and take the folder of a new run, because a script wants to write into it.
 
-        That of a run to go on from is there already, and taken when training goes on.
+        That of a run to continue from is there already, and taken when training continues.
         """
         if self._lock is not None or self.log_dir != self._new_log_dir:
             return
@@ -150,9 +150,9 @@ class Session:
             logger.warning(f"The log folder {self.log_dir} cannot be made: {error}")
 
     def start_from(self, model: Trainable, weights: str, whole: bool) -> None:
-        """Begin a new run from a weights file, or go on with the run whose newest one it is.
+        """Begin a new run from a weights file, or continue with the run whose newest one it is.
 
-        Older weights of a run, and those of other runs, begin a new one: going on would
+        Older weights of a run, and those of other runs, begin a new one: continuing would
         overwrite what followed them.
 
         Args:
@@ -168,24 +168,24 @@ class Session:
         model.set_log_dir()
         if folders.parse_checkpoint_path(weights) is not None:
             logger.info(
-                f"A new run begins from {weights}. To go on with a run, resume it or load its "
+                f"A new run begins from {weights}. To continue with a run, resume it or load its "
                 "newest weights."
             )
 
     def resume(self, model: Trainable, allow_changed: bool = False) -> None:
-        """Go on with the newest run of a model's configuration; see `MaskRCNN.resume`.
+        """Continue with the newest run of a model's configuration; see `MaskRCNN.resume`.
 
         Raises:
             FileNotFoundError: there is no run; the message says where it was looked for.
             StateError: all states of the run are damaged, or of another network.
-            FolderTakenError: another process goes on with it.
+            FolderTakenError: another process continues with it.
         """
         name = model.config.NAME
         folder = self.log_dir  # this model's own run, if training was stopped in it
         has_begun = self._lock is not None or folder != self._new_log_dir
         if not (has_begun and folders.states_in(folder)):
             folder = folders.find_last_run(model.model_dir, name, model.config.RUN_NAME)
-        # Before the state is read: whoever writes there now would go on from it.
+        # Before the state is read: whoever writes there now would continue from it.
         self._lock = lock_folder(folder)
         state, damaged = state_file.newest_state(folder)
         if state is None:
@@ -198,7 +198,7 @@ class Session:
         variables.restore(model.keras_model, state, ("model",))
         epoch, stage = state.header["epoch"], state.header["stage"]
         model.set_log_dir(folders.checkpoint_path(folder, name, epoch))
-        logger.info(f"Going on at step {state.header['step']}: {state.path}")
+        logger.info(f"Resuming at step {state.header['step']}: {state.path}")
         # States of older versions do not say it.
         unfinished = not state.header.get("finished", epoch >= stage["last_epoch"])
         self._state = state if unfinished else None
@@ -303,7 +303,7 @@ class Session:
         """Note what a stage is trained with that is done already.
 
         A process can end between two stages. The call that asks for the done one again says what
-        the run is trained with now, which the next stage must not go on from unless it is the same.
+        the run is trained with now, which must be what the done stage was trained with.
 
         Args:
             model: whose settings it would be trained with.

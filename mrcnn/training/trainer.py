@@ -85,7 +85,7 @@ def fit(
         identity: of the run; its stage says which epochs to train.
         log_dir: folder of the run; made where it is missing.
         state: a state in the middle of this stage, whose variables the model holds already;
-            training goes on at its step.
+            training continues at its step.
         callbacks: more of them.
 
     Returns:

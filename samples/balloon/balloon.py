@@ -3,7 +3,7 @@
 The data set is a folder with the subsets `train` and `val`; each holds pictures and one json
 file of VIA 1 or 2, such as `via_region_data.json`.
 
-    # Train, starting from the weights of COCO; go on with the newest run.
+    # Train, starting from the weights of COCO; continue with the newest run.
     python samples/balloon/balloon.py train --dataset /path/to/balloon --weights coco
     python samples/balloon/balloon.py train --dataset /path/to/balloon --weights last
 

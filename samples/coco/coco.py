@@ -6,7 +6,7 @@
 
     # The baseline: the same without --edge-loss-filters.
 
-    # Go on with the newest run; evaluate it.
+    # Continue with the newest run; evaluate it.
     python samples/coco/coco.py train --dataset /path/to/coco --year 2017 --model last
     python samples/coco/coco.py evaluate --dataset /path/to/coco --year 2017 --model last
 

@@ -14,7 +14,7 @@
     python samples/edge_agreement/ablation.py small path/to/nuclei --output nuclei
 
 A recipe is a set of options of `mrcnn ablate`; options after the data set are added to them and
-win over the recipe's. After a kill, the same command goes on. Each experiment gets its report in
+win over the recipe's. After a kill, the same command continues. Each experiment gets its report in
 `reports/`; an arm that several experiments share is trained once for each seed.
 
 Of the recipes, "small" has been run; its results are in `docs/results`. "paper" is 24 arms x 3

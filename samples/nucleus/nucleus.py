@@ -5,7 +5,7 @@ in a subset, an image lies in `<id>/images/<id>.png`, and its nuclei, one per fi
 `<id>/masks/*.png`. Of `stage1_train`, a tenth of the images is kept for validation: the
 subsets "train" and "val" are its two parts.
 
-    # Train, starting from the weights of ImageNet; go on with the newest run.
+    # Train, starting from the weights of ImageNet; continue with the newest run.
     python samples/nucleus/nucleus.py train --dataset /path/to/dsb --weights imagenet
     python samples/nucleus/nucleus.py train --dataset /path/to/dsb --weights last
 

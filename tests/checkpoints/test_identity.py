@@ -1,4 +1,4 @@
-"""What must be the same for a run to go on exactly."""
+"""What must be the same for a run to continue exactly."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_header_holds_the_stage():
 )
 def test_a_difference_is_named_with_both_values(changed: RunIdentity, text: str):
     assert list(changed.differences(header())) == [text]
-    with pytest.raises(ValueError, match=f"a.state: training cannot go on exactly.*{text}"):
+    with pytest.raises(ValueError, match=f"a.state: training cannot continue exactly.*{text}"):
         changed.expect_same(State("a.state", header(), {}))
 
 
@@ -94,7 +94,7 @@ def test_other_data_are_named():
 
 
 def test_a_setting_that_is_younger_than_the_state_had_its_default():
-    """States of older versions go on, as long as nobody changes what they did not know."""
+    """States of older versions continue, as long as nobody changes what they did not know."""
     old = header()
     del old["settings"]["RPN_POSITIVE_IOU"], old["settings"]["SEED"]
     assert list(identity().differences(old)) == []
@@ -193,7 +193,7 @@ def test_a_run_can_go_on_changed_if_it_is_said(capsys: pytest.CaptureFixture):
         identity(SEED=7).expect_same(state)
     identity(SEED=7).expect_same(state, allow_changed=True)
     warning = capsys.readouterr().err
-    assert "a.state: the run goes on, changed: SEED expected 0, received 7." in warning
+    assert "a.state: the run continues, changed: SEED expected 0, received 7." in warning
     # The place in the run is counted in epochs.
     with pytest.raises(ValueError, match="STEPS_PER_EPOCH expected 2, received 3") as raised:
         identity(STEPS_PER_EPOCH=3).expect_same(state, allow_changed=True)

@@ -51,7 +51,7 @@ def test_all_of_a_training_is_put_back():
     other = train(network(optimizer="adam"), steps=1)
     variables.restore(other, state)
     assert_same(other, state)
-    # And both go on alike.
+    # And both continue alike.
     one = train(network(optimizer="adam"))
     for model in (one, other):
         train(model)

@@ -89,17 +89,17 @@ def test_train_then_evaluate(shapes, tmp_path, capsys):
     assert cli.main(["evaluate", "--dataset", str(shapes), "--model", str(run), *where]) == 0
     capsys.readouterr()
 
-    # Training goes on in the run with its settings; here nothing is left to do.
+    # Training continues in the run with its settings; here nothing is left to do.
     last = ["train", str(shapes), "--name", "tiny", "--logs", str(logs), "--model", "last"]
     assert cli.main(last) == 0
     out = capsys.readouterr().out
-    assert "Going on at step 6" in out and "the run has all of its 6 steps" in out
+    assert "Resuming at step 6" in out and "the run has all of its 6 steps" in out
     assert list(logs.iterdir()) == [run]
 
     # Longer: nothing but the length changes, and what was trained stays.
     assert cli.main([*last, "--steps", "9"]) == 0
     out = capsys.readouterr().out
-    assert "goes on to 9 steps in all, in place of 6" in out and "Nothing to train" not in out
+    assert "continues to 9 steps in all, in place of 6" in out and "Nothing to train" not in out
     assert "Epochs 4 to 5, learning rate 0.002" in out
     state, _ = state_file.newest_state(run)
     assert (state.header["step"], state.header["epoch"]) == (9, 5)

@@ -217,7 +217,7 @@ def test_the_quick_check_reads_some_headers_spread_over_the_subset(tmp_path, mon
 
 
 class TestWhatTrainingDoes:
-    """The claims about training that goes on."""
+    """The claims about training that continues."""
 
     def test_an_orientation_is_ignored(self, tmp_path):
         sound(tmp_path / "sound").write()

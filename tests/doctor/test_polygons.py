@@ -132,7 +132,7 @@ AT_CORNER = [10, 10, 50, 10, 50, 30, 50, 50, 20, 50, 20, 30, 50, 30, 80, 30, 80,
     [
         (AT_CORNER, (50, 30)),
         (AT_CORNER[6:] + AT_CORNER[:6], (50, 30)),  # begun at another corner
-        # A corner on the middle of another edge, and the outline goes on beyond it.
+        # A corner on the middle of another edge, and the outline continues beyond it.
         ([0, 0, 20, 0, 20, 10, 10, 0, 10, -5, 0, -5], (10, 0)),
     ],
 )

@@ -1,6 +1,6 @@
 """Files from strangers: refused by a sentence, at no cost, and never followed elsewhere.
 
-Every reader is fuzzed for a bounded number of cases; `python -m benchmarks.fuzz` goes on.
+Every reader is fuzzed for a bounded number of cases; `python -m benchmarks.fuzz` continues.
 """
 
 from __future__ import annotations

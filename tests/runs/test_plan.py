@@ -1,4 +1,4 @@
-"""The plan of a training, and of one that goes on."""
+"""The plan of a training, and of one that continues."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_another_schedule_is_asked_for_by_name(given):
 def test_a_run_under_way_gets_a_longer_last_stage(capsys: pytest.CaptureFixture):
     longer = of_length(PLAN, 48, finished=False, done=15)
     assert steps(longer) == [10, 20, 18] and longer.options["steps"] == 48
-    assert "goes on to 48 steps in all, in place of 40" in capsys.readouterr().out
+    assert "continues to 48 steps in all, in place of 40" in capsys.readouterr().out
 
 
 def test_a_run_that_is_done_gets_a_stage_more():

@@ -52,7 +52,7 @@ def train(
     allow_changed: bool = False,
     **settings: Any,
 ) -> StandIn:
-    """Train two stages in a folder, or go on there, as a new process would."""
+    """Train two stages in a folder, or continue there, as a new process would."""
     config = runs_settings.configure(StandInConfig, settings)
     keras.utils.set_random_seed(config.SEED)
     model = StandIn("training", config, folder)
@@ -205,7 +205,7 @@ def test_a_signal_writes_the_state_first(
     assert newest(tmp_path) == steps
     assert f"step_{steps:08d}.state" in capsys.readouterr().out
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
-    # Settings of checkpoints may differ when a run goes on.
+    # Settings of checkpoints may differ when a run continues.
     seen = At(9, 9, crash)
     model = train(tmp_path, callbacks=[seen])
     assert seen.seen[0] == divmod(steps, 5) and seen.seen[-1] == (3, 4)
@@ -264,7 +264,7 @@ def test_a_damaged_state_is_named_and_the_one_before_used(
     train(stopped.parent)
     captured = capsys.readouterr()
     assert f"{path}: the state file is damaged" in captured.err
-    assert "Going on at step 6" in captured.out
+    assert "Resuming at step 6" in captured.out
     assert not list(stopped.glob("*.part"))
     assert path.with_name("step_00000008.state.unused").is_file()
     assert_same_end(stopped.parent, whole)
@@ -303,7 +303,7 @@ def test_a_full_disk_stops_before_anything_is_deleted(
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_what_would_not_go_on_exactly_is_refused(stopped: Path, changes: dict, message: str):
-    with pytest.raises(ValueError, match=f"cannot go on exactly.*{message}"):
+    with pytest.raises(ValueError, match=f"cannot continue exactly.*{message}"):
         train(stopped.parent, **changes)
 
 
@@ -318,7 +318,7 @@ def test_a_run_without_states_goes_on_with_its_last_epoch(
 
 
 def test_weights_of_an_epoch_begin_anew_without_doubled_rows(stopped: Path):
-    # As scripts for Matterport's package go on: from an epoch, not from a state.
+    # As scripts for Matterport's package continue: from an epoch, not from a state.
     model = StandIn("training", StandInConfig(), stopped.parent)
     model.load_weights(model.find_last(), by_name=True)
     model.train(Squares().add(7), Squares().add(4), 2e-2, epochs=2, layers="heads")
@@ -438,7 +438,7 @@ def test_a_new_run_or_that_of_a_checkpoint(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out == "" and not list(tmp_path.iterdir())
     door.set_log_dir("/logs/stand-in20200102T0304/mask_rcnn_stand-in_0007.h5")
     assert (session.epoch, session.log_dir) == (7, "/logs/stand-in20200102T0304")
-    assert "Going on from epoch 7 in /logs/stand-in20200102T0304" in capsys.readouterr().out
+    assert "Continuing from epoch 7 in /logs/stand-in20200102T0304" in capsys.readouterr().out
 
 
 def test_a_schedule_numbers_its_stages():
@@ -457,7 +457,7 @@ SHORT = [Stage("heads", 2e-2, 3), Stage("all", 1e-2, 7), Stage("all", 1e-3, 2)] 
 
 
 def train_short(folder: Path, callbacks: list | None = None) -> StandIn:
-    """Train stages that end in the middle of an epoch, or go on with them."""
+    """Train stages that end in the middle of an epoch, or continue with them."""
     keras.utils.set_random_seed(0)
     model = StandIn("training", StandInConfig(), folder)
     with contextlib.suppress(FileNotFoundError):
@@ -589,7 +589,7 @@ def test_runs_of_one_minute_keep_their_files_apart(tmp_path: Path, one_minute: N
         assert (Path(model.log_dir) / "mask_rcnn_stand-in_0001.h5").is_file()
         settings = json.loads(Path(model.log_dir, "config.json").read_text())
         assert settings["SEED"] == model.config.SEED
-    # A fourth, of which nobody made a name before those were done, and the one to go on with.
+    # A fourth, of which nobody made a name before those were done, and the one to continue with.
     fourth = StandIn("training", StandInConfig(), tmp_path)
     assert fourth.claim_log_dir() == f"{models[2].log_dir}-4"
     again = StandIn("training", models[0].config, tmp_path)
@@ -618,7 +618,7 @@ def test_a_log_folder_that_nobody_wrote_into_goes(tmp_path: Path, one_minute: No
     model = StandIn("training", StandInConfig(), tmp_path)
     assert os.path.isdir(model.log_dir)
     model.train(Squares().add(4), None, 1e-2, epochs=1, layers="heads")
-    # A second model asks for its own, and then goes on with the first.
+    # A second model asks for its own, and then continues with the first.
     again = StandIn("training", StandInConfig(), tmp_path)
     new = again.log_dir
     assert os.path.isdir(new) and new != model.log_dir
@@ -763,7 +763,7 @@ def test_the_next_stage_goes_on_in_a_new_process(whole: Path, between: Path):
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_what_changed_between_two_stages_is_refused(between: Path, changes: dict, message: str):
-    with pytest.raises(ValueError, match=f"cannot go on exactly.*{message}"):
+    with pytest.raises(ValueError, match=f"cannot continue exactly.*{message}"):
         train(between, **changes)
     assert newest(between) == 10  # nothing was trained
 
@@ -865,7 +865,7 @@ class Watched(Deep):
 def test_validation_and_evaluation_take_the_bit_depth_of_the_training(tmp_path):
     """200 is dark among values up to 4000, and would be bright in a set of its own."""
     train_set, val_set = Deep(tmp_path / "a", 4000, 4), Watched(tmp_path / "b", 200, 2)
-    for epochs in (1, 2):  # begun, and gone on with
+    for epochs in (1, 2):  # begun, and continued with
         config = runs_settings.configure(StandInConfig, {"LOADER_WORKERS": 0})
         model = StandIn("training", config, tmp_path / "logs")
         model.train(train_set, val_set, 1e-2, epochs, layers="heads", resume=True)
