@@ -78,7 +78,7 @@ def coco(
     categories: Mapping[str, int],
     count: int = 3,
     name: str = "{:012d}.jpg",
-    first_id: int = 1,
+    fill: int = 0,
 ) -> None:
     """COCO: pictures in one folder and a json of their polygons.
 
@@ -89,13 +89,16 @@ def coco(
         categories: id of each name.
         count: pictures.
         name: of a picture, formatted with its id.
-        first_id: of the pictures.
+        fill: categories altogether; those without objects have free ids and names of their own.
     """
     names = list(categories)
+    free = [number for number in range(1, fill + 1) if number not in categories.values()]
+    categories = {**categories, **{f"category {number}": number for number in free}}
+    categories = dict(list(categories.items())[: max(fill, len(names))])
     described, objects = [], []
     for index in range(count):
-        scene = scenes.draw(first_id + index, len(names))
-        image_id = first_id + index
+        image_id = 1 + index
+        scene = scenes.draw(image_id, len(names))
         write(folder / images / name.format(image_id), scene.image)
         height, width = scene.size
         described.append(

@@ -335,6 +335,9 @@ def test_forms_of_data(tmp_path):
     described = json.loads((tmp_path / "coco/some.json").read_text())
     assert [each["id"] for each in described["annotations"]] == [1, 2, 3, 4, 5, 6]
     assert {each["category_id"] for each in described["annotations"]} == {7}
+    data.coco(tmp_path / "coco", "images", "all.json", {"cup": 7, "can": 90}, fill=8)
+    described = json.loads((tmp_path / "coco/all.json").read_text())
+    assert [each["id"] for each in described["categories"]] == [7, 90, 1, 2, 3, 4, 5, 6]
 
     data.voc(tmp_path / "voc", [5])
     root = ElementTree.parse(tmp_path / "voc/annots/00005.xml").getroot()
