@@ -34,7 +34,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     options.output.mkdir(parents=True, exist_ok=True)
     before = done_before(options.output / "third_party.json") if options.again else {}
-    rows: list[dict[str, Any]] = []
+    found: dict[int, dict[str, Any]] = {}
     with ThreadPoolExecutor(options.jobs) as pool:
-        for row in pool.map(lambda pair: before.get(key(*pair)) or one_row(*pair, options), chosen):
-            rows.append(row)
-            print(json.dumps(row, ensure_ascii=False), flush=True)
+        waiting = {
+            pool.submit(lambda pair: before.get(key(*pair)) or one_row(*pair, options), pair): place
+            for place, pair in enumerate(chosen)
+        }
+        for future in as_completed(waiting):
+            found[waiting[future]] = future.result()
+            print(json.dumps(future.result(), ensure_ascii=False), flush=True)
+            rows = [found[place] for place in sorted(found)]
             (options.output / "third_party.json").write_text(json.dumps(rows, indent=1) + "\n")
             (options.output / "third_party.md").write_text(table(rows))
-    unexpected = [row for row in rows if row["result"] not in (row["expected"], *NOT_RUN)]
+    unexpected = [row for row in found.values() if row["result"] not in (row["expected"], *NOT_RUN)]
     return 1 if unexpected else 0
 
 
