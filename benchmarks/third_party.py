@@ -191,7 +191,8 @@ def run_in_copy(clone: Path, run: Run, folder: Path, options: argparse.Namespace
         "arguments": run.arguments,
         "name": run.name,
         "then": run.then,
-        "paths": {key: str(checkout / value) for key, value in run.paths.items()},
+        # Joined as text, to keep a separator at the end.
+        "paths": {key: f"{checkout}/{value}" for key, value in run.paths.items()},
         "copies": run.copies,
         "aliases": run.aliases,
         "silent": run.silent,

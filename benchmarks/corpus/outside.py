@@ -170,12 +170,27 @@ def first_translated(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def all_translated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, all of whose arguments by position are paths."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*map(translated, args), **kwargs)
+
+    return call
+
+
 def redirect_paths(places: Mapping[str, str]) -> None:
     """Let every path that starts like a key of `places` lead to its value instead."""
     _places.update(places)
-    names = ("listdir", "scandir", "stat", "lstat", "mkdir", "open", "chdir", "remove", "rmdir")
+    names = ("listdir", "scandir", "stat", "lstat", "mkdir", "open", "chdir")
+    names += ("remove", "unlink", "rmdir")
     for name in names:
         setattr(os, name, first_translated(getattr(os, name)))
+    for name in ("abspath", "realpath"):
+        setattr(os.path, name, first_translated(getattr(os.path, name)))
+    for name in ("replace", "rename"):
+        setattr(os, name, all_translated(getattr(os, name)))
     builtins.open = io.open = first_translated(io.open)  # type: ignore[assignment]
 
 
@@ -187,3 +202,4 @@ def translate_file(module: ModuleType) -> None:
             super().__init__(translated(name), *args, **kwargs)
 
     module.File = File
+    module.is_hdf5 = first_translated(module.is_hdf5)

@@ -57,7 +57,7 @@ def load_image_gt(
 
     Args:
         dataset: a prepared `mrcnn.data.dataset.Dataset`.
-        config: settings.
+        config: settings, or their class.
         image_id: the data set's own, running number of the image.
         augment: mirror left and right, in half the calls.
         augmentation: None, or what `mrcnn.data.augment.as_transform` takes.
@@ -77,7 +77,7 @@ def load_image_gt(
     """
     if augment is None or not isinstance(augment, bool | int | np.bool_):
         augment, augmentation = False, augment
-    config = copy.copy(config)
+    config = config() if isinstance(config, type) else copy.copy(config)
     config.NUM_CLASSES = dataset.num_classes
     config.USE_MINI_MASK = bool(use_mini_mask)
     if rng is None:

@@ -32,6 +32,7 @@ settings = Settings()
 print("steps", settings.STEPS_PER_EPOCH, "shape", settings.IMAGE_SHAPE.tolist())
 print("package", Config.__module__, sys.modules["mrcnn"].__file__)
 open("left.txt", "w").write(open("/else/where/note.txt").read())
+os.replace("/else/where/note.txt", "/else/where/moved.txt")
 if len(sys.argv) > 1:
     raise KeyError(sys.argv[1])
 """
@@ -87,7 +88,7 @@ def test_a_script_runs_on_this_package_made_small(clones, tmp_path):
     [[project.run]]
     what = "script"
     file = "script.py"
-    leaves = ["left.txt"]
+    leaves = ["left.txt", "here/moved.txt"]
     prints = "package mrcnn.config"
     {NOTE}
     """
@@ -113,9 +114,9 @@ def test_where_a_script_stopped(clones, tmp_path):
     assert (row["result"], row["error"], row["theirs"]) == (
         "stopped",
         "KeyError: 'apple'",
-        "script.py:16",
+        "script.py:17",
     )
-    assert "KeyError: 'apple' (script.py:16)" in table
+    assert "KeyError: 'apple' (script.py:17)" in table
 
 
 def test_a_stop_that_the_list_knows_is_no_failure(clones, tmp_path):

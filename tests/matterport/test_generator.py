@@ -57,6 +57,12 @@ class TestLoadImageGt:
         meta = load_image_gt(Squares(), tiny_config(NUM_CLASSES=1), 2)[1]
         assert meta[12:].tolist() == [1, 1, 1]
 
+    def test_a_class_of_settings_stands_for_its_object(self):
+        """A notebook on food hands on `FoodConfig`, not `FoodConfig()`."""
+        config = tiny_config()
+        by_class = load_image_gt(Squares(), type(config), 2, rng=np.random.default_rng(3))
+        assert_equal(by_class, load_image_gt(Squares(), config, 2, rng=np.random.default_rng(3)))
+
     @pytest.mark.parametrize("mini", [True, False])
     def test_what_it_returns(self, mini):
         config = tiny_config()
