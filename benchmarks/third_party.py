@@ -142,7 +142,10 @@ def one_row(project: Project, run: Run, options: argparse.Namespace) -> dict[str
             print(f"{project.repository}, {run.what}: {folder}", file=sys.stderr)
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    return {**row, **found}
+    row = {**row, **found}
+    if run.ends == STOPS == row["result"] and run.error not in row["error"]:
+        row["expected"] = f"stopped, with {run.error!r}"
+    return row
 
 
 def find_clone(folder: Path, project: Project) -> Path | None:

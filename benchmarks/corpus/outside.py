@@ -184,7 +184,7 @@ def redirect_paths(places: Mapping[str, str]) -> None:
     """Let every path that starts like a key of `places` lead to its value instead."""
     _places.update(places)
     names = ("listdir", "scandir", "stat", "lstat", "mkdir", "open", "chdir")
-    names += ("remove", "unlink", "rmdir")
+    names += ("remove", "unlink", "rmdir", "statvfs")
     for name in names:
         setattr(os, name, first_translated(getattr(os, name)))
     for name in ("abspath", "realpath"):

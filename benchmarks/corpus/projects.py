@@ -41,6 +41,7 @@ class Run:
         leaves: patterns of files that are there afterwards.
         prints: what is on the screen afterwards, as a regular expression.
         ends: "ran" or "stopped", as it is known to end.
+        error: what the error says then.
         reason: why it stops, and the line to write instead.
     """
 
@@ -65,6 +66,7 @@ class Run:
     leaves: list[str] = dataclasses.field(default_factory=list)
     prints: str | None = None
     ends: str = RAN
+    error: str = ""
     reason: str = ""
 
 
@@ -115,6 +117,6 @@ def checked(run: Run, where: str) -> Run:
             raise ValueError(f"{where}, {run.what}: {made['form']}: {error}") from error
     if run.ends not in (RAN, STOPS):
         raise ValueError(f"{where}, {run.what}: ends {run.ends!r}")
-    if run.ends == STOPS and not run.reason:
-        raise ValueError(f"{where}, {run.what}: stops for no reason")
+    if run.ends == STOPS and not (run.error and run.reason):
+        raise ValueError(f"{where}, {run.what}: stops, with no error or for no reason")
     return run

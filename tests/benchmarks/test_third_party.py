@@ -126,11 +126,14 @@ def test_a_stop_that_the_list_knows_is_no_failure(clones, tmp_path):
     file = "script.py"
     arguments = ["apple"]
     ends = "stopped"
+    error = "ERROR"
     reason = "no apples"
     {NOTE}
     """
-    status, (row,), _, _ = results(clones, tmp_path, runs)
-    assert (status, row["result"], row["reason"]) == (0, "stopped", "no apples")
+    known = results(clones, tmp_path, runs.replace("ERROR", "apple"))
+    assert known[0] == 0 and known[1][0]["reason"] == "no apples"
+    status, (row,), _, _ = results(clones, tmp_path, runs.replace("ERROR", "pear"))
+    assert (status, row["result"], row["expected"]) == (1, "stopped", "stopped, with 'pear'")
 
 
 def test_a_run_that_leaves_nothing_has_stopped(clones, tmp_path):
