@@ -196,6 +196,7 @@ def run_in_copy(clone: Path, run: Run, folder: Path, options: argparse.Namespace
         "then": run.then,
         # Joined as text, to keep a separator at the end.
         "paths": {key: f"{checkout}/{value}" for key, value in run.paths.items()},
+        "search": run.search,
         "copies": run.copies,
         "aliases": run.aliases,
         "silent": run.silent,

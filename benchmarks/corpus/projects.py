@@ -32,6 +32,7 @@ class Run:
         imagenet: whether `get_imagenet_weights` is asked for.
         settings: of the configuration, whatever the script says.
         paths: folders of the author's machine, and which of the run's they lead to.
+        search: folders of the project in which modules are looked for, as in its author's editor.
         copies: the project's own copies of `mrcnn`, for modules that ours has not got.
         aliases: names of modules of ours in the project.
         silent: modules that do nothing.
@@ -57,6 +58,7 @@ class Run:
     imagenet: bool = False
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     paths: dict[str, str] = dataclasses.field(default_factory=dict)
+    search: list[str] = dataclasses.field(default_factory=list)
     copies: list[str] = dataclasses.field(default_factory=list)
     aliases: dict[str, str] = dataclasses.field(default_factory=dict)
     silent: list[str] = dataclasses.field(default_factory=list)

@@ -72,7 +72,7 @@ def execute(specification: dict[str, Any], checkout: Path) -> dict[str, Any]:
     """
     path = Path(specification["file"])
     sys.argv = [str(path), *specification["arguments"]]
-    sys.path.insert(0, str(path.parent))
+    sys.path[:0] = [str(path.parent), *(str(checkout / place) for place in specification["search"])]
     outcome: dict[str, Any] = {"error": None, "theirs": None, "place": None}
     try:
         if path.suffix == ".ipynb":
