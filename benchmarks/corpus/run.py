@@ -76,7 +76,7 @@ def execute(specification: dict[str, Any], checkout: Path) -> dict[str, Any]:
     outcome: dict[str, Any] = {"error": None, "theirs": None, "place": None}
     try:
         if path.suffix == ".ipynb":
-            namespace = run_cells(path, outcome)
+            namespace = run_cells(path, checkout, outcome)
         else:
             namespace = runpy.run_path(str(path), run_name=specification["name"])
         if specification["then"]:
@@ -90,7 +90,7 @@ def execute(specification: dict[str, Any], checkout: Path) -> dict[str, Any]:
     return outcome
 
 
-def run_cells(path: Path, outcome: dict[str, Any]) -> dict[str, Any]:
+def run_cells(path: Path, checkout: Path, outcome: dict[str, Any]) -> dict[str, Any]:
     """Execute the code cells of a notebook in order, as the module `__main__`.
 
     The cells after one that stopped are run too, so that all that stops is known; the first error
@@ -114,7 +114,7 @@ def run_cells(path: Path, outcome: dict[str, Any]) -> dict[str, Any]:
                 first = error
             else:
                 traceback.print_exc()
-                outcome["others"].append(f"{name}: {one_line(error)}")
+                outcome["others"].append(f"{name}: {one_line(error, checkout)}")
     if first is not None:
         raise first
     return module.__dict__
@@ -170,22 +170,24 @@ def described(error: BaseException, checkout: Path) -> dict[str, str | None]:
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) and error.filename:
         place = f"{shortened(error.filename, checkout)}:{error.lineno}"
-        return {"error": one_line(error), "theirs": place, "place": place}
+        return {"error": one_line(error, checkout), "theirs": place, "place": place}
     theirs = [
         frame
         for frame in frames
         if frame.filename.startswith(("<cell", "<afterwards", str(checkout)))
     ]
     return {
-        "error": one_line(error),
+        "error": one_line(error, checkout),
         "theirs": located(theirs[-1], checkout) if theirs else None,
         "place": located(frames[-1], checkout) if frames else None,
     }
 
 
-def one_line(error: BaseException) -> str:
-    """Type and message of an error, of which the first 300 characters."""
+def one_line(error: BaseException, checkout: Path) -> str:
+    """Type and message of an error, of which the first 300 characters, with short paths."""
     message = " ".join(str(error).split())
+    for folder in (checkout, ROOT):
+        message = message.replace(f"{folder}/", "")
     return f"{type(error).__name__}: {message}"[:300]
 
 

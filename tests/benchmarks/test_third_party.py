@@ -403,3 +403,40 @@ def test_what_ran_as_expected_is_not_run_again(clones, tmp_path, monkeypatch):
     arguments = ["--checkouts", str(clones[0]), "--projects", str(tmp_path / "list.toml")]
     assert third_party.main([*arguments, "--output", str(tmp_path / "output"), "--again"]) == 0
     assert seen == ["book"]
+
+
+def kept():
+    """The rows of the table that is kept in the repository."""
+    path = third_party.ROOT / "benchmarks" / "corpus" / "results.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_the_kept_table_is_of_the_list_and_as_it_says():
+    listed = {
+        (project.repository, each.what): (project.commit, each)
+        for project in load()
+        for each in project.runs
+    }
+    rows = {(row["repository"], row["what"]): row for row in kept()}
+    assert set(rows) == set(listed)
+    for key, (commit, each) in listed.items():
+        row = rows[key]
+        assert (row["commit"], row["result"], row["reason"]) == (commit, each.ends, each.reason)
+        assert each.error in (row["error"] or "")
+    written = third_party.ROOT / "benchmarks" / "results" / "third_party.md"
+    assert written.read_text(encoding="utf-8") == third_party.table(kept())
+
+
+def test_the_documents_say_what_was_run():
+    """Each project with its commit, each script, and why one stops and what to write."""
+    text = (third_party.ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    section = text.partition("## Public code that was run")[2].partition("\n## ")[0]
+    for row in kept():
+        assert f"{row['repository']}/tree/{row['commit']}" in section
+        assert row["what"] in section and row["reason"] in section
+    ran = sum(row["result"] == "ran" for row in kept())
+    projects = len({row["repository"] for row in kept()})
+    said = f"{len(kept())} scripts and notebooks of {projects} projects"
+    for document in (section, (third_party.ROOT / "README.md").read_text(encoding="utf-8")):
+        plain = " ".join(document.split())
+        assert said in plain and f"{ran} ran" in plain
