@@ -348,6 +348,7 @@ class Session:
         check_packages(callbacks)
         _keep_grey_depths(model.config, data.train_dataset)
         model.config.validate()  # scripts change settings after the object is made
+        _expect_classes(model.config, data)
         self.claim_log_dir(model)
         logger.info(
             f"\nEpochs {self.epoch + 1} to {stage.last_epoch}, learning rate {stage.learning_rate}"
@@ -426,6 +427,22 @@ def _identity(model: Trainable, stage: StageRun, data: TrainingData) -> RunIdent
         data.augmentation,
         data.no_augmentation_sources,
     )
+
+
+def _expect_classes(config: Config, data: TrainingData) -> None:
+    """Check, before the first step, that there are as many classes as the network has.
+
+    Raises:
+        ValueError: a data set has more or fewer.
+    """
+    for name, dataset in (("training", data.train_dataset), ("validation", data.val_dataset)):
+        if dataset is not None and dataset.num_classes != config.NUM_CLASSES:
+            raise ValueError(
+                f"NUM_CLASSES: expected {dataset.num_classes}, the number of classes of the {name} "
+                f"data with the background ({', '.join(map(str, dataset.class_names))}); received "
+                f"{config.NUM_CLASSES}. Set it to {dataset.num_classes}, or add the classes that "
+                "are missing."
+            )
 
 
 def _keep_grey_depths(config: Config, dataset: Dataset) -> None:

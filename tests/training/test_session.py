@@ -500,6 +500,16 @@ def test_a_short_epoch_is_resumed_exactly(
     assert model.epoch == 4 and newest(tmp_path) == 12
 
 
+@pytest.mark.parametrize("classes", [1, 3])
+def test_another_number_of_classes_is_said_before_the_first_step(tmp_path: Path, classes: int):
+    config = runs_settings.configure(StandInConfig, {"NUM_CLASSES": 2})
+    model = StandIn("training", config, tmp_path / "logs")
+    config.NUM_CLASSES = classes  # as a script does that forgets the background
+    with pytest.raises(ValueError, match=rf"expected 2, .*\(BG, square\); received {classes}"):
+        model.train(Squares().add(4), None, 0.1, 1, "all")
+    assert not (tmp_path / "logs").exists()
+
+
 def test_without_a_run_there_is_nothing_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture):
     door = Door(tmp_path)
     door.set_log_dir()
