@@ -79,6 +79,7 @@ from mrcnn.matterport.layers import (
 from mrcnn.matterport.module_names import skimage, tf
 from mrcnn.matterport.targets import build_detection_targets, build_rpn_targets
 from mrcnn.process import keep_freed_memory, seeded_initializers
+from mrcnn.tensorflow_backend.symbolic import let_identity_take_symbolic_tensors
 from mrcnn.training import compile as training_compile
 from mrcnn.training import model as training_model
 from mrcnn.training.batches import TrainingData
@@ -210,6 +211,7 @@ class MaskRCNN:
         """Build the graph of a mode; see `mrcnn.network`."""
         if config.KEEP_FREED_MEMORY:
             keep_freed_memory()
+        let_identity_take_symbolic_tensors()  # in the lists that `run_graph` is given
         # Here too, for subclasses that call it themselves.
         with seeded_initializers(config.SEED):
             if mode == "training":

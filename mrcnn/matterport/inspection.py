@@ -103,7 +103,7 @@ class Inspector:
     """
 
     def __init__(self, model: keras.Model, config: Config) -> None:
-        let_identity_take_symbolic_tensors()  # in the lists that `run_graph` is given
+        let_identity_take_symbolic_tensors()  # of a network that `MaskRCNN` has not built
         self.model = model
         self.config = config
         self._steps: dict[str, _InnerSteps] = {}

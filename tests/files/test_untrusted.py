@@ -312,7 +312,7 @@ class TestWeights:
 
         case = ("other.weights.h5", [("layers/conv2d/vars/1", "huge")], [])
         fuzz_weights.write_weights(case, tmp_path)
-        with pytest.raises(WeightsError, match="declares .* bytes or more in .* at most"):
+        with pytest.raises(WeightsError, match="1 layer of another shape"):
             fuzz_weights.read_weights(tmp_path)
 
     def test_groups_that_hold_each_other(self, tmp_path: Path) -> None:

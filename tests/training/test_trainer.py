@@ -37,7 +37,7 @@ def test_a_run_without_steps_of_validation_is_not_validated(tmp_path: Path):
     assert model.find_last().endswith("_0002.h5")
 
 
-@pytest.mark.parametrize("steps", [None, 1.5, -1, "3"])
+@pytest.mark.parametrize("steps", [None, -1, "3"])
 def test_steps_of_validation_that_cannot_be_are_refused_before_the_first_step(
     tmp_path: Path, steps: Any
 ):
