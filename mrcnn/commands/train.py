@@ -223,9 +223,16 @@ def _plan(args: argparse.Namespace, config: Config, stored: Mapping[str, Any]) -
 
 
 def _start_text(args: argparse.Namespace, model: Any) -> str:
+    """What training starts from, in words."""
     if _goes_on(args):
         return f"continues with {model.log_dir} at epoch {model.epoch + 1}"
-    return str(args.model or "none")
+    weights = str(args.model or "none")
+    known = {
+        "none": "random weights",
+        "coco": "Matterport's COCO weights",
+        "imagenet": "ImageNet weights of ResNet-50",
+    }
+    return known.get(weights.lower(), weights)
 
 
 def _settings_of_last_run(base: type[Config], args: argparse.Namespace) -> Path:

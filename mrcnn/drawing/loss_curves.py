@@ -155,7 +155,7 @@ def _plot_loss(ax: Axes, name: str, table: Mapping[str, np.ndarray], numbered: b
 
 def _label_epochs(ax: Axes, epochs: np.ndarray, steps_per_epoch: int | None) -> None:
     """The axis of epochs: ticks at whole ones, from half an epoch before the first to one after."""
-    steps = "" if steps_per_epoch is None else f" ({_count(steps_per_epoch, 'step')} each)"
+    steps = "" if steps_per_epoch is None else f" (of up to {_count(steps_per_epoch, 'step')})"
     ax.set_xlabel(f"epoch{steps}", fontsize=8)
     whole_epochs = AutoLocator()
     whole_epochs.set_params(integer=True, min_n_ticks=1)

@@ -105,7 +105,7 @@ class TestPlotLosses:
 
     def test_the_axes_say_what_they_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
         total, component = self.panels(monkeypatch, self.HISTORY, "x", steps_per_epoch=1500)
-        assert total.get_xlabel() == component.get_xlabel() == "epoch (1,500 steps each)"
+        assert total.get_xlabel() == component.get_xlabel() == "epoch (of up to 1,500 steps)"
         assert total.get_ylabel() == "loss (mean of the epoch)"
         assert component.get_ylabel() == "loss (mean of the epoch), log scale"
         (ax,) = self.panels(monkeypatch, {"loss": [1.0]}, "x")
