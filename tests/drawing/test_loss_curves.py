@@ -99,7 +99,7 @@ class TestPlotLosses:
 
     def test_one_epoch_is_one_dot_over_one_tick(self, monkeypatch: pytest.MonkeyPatch) -> None:
         (ax,) = self.panels(monkeypatch, {"loss": [2.0]}, "x", steps_per_epoch=1)
-        assert ax.lines[0].get_marker() == "o" and ax.get_xlabel() == "epoch (1 step each)"
+        assert ax.lines[0].get_marker() == "o" and ax.get_xlabel() == "epoch (of up to 1 step)"
         low, high = ax.get_xlim()
         assert [tick for tick in ax.get_xticks() if low <= tick <= high] == [1]
 
