@@ -27,7 +27,7 @@ PASSES_FROM_SCRATCH, PASSES_FROM_TRAINED = 40, 20
 MIN_STEPS_FROM_SCRATCH, MIN_STEPS_FROM_TRAINED = 1000, 400
 MAX_STEPS = 20_000
 EPOCHS = 20  # weights are written so often, unless a pass over the data is longer
-MAX_STEPS_PER_EPOCH, MAX_VALIDATION_STEPS = 1000, 50
+MIN_STEPS_PER_EPOCH, MAX_STEPS_PER_EPOCH, MAX_VALIDATION_STEPS = 10, 1000, 50
 # The side of the images that the network sees, by where it runs, unless they are smaller.
 LARGEST_SIDE = {"cpu": 320, "accelerator": 1024}
 SIZES_LOOKED_AT = 50  # images
@@ -107,7 +107,7 @@ def choose(
     elif steps is None:
         steps = _length(a_pass, trained)
     settings["STEPS_PER_EPOCH"] = max(
-        1, min(max(a_pass, steps // EPOCHS), MAX_STEPS_PER_EPOCH, steps)
+        1, min(max(a_pass, steps // EPOCHS, MIN_STEPS_PER_EPOCH), MAX_STEPS_PER_EPOCH, steps)
     )
     images = 0 if val_set is None else val_set.num_images
     settings["VALIDATION_STEPS"] = min(math.ceil(images / batch), MAX_VALIDATION_STEPS)

@@ -1,4 +1,4 @@
-"""How long training will take: said after the first steps, and after the first epoch."""
+"""How long training will take: said after the first steps, and after the second epoch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Pace(keras.callbacks.Callback):
         self._said_epoch = False
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        if not self._said_epoch:
+        if self._begun and not self._said_epoch:  # the first epoch compiles the graph
             self._epoch_began = (time.perf_counter(), self.left)
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
