@@ -25,7 +25,6 @@ import numpy as np
 from mrcnn.data import augment_adapters
 from mrcnn.data.boxes import extract_bboxes
 
-AUGMENTATIONS = ("flip", "updown", "rotate")  # what `by_name` makes
 Moved = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
@@ -60,12 +59,6 @@ def augment(
             f"instance that it was given. Leave a mask empty where its instance is gone."
         )
     return _contiguous(image), masks
-
-
-def by_name(names: Sequence[str]) -> Sequential:
-    """The transforms of names of `AUGMENTATIONS`, one after the other."""
-    transforms = {"flip": HorizontalFlip, "updown": VerticalFlip, "rotate": RandomRotate90}
-    return Sequential([transforms[name]() for name in names])
 
 
 def augment_boxwise(
@@ -343,3 +336,16 @@ def _checked_transforms(transforms: Sequence[Any]) -> tuple[Transform, ...]:
         except TypeError as error:
             raise TypeError(f"transforms[{index}]: {error}") from None
     return tuple(checked)
+
+
+_BY_NAME: dict[str, type[Transform]] = {
+    "flip": HorizontalFlip,
+    "updown": VerticalFlip,
+    "rotate": RandomRotate90,
+}
+AUGMENTATIONS = tuple(_BY_NAME)
+
+
+def by_name(names: Sequence[str]) -> Sequential:
+    """The transforms of names of `AUGMENTATIONS`, one after the other."""
+    return Sequential([_BY_NAME[name]() for name in names])

@@ -187,3 +187,14 @@ def describe_image(dataset: Dataset, image_id: int) -> str:
         f"image {image_id} (source {info.get('source')!r}, id {info.get('id')!r}, "
         f"path {str(info.get('path'))!r})"
     )
+
+
+def classes_problem(dataset: Dataset, config: Config) -> str | None:
+    """What is wrong with the number of a data set's classes for a network; None: nothing."""
+    if dataset.num_classes == config.NUM_CLASSES:
+        return None
+    return (
+        f"its data set has {dataset.num_classes} classes with the background "
+        f"({', '.join(map(str, dataset.class_names))}), but NUM_CLASSES is {config.NUM_CLASSES}. "
+        f"Set NUM_CLASSES to {dataset.num_classes}, or give all data sets the same classes."
+    )

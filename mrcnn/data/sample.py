@@ -21,6 +21,7 @@ from mrcnn.data.dataset_checks import (
     Objects,
     SampleError,
     checked_image,
+    classes_problem,
     describe_image,
     read_objects,
 )
@@ -232,12 +233,9 @@ def place_masks(
 
 def active_class_ids(dataset: Dataset, image_id: int, config: Config) -> np.ndarray:
     """Return int32 [NUM_CLASSES], 1 for each class that the image's source annotates."""
-    if dataset.num_classes != config.NUM_CLASSES:
-        raise SampleError(
-            f"{describe_image(dataset, image_id)}: its data set has {dataset.num_classes} classes "
-            f"with the background, but NUM_CLASSES is {config.NUM_CLASSES}. Set NUM_CLASSES to "
-            f"{dataset.num_classes}, or give all data sets the same classes."
-        )
+    problem = classes_problem(dataset, config)
+    if problem:
+        raise SampleError(f"{describe_image(dataset, image_id)}: {problem}")
     active = np.zeros(dataset.num_classes, dtype=np.int32)
     active[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
     return active

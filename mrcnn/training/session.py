@@ -21,6 +21,7 @@ from mrcnn.checkpoints.stages_file import record_stage
 from mrcnn.checkpoints.state_file import State
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset, grey_depths
+from mrcnn.data.dataset_checks import classes_problem
 from mrcnn.files.lock import FolderLock, lock_folder
 from mrcnn.logger import logger
 from mrcnn.training import trainer
@@ -72,7 +73,8 @@ class Session:
         self.checkpoint_path = ""
         self.schedule_start: int | None = None
         self.stage_number = 0
-        self.stage_start, self.stage_steps = 0, None  # type: int, int | None
+        self.stage_start = 0
+        self.stage_steps: int | None = None
         self.skipped = 0
         self.steps: int | None = None
         self.other_schedule = False
@@ -436,13 +438,9 @@ def _expect_classes(config: Config, data: TrainingData) -> None:
         ValueError: a data set has more or fewer.
     """
     for name, dataset in (("training", data.train_dataset), ("validation", data.val_dataset)):
-        if dataset is not None and dataset.num_classes != config.NUM_CLASSES:
-            raise ValueError(
-                f"NUM_CLASSES: expected {dataset.num_classes}, the number of classes of the {name} "
-                f"data with the background ({', '.join(map(str, dataset.class_names))}); received "
-                f"{config.NUM_CLASSES}. Set it to {dataset.num_classes}, or add the classes that "
-                "are missing."
-            )
+        problem = None if dataset is None else classes_problem(dataset, config)
+        if problem:
+            raise ValueError(f"The {name} data: {problem}")
 
 
 def _keep_grey_depths(config: Config, dataset: Dataset) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 import mrcnn
 from mrcnn.checkpoints import state_file
 from mrcnn.checkpoints.settings_file import save_settings
-from mrcnn.commands import cli, demo
+from mrcnn.commands import cli, demo, evaluate
 from mrcnn.config import Config
 from mrcnn.datasets.shapes import CLASS_NAMES, write_shapes
 from mrcnn.model import MaskRCNN
@@ -158,6 +158,7 @@ def test_a_run_of_a_script_says_that_its_schedule_is_needed(shapes, tmp_path, ca
         (["--model", "imagenet", "--backbone", "resnet10"], "resnet50"),
         (["--model", "last"], "No checkpoint"),
         (["--allow-changed"], "--model last"),
+        (["--exclude", "mrcnn_mask.*"], "--exclude: expected start weights"),
         (["--model", "no/such/file.h5"], "no/such/file.h5"),
     ],
 )
@@ -225,3 +226,10 @@ def test_an_error_is_one_line_on_the_standard_error(tmp_path, capsys):
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.startswith("mrcnn: ")
     assert printed.err.count("\n") == 1
+
+
+def test_weights_of_other_classes_are_refused():
+    evaluate._expect_classes(None, ["BG", "nut"], "a.h5")  # of a script: unknown
+    evaluate._expect_classes(["BG", "nut"], ["BG", "nut"], "a.h5")
+    with pytest.raises(ValueError, match="a.h5: .* data set, nut, fig; .* trained on fig, nut"):
+        evaluate._expect_classes(["BG", "fig", "nut"], ["BG", "nut", "fig"], "a.h5")

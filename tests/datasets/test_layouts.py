@@ -13,6 +13,7 @@ from PIL import Image
 from mrcnn.commands import cli
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.datasets.layouts import find_split
+from mrcnn.datasets.shapes import write_shapes
 from tests.datasets.exports.fiftyone import fiftyone
 from tests.datasets.exports.fruit import HEIGHT, WIDTH
 from tests.datasets.exports.right import EXPORTS
@@ -217,3 +218,12 @@ def test_keypoints_beside_cocos_instances_are_not_taken(tmp_path):
     found = find_split(tmp_path, "train")
     assert found.annotations.name == "instances_train2017.json"
     assert found.images.name == "train2017"
+
+
+def test_a_year_that_the_files_do_not_have_is_said(tmp_path, capsys):
+    write_shapes(tmp_path / "data", 2, 1, (64, 64))
+    found = find_split(tmp_path / "data", "val", "2017")
+    assert found.annotations.name == "instances_val.json"
+    assert "no annotations/instances_val2017.json" in capsys.readouterr().err
+    find_split(tmp_path / "data", "val")
+    assert capsys.readouterr().err == ""

@@ -282,6 +282,32 @@ def test_a_perfect_detector_scores_one(shapes, batch_size, capsys):
     json.dumps(results)
 
 
+@pytest.mark.parametrize("missed", [None, 0, 1])
+def test_the_ap_is_the_mean_of_the_classes(shapes, missed):
+    """Of a detector that misses one class altogether, and of one that misses none."""
+    dataset, coco = shapes
+    ids = sorted({a["category_id"] for a in coco.dataset["annotations"] if not a["iscrowd"]})
+    lost = None if missed is None else dataset.map_source_class_id(f"coco.{ids[missed]}")
+    oracle = Oracle(dataset)
+
+    def detect(images):
+        found = []
+        for whole in oracle(images):
+            keep = whole["class_ids"] != lost
+            masks = whole["masks"][..., keep]
+            parts = {name: whole[name][keep] for name in ("rois", "class_ids", "scores")}
+            found.append({**parts, "masks": masks})
+        return found
+
+    metrics, _, _, classes = evaluate_model(detect, dataset, coco, progress=False)
+    for kind, values in classes.items():
+        known = {category: v["AP"] for category, v in values.items() if v["AP"] != -1}
+        assert set(known) == set(ids)
+        assert np.mean(list(known.values())) == pytest.approx(metrics[kind]["AP"])
+        if missed is not None:
+            assert known[ids[missed]] == 0 and max(known.values()) == pytest.approx(1)
+
+
 def test_limit_and_image_ids(shapes):
     dataset, coco = shapes
     oracle = Oracle(dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,12 @@ def test_cityscapes_have_finer_boundaries(start):
     grid = start("cityscapes", "streets", "--output", "o")["grid"]
     assert grid.dilation_ratio == 0.005 and grid.settings["IMAGES_PER_GPU"] == 4
     assert "sobel-l2-56" in grid.arms
+
+
+def test_data_options_reach_the_runs(start):
+    options = ("--augment", "updown", "rotate", "--skip-invalid", "--box-only")
+    grid = start("small", "nuclei", "--output", "o", *options)["grid"]
+    run = grid.run_spec("baseline", 0, Path("weights.h5"))
+    assert list(run.augment) == ["updown", "rotate"] and run.skip_invalid and run.box_only
+    plain = start("small", "nuclei", "--output", "o")["grid"].run_spec("baseline", 0, Path("w.h5"))
+    assert list(plain.augment) == ["flip"] and not plain.skip_invalid

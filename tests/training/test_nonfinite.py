@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,3 +71,32 @@ def test_gradient_norms_are_those_of_the_gradients():
         (norm,) = (float(keras.ops.convert_to_numpy(norm)) for norm in optimizer.norms)
         assert norm == pytest.approx(5 * scale, rel=1e-5)
     np.testing.assert_array_equal(model.get_weights()[0], before)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("before", "losses", "norms", "layer", "said"),
+    [
+        ({"loss": NAN}, {"loss": NAN}, {"a": NAN}, "fpn_p2", "gives the losses.*layer .* fpn_p2"),
+        ({"loss": NAN}, {"loss": NAN}, {"a": NAN}, None, "gives the losses.*their sum"),
+        ({"loss": 1.0}, {"loss": 1.0}, {"a": 2.0, "b": NAN}, None, "not the gradients of 1.* b"),
+        ({"loss": NAN}, {"loss": 1.0}, {"a": 2.0}, None, "finite this time"),
+        ({}, {"loss": 1.0}, {"a": 2.0}, None, "^Losses and gradients are finite: .* the update"),
+        ({"loss": 2.0}, {"loss": 1.0}, {"a": 2.0}, None, "^Losses and gradients are finite"),
+    ],
+)
+def test_the_conclusion_of_a_replay(before, losses, norms, layer, said: str):
+    assert re.search(said, nonfinite.conclusion(before, losses, norms, layer))
+
+
+def test_the_first_layer_that_is_not_finite_is_found():
+    inputs = keras.Input((2,), name="x")
+    scaled = keras.layers.Rescaling(1e30, name="scaled")(inputs)
+    squared = keras.layers.Multiply(name="squared")([scaled, scaled])
+    outputs = keras.layers.Rescaling(0.0, name="last")(squared)
+    model = keras.Model({"x": inputs}, outputs)
+    small, large = np.zeros((1, 2), np.float32), np.ones((1, 2), np.float32)
+    assert nonfinite.first_spoilt_layer(model, {"x": small}) is None
+    assert nonfinite.first_spoilt_layer(model, {"x": large}) == "squared"
