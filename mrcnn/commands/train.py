@@ -88,9 +88,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.no_check:
         coverage = check.check_before_training(args, run_settings.configure(base, given))
         fitting = defaults.anchor_settings(coverage, args.model, given)
-        if fitting and not goes_on:
+        if coverage is not None and fitting and not goes_on:
             base = run_settings.derive_config(base, fitting)
-            logger.info(f"These anchors are used: {fitting}. To choose others: --set.")
+            logger.info(coverage.describe_choice())
     train_from_args(base, args, train_set, val_set, augment.by_name(args.augment))
     return 0
 

@@ -55,6 +55,7 @@ class AnchorCoverage:
         recommended_ious: float [N], the IoU with the best anchor of those.
         negative_iou, positive_iou: of the configuration: an anchor is background below the first,
             and an object's from the second on.
+        image_size: (height, width) of the images at the network's scale, of the configuration.
     """
 
     sides: np.ndarray
@@ -64,6 +65,23 @@ class AnchorCoverage:
     recommended_ious: np.ndarray
     negative_iou: float
     positive_iou: float
+    image_size: tuple[int, int]
+
+    def describe(self, scales: Sequence[float], ious: np.ndarray) -> str:
+        """Scales, and for how many objects they have an anchor of which IoU, in words."""
+        if not len(ious):
+            return f"RPN_ANCHOR_SCALES = {tuple(scales)}: no objects"
+        thresholds = (self.negative_iou, GOOD_IOU, self.positive_iou)
+        shares = ", ".join(f"{np.mean(ious >= iou):.1%} reach {iou}" for iou in thresholds)
+        return f"RPN_ANCHOR_SCALES = {tuple(scales)}: mean best IoU {ious.mean():.2f}; {shares}"
+
+    def describe_choice(self) -> str:
+        """That the recommended scales are taken, and why, in a sentence."""
+        return (
+            f"Anchors of sides {self.recommended} fit the objects better than {self.scales} (mean "
+            f"best IoU {self.recommended_ious.mean():.2f}, not {self.best_ious.mean():.2f}) and "
+            "are used. Others: --set RPN_ANCHOR_SCALES=…"
+        )
 
 
 def measure_coverage(boxes: np.ndarray, input_sizes: np.ndarray, config: Config) -> AnchorCoverage:
@@ -91,6 +109,7 @@ def measure_coverage(boxes: np.ndarray, input_sizes: np.ndarray, config: Config)
         recommended_ious=recommended_ious,
         negative_iou=config.RPN_NEGATIVE_IOU,
         positive_iou=config.RPN_POSITIVE_IOU,
+        image_size=(int(config.IMAGE_SHAPE[0]), int(config.IMAGE_SHAPE[1])),
     )
 
 
@@ -221,7 +240,11 @@ def _score(ious: np.ndarray, config: Config) -> float:
 
 def histogram(coverage: AnchorCoverage) -> str:
     """A text: how many objects there are of each side, and how well anchors fit them."""
-    lines = ["Object sides at the network's scale: square root of the box area, in pixels"]
+    height, width = coverage.image_size
+    lines = [
+        f"Object sides in images of {width} x {height}: square root of the box area, in pixels "
+        "(--image-size for another size)"
+    ]
     if not len(coverage.sides):
         return lines[0] + ": no objects."
     classes = np.floor(2 * np.log2(np.maximum(coverage.sides, 1))).astype(int)
@@ -232,17 +255,15 @@ def histogram(coverage: AnchorCoverage) -> str:
         mean = f"{coverage.best_ious[inside].mean():.2f}" if count else "    "
         bar = "#" * math.ceil(BAR_WIDTH * count / counts.max())
         lines.append(f"{2 ** (step / 2):6.0f}{2 ** ((step + 1) / 2):7.0f} {count:8}  {mean}  {bar}")
-    thresholds = (coverage.negative_iou, GOOD_IOU, coverage.positive_iou)
-    for name, scales, ious in (
-        ("RPN_ANCHOR_SCALES", coverage.scales, coverage.best_ious),
-        ("recommended", coverage.recommended, coverage.recommended_ious),
-    ):
-        shares = ", ".join(f"{np.mean(ious >= iou):.1%} reach {iou}" for iou in thresholds)
-        lines.append(f"{name} = {scales}: mean best IoU {ious.mean():.2f}; {shares}")
-        if coverage.recommended == coverage.scales:
-            lines[-1] += "; no better ones found"
-            break
+    lines.append(coverage.describe(coverage.scales, coverage.best_ious))
+    if coverage.recommended == coverage.scales:
+        lines[-1] += "; no better ones found"
     else:
+        better = coverage.describe(coverage.recommended, coverage.recommended_ious)
         setting = f"RPN_ANCHOR_SCALES={coverage.recommended}".replace(" ", "")
-        lines.append(f"To use the recommended ones: mrcnn train … --set '{setting}'")
+        lines += [
+            f"recommended: {better}",
+            "mrcnn train fits them to its image size by itself, unless it starts from trained "
+            f"weights, which learned with their own. To set them: --set '{setting}'",
+        ]
     return "\n".join(lines)

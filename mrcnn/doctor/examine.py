@@ -49,7 +49,7 @@ class ExaminedSubset:
         subset: its usable entries.
         findings: in the order of the checks.
         image_files: those that were read.
-        objects: all of them; none in a quick check.
+        objects: all of them; in a quick check those whose box the numbers of the json tell.
         usable: the annotations that training can use, as far as was checked.
     """
 
@@ -77,7 +77,7 @@ class Examination:
         dataset: its folder.
         subsets: of training and, unless it was left out, of validation.
         quick: whether only the headers of some files and the numbers of the json were read.
-        coverage: of the training objects by anchors; None in a quick check.
+        coverage: of the training objects by anchors; None where nothing could be read.
     """
 
     dataset: str
@@ -232,6 +232,7 @@ def _check_quickly(examined: ExaminedSubset, config: Config, box_only: bool) -> 
         file = check_image_file(subset, image, pixels=False)
         examined.image_files.append((image, file))
         examined.findings += file.findings
+    objects = []
     for image in subset.images:
         checked = segmentations.check_annotations(subset, image, box_only, masks=False)
         examined.findings += checked.findings
@@ -240,6 +241,8 @@ def _check_quickly(examined: ExaminedSubset, config: Config, box_only: bool) -> 
         placement = sizes.place_image((image["height"], image["width"]), config)
         examined.findings += sizes.check_count(subset, image, count, config)
         examined.findings += sizes.check_fit(subset, image, placement)
+        objects.append(sizes.stated_objects(checked.usable, placement))
+    examined.objects = sizes.ObjectSizes.concatenate(objects)
 
 
 def _check_training(examination: Examination, config: Config) -> None:
@@ -250,9 +253,11 @@ def _check_training(examination: Examination, config: Config) -> None:
     if not train.subset.is_readable:
         return
     train.findings += classes.check_balance(train.subset)
+    objects = train.objects
+    if examination.quick:
+        objects = objects.some(anchors.MAX_SEARCH_OBJECTS)
+    examination.coverage = anchors.measure_coverage(objects.boxes, objects.input_sizes, config)
     if not examination.quick:
-        objects = train.objects
-        examination.coverage = anchors.measure_coverage(objects.boxes, objects.input_sizes, config)
         train.findings += anchors.check_coverage(train.subset, examination.coverage)
 
 

@@ -53,7 +53,7 @@ def text(examination: Examination, notes: bool = True) -> str:
         for kind, group in of_severity.items():
             lines.append(f"{len(group):6}  {kind}: training {group[0].training}")
             lines.append(f"{'':8}{'such as ' if len(group) > 1 else ''}{group[0].message}")
-    if examination.coverage is not None:
+    if examination.coverage is not None and not examination.quick:
         lines += ["", anchors.histogram(examination.coverage)]
     lines += ["", summary(examination)]
     return "\n".join(lines)

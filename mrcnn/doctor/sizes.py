@@ -111,6 +111,40 @@ class ObjectSizes:
             np.concatenate([part.input_sizes for part in parts]),
         )
 
+    def some(self, limit: int) -> ObjectSizes:
+        """At most `limit` of the objects, spread over all of them."""
+        every = slice(None, None, max(1, -(-len(self.boxes) // limit)))
+        return ObjectSizes(self.boxes[every], self.input_sizes[every])
+
+
+def stated_objects(annotations: Sequence[Entry], placement: Placement) -> ObjectSizes:
+    """The objects of an image by what their annotations state, without drawing a mask.
+
+    Left out are crowds, and objects that state neither polygons nor a box.
+
+    Args:
+        annotations: usable ones, in COCO's own form.
+        placement: of the image.
+    """
+    stated = [stated_box(entry) for entry in annotations if not entry.get("iscrowd")]
+    boxes = np.array([box for box in stated if box is not None], float).reshape(-1, 4)
+    boxes = placement.boxes(boxes)
+    boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
+    return ObjectSizes(boxes, np.tile(placement.input_size, (len(boxes), 1)))
+
+
+def stated_box(annotation: Entry) -> tuple[float, float, float, float] | None:
+    """The (x, y, width, height) around an annotation's polygons, or else its box, if it has one."""
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, list) and segmentation:
+        points = np.concatenate([np.asarray(polygon, float) for polygon in segmentation])
+        (x, y), (right, bottom) = (f(points.reshape(-1, 2), axis=0) for f in (np.min, np.max))
+        return x, y, right - x, bottom - y
+    if not annotation.get("bbox"):
+        return None
+    x, y, width, height = map(float, annotation["bbox"])
+    return x, y, width, height
+
 
 def check_objects(
     subset: Subset,

@@ -142,8 +142,9 @@ def describe(
         f"training     {train_set.num_images} images",
         f"validation   {validation}",
         f"start        {weights}",
-        f"length       {steps} steps of {batch} images ({passes:.3g} passes) in {epochs} epochs "
-        f"of {min(steps, config.STEPS_PER_EPOCH)} steps",
+        f"length       {_counted(steps, 'step')} of {_counted(batch, 'image')} "
+        f"({_counted(f'{passes:.3g}', 'pass', 'passes')} through the data) in "
+        f"{_counted(epochs, 'epoch')} of {_counted(min(steps, config.STEPS_PER_EPOCH), 'step')}",
     ]
     for number, stage in enumerate(plan.stages, start=1):
         lines.append(
@@ -154,3 +155,8 @@ def describe(
         "time         follows after ten steps; --steps, --image-size and --backbone shorten it"
     )
     return "\n".join(lines)
+
+
+def _counted(count: int | str, one: str, several: str = "") -> str:
+    """A number with its noun."""
+    return f"{count} {one if str(count) == '1' else several or one + 's'}"

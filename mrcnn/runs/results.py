@@ -80,8 +80,8 @@ def describe_run(config: Config, chosen: Sequence[stages.Stage] = ()) -> str:
     shapes = config.INPUT_SHAPES or [(height, width)]
     sizes = ", ".join(f"{height}x{width}x{channels}" for height, width in shapes)
     lines = [
-        f"backend {keras.backend.backend()}, backbone {config.BACKBONE}, "
-        f"{config.NUM_CLASSES - 1} classes",
+        f"backend {keras.backend.backend()}, backbone {config.BACKBONE}, pyramid of "
+        f"{config.TOP_DOWN_PYRAMID_SIZE} channels, {config.NUM_CLASSES - 1} classes",
         f"images {sizes} ({config.IMAGE_RESIZE_MODE}), "
         f"batch {config.BATCH_SIZE}, masks {config.MASK_SHAPE[0]}x{config.MASK_SHAPE[1]}",
     ]

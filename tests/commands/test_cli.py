@@ -138,6 +138,19 @@ def test_a_run_goes_on_with_what_it_was_started_with(shapes, tmp_path, capsys, m
     assert state_file.newest_state(run)[0].header["stage"]["learning_rate"] == 2e-3
 
 
+def test_anchors_are_fitted_to_the_objects_before_a_random_start(tmp_path, capsys):
+    data = tmp_path / "tiny"
+    write_shapes(data, train=6, val=0, image_size=(64, 64))
+    anchors = TINY.index("RPN_ANCHOR_SCALES=(8,16,32,48,64)")
+    options = [*TINY[:anchors], *TINY[anchors + 1 :]]
+    command = ["train", str(data), "--logs", str(tmp_path / "logs"), "--model", "none"]
+    assert cli.main([*command, "--val-subset", "", "--steps", "1", *options]) == 0
+    (run,) = (tmp_path / "logs").iterdir()
+    scales = tuple(run_settings.load_settings(run / "config.json")["RPN_ANCHOR_SCALES"])
+    assert scales[0] < 32 == Config.RPN_ANCHOR_SCALES[0]
+    assert f"Anchors of sides {scales} fit the objects better" in capsys.readouterr().out
+
+
 def test_a_run_of_a_script_says_that_its_schedule_is_needed(shapes, tmp_path, capsys):
     run = tmp_path / "tiny20260101T1200"
     save_settings(run_settings.configure(Config, {"NAME": "tiny"}), run)

@@ -204,6 +204,15 @@ def test_subsets_are_found_where_the_reader_finds_them(tmp_path, monkeypatch, su
     assert [(found.file, found.folder)] == read
 
 
+def test_the_quick_check_measures_the_anchors_as_the_full_one(tmp_path):
+    sound(tmp_path).write()
+    full, quick = (check(tmp_path, quick=quick).coverage for quick in (False, True))
+    assert full is not None and quick is not None and len(full.sides) == len(quick.sides) > 0
+    # Polygons of corners, against the boxes of drawn masks.
+    np.testing.assert_allclose(np.sort(quick.sides), np.sort(full.sides), atol=2)
+    assert quick.scales == full.scales and quick.image_size == full.image_size
+
+
 def test_the_quick_check_reads_some_headers_spread_over_the_subset(tmp_path, monkeypatch):
     data = sound(tmp_path / "data")
     for index in range(2, 7):

@@ -50,3 +50,32 @@ def test_in_the_mode_crop_the_whole_scaled_image_counts():
     config = config_of({"IMAGE_RESIZE_MODE": "crop"})
     placement = sizes.place_image((48, 96), config)
     assert placement.scaled == placement.input_size == (64, 128) and placement.offset == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "box"),
+    [
+        ({"segmentation": [[1, 2, 5, 2, 5, 9]], "bbox": [0, 0, 1, 1]}, (1, 2, 4, 7)),
+        ({"segmentation": [[1, 2, 5, 2, 5, 9], [0, 3, 8, 3, 8, 4]]}, (0, 2, 8, 7)),
+        ({"segmentation": {"size": [9, 9], "counts": "11"}, "bbox": [2, 1, 3, 4]}, (2, 1, 3, 4)),
+        ({"bbox": [2, 1, 3, 4]}, (2, 1, 3, 4)),
+        ({"segmentation": [], "bbox": []}, None),
+        ({"segmentation": {"size": [9, 9], "counts": [81]}}, None),
+    ],
+)
+def test_the_box_that_an_annotation_states(annotation, box):
+    assert sizes.stated_box(annotation) == box
+
+
+def test_stated_objects_leave_crowds_and_empty_boxes_out():
+    placement = sizes.place_image((64, 64), config_of({}))
+    stated = [
+        {"bbox": [8, 4, 16, 24]},
+        {"bbox": [8, 4, 16, 24], "iscrowd": 1},
+        {"bbox": [8, 4, 0, 24]},
+    ]
+    objects = sizes.stated_objects(stated, placement)
+    expected = placement.boxes(np.array([[8, 4, 16, 24]], float))
+    np.testing.assert_array_equal(objects.boxes, expected)
+    assert len(objects.input_sizes) == 1
+    assert len(sizes.ObjectSizes(np.ones((10, 4)), np.ones((10, 2))).some(4).boxes) == 4

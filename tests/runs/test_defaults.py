@@ -37,6 +37,7 @@ def test_a_few_pictures_on_a_bare_machine():
     config = configure(Config, {"NAME": "x", "NUM_CLASSES": 2, **choice.settings})
     assert config.TRAIN_BN is None  # random weights have no statistics to freeze
     assert config.BACKBONE == "resnet18" and tuple(config.IMAGE_SHAPE) == (320, 320, 3)
+    assert config.TOP_DOWN_PYRAMID_SIZE == 64 and config.TRAIN_ROIS_PER_IMAGE == 64
     assert config.STEPS_PER_EPOCH == 50 and config.VALIDATION_STEPS == 1
     assert "--model coco downloads" in choice.reason and "random" in choice.reason
 
@@ -65,6 +66,7 @@ def test_with_an_accelerator(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(defaults, "has_accelerator", lambda: True)
     settings = defaults.choose(data(300, side=4000), None, {}).settings
     assert (settings["BACKBONE"], settings["IMAGE_MAX_DIM"]) == ("resnet50", 1024)
+    assert "TOP_DOWN_PYRAMID_SIZE" not in settings  # there is no need for a narrow network
 
 
 def test_trained_weights_on_this_machine_are_used(monkeypatch: pytest.MonkeyPatch):
@@ -74,6 +76,7 @@ def test_trained_weights_on_this_machine_are_used(monkeypatch: pytest.MonkeyPatc
     assert (choice.model, choice.schedule) == ("coco", "paper-160k")
     assert choice.settings["BACKBONE"] == "resnet101"
     assert choice.settings["TRAIN_BN"] is False
+    assert "TOP_DOWN_PYRAMID_SIZE" not in choice.settings  # their shapes fix it
     assert pretrained.COCO_WEIGHTS_FILE in choice.reason
     # What their shapes do not fit is asked for: then they are no start.
     for given in ({"BACKBONE": "resnet18"}, {"TOP_DOWN_PYRAMID_SIZE": 64}):
@@ -101,6 +104,18 @@ def test_what_was_given_stays():
     assert "IMAGE_MIN_DIM" not in choice.settings
     assert choice.steps == 60 and choice.reason == ""
     assert choice.settings["STEPS_PER_EPOCH"] == 10  # a pass is 9, too few to save after
+
+
+def test_there_is_room_for_all_objects_of_an_image():
+    crowded = data(3)
+    for info, count in zip(crowded.image_info, (7, 151, 90), strict=True):
+        info["annotations"] = [{}] * count
+    settings = defaults.choose(crowded, data(2), {}).settings
+    assert settings["MAX_GT_INSTANCES"] == settings["DETECTION_MAX_INSTANCES"] == 200
+    crowded.image_info[0]["annotations"] = [{}] * 5000
+    given = {"DETECTION_MAX_INSTANCES": 30}
+    settings = defaults.choose(data(2), crowded, given).settings
+    assert settings["MAX_GT_INSTANCES"] == 400 and "DETECTION_MAX_INSTANCES" not in settings
 
 
 def test_a_training_shorter_than_a_pass_is_one_epoch():
