@@ -128,6 +128,13 @@ class Config:
     IMAGE_MIN_DIM: int | None = 800
     IMAGE_MAX_DIM: int = 1024
     IMAGE_MIN_SCALE: float | None = 0  # 0: no lower bound on the scale
+    # Scale jitter of training images, one of the two (mrcnn.data.scale_jitter). Detection and
+    # validation scale as the settings above say; IMAGE_SHAPE stays the same.
+    # Pixels, such as (800, 1024): the shorter side is drawn from them, IMAGE_MIN_DIM's place.
+    IMAGE_MIN_DIM_RANGE: Sequence[int] | None = None
+    # Factors, such as (0.1, 2.0): how large the image is drawn to be, 1 filling IMAGE_SHAPE. What
+    # is larger is cut at a random place, what is smaller padded ("large-scale jitter").
+    IMAGE_SCALE_RANGE: Sequence[float] | None = None
     IMAGE_CHANNEL_COUNT: int = 3
     # Photographs with an orientation in their EXIF data: "apply" turns them, "ignore" takes the
     # stored pixels, "auto" does what the size that the data set states tells, and says where it

@@ -405,6 +405,7 @@ class MaskRCNN:
         no_augmentation_sources: Sequence[str] | None = None,
         resume: bool = False,
         allow_changed: bool = False,
+        losses: str = "all",
     ) -> keras.callbacks.History | None:
         """Train until `epochs` epochs are done, counted from the first call on.
 
@@ -421,6 +422,8 @@ class MaskRCNN:
                 `resume`), at the exact step; a new run otherwise. Of effect in the first call,
                 and in the first after a call that was stopped.
             allow_changed: see `resume`.
+            losses: that the layers learn from: "all"; "rpn" or "branches" (class, box and mask),
+                as alternating training does; or a regular expression on their names.
 
         A stage that a callback such as `EarlyStopping` ends counts as done, here and when the run
         is resumed; the next one is as long as it would have been.
@@ -432,10 +435,9 @@ class MaskRCNN:
             raise RuntimeError('train() needs a model made with mode="training".')
         if resume:
             self._session.resume_once(self, allow_changed)
-        stage = self._session.next_stage(self.config, layers, learning_rate, epochs)
         if augmentation is False:  # as scripts write for none
             augmentation = None
-        stage = self._session.next_stage(self.config, layers, learning_rate, epochs)
+        stage = self._session.next_stage(self.config, layers, learning_rate, epochs, losses)
         data = TrainingData(train_dataset, val_dataset, augmentation, no_augmentation_sources)
         if epochs <= self.planned_epoch:
             if self._session.stage_steps is None:  # a stage of a schedule is passed over silently
@@ -468,8 +470,10 @@ class MaskRCNN:
         schedule = self._session.schedule(stages, self.config.STEPS_PER_EPOCH, start)
         with contextlib.closing(schedule):
             for stage, end in schedule:
+                # A subclass's own `train` may not know the argument.
+                own = options if stage.losses == "all" else {**options, "losses": stage.losses}
                 self.train(
-                    train_dataset, val_dataset, stage.learning_rate, end, stage.layers, **options
+                    train_dataset, val_dataset, stage.learning_rate, end, stage.layers, **own
                 )
 
     # --- Inference -----------------------------------------------------------------------

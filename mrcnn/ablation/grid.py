@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ class Grid:
         return sum(stage.steps for stage in self.stages)
 
     def as_json(self) -> dict[str, Any]:
-        content = {**vars(self), "stages": [astuple(stage) for stage in self.stages]}
+        content = {**vars(self), "stages": [stage.as_tuple() for stage in self.stages]}
         return json.loads(json.dumps(content))  # tuples become lists, as when read back
 
     def run_spec(self, arm: str, seed: int, initial_weights: Path) -> RunSpec:

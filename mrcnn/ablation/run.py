@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -82,7 +82,7 @@ class RunSpec:
 
     def write(self, folder: Path) -> None:
         """Write `run.json`."""
-        stages = [astuple(stage) for stage in self.stages]
+        stages = [stage.as_tuple() for stage in self.stages]
         write_json(folder / RUN_FILE, {**asdict(self), "stages": stages})
 
 

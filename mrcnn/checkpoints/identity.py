@@ -35,6 +35,7 @@ class StageRun:
 
     Attributes:
         layers: that learn: a group of `mrcnn.training.stages` or a regular expression.
+        losses: that they learn from, likewise.
         learning_rate, momentum: of the optimizer.
         first_epoch: epochs done when the stage began.
         last_epoch: epochs done when it ends.
@@ -54,6 +55,7 @@ class StageRun:
     skipped: int = 0
     first_step: int | None = None
     last_step: int | None = None
+    losses: str = "all"
 
     def timetable(self, steps_per_epoch: int) -> Timetable:
         """Its epochs and steps."""
@@ -160,8 +162,9 @@ class RunIdentity:
             header: of the state to continue from, as `as_header` made it.
         """
         yield from self._setting_differences(header)
-        for name in ("layers", "learning_rate", "momentum"):
-            before, now = header["stage"][name], getattr(self.stage, name)
+        stage = {"losses": "all", **header["stage"]}  # older states do not name them: it was all
+        for name in ("layers", "losses", "learning_rate", "momentum"):
+            before, now = stage[name], getattr(self.stage, name)
             if before != now:
                 yield f"{name} expected {before!r}, received {now!r}"
         # Only a falling rate depends on when the stage ends: others may be made longer.

@@ -28,6 +28,7 @@ class TrainedStage(NamedTuple):
     layers: str  # a group of `mrcnn.training.stages` or a regular expression
     learning_rate: float
     rate_schedule: str | None = None  # `Config.LEARNING_RATE_SCHEDULE`
+    losses: str = "all"  # a group of `mrcnn.training.stages` or a regular expression
 
 
 def record_stage(
@@ -43,7 +44,8 @@ def record_stage(
         for done in read_stages(folder)
         if done.first_epoch < first
     ]
-    new = TrainedStage(first, stage.last_epoch, stage.layers, stage.learning_rate, rate_schedule)
+    what = (stage.layers, stage.learning_rate, rate_schedule, stage.losses)
+    new = TrainedStage(first, stage.last_epoch, *what)
     write_json(Path(folder, STAGES_FILE), [entry._asdict() for entry in (*before, new)])
 
 
@@ -58,7 +60,8 @@ def read_stages(folder: str | os.PathLike[str]) -> list[TrainedStage]:
     try:
         stages = [TrainedStage(**entry) for entry in load_json(path)]
         for stage in stages:
-            if not isinstance(stage.layers, str) or stage.first_epoch < 1 or stage.last_epoch < 1:
+            texts = isinstance(stage.layers, str) and isinstance(stage.losses, str)
+            if not texts or stage.first_epoch < 1 or stage.last_epoch < 1:
                 raise ValueError(f"received {stage._asdict()}")
             float(stage.learning_rate)
     except (ValueError, TypeError) as error:

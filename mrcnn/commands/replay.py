@@ -50,7 +50,7 @@ def replay(
     from mrcnn.runs.settings import configure, is_setting
     from mrcnn.training import model as training_model
     from mrcnn.training import nonfinite
-    from mrcnn.training.compile import set_trainable
+    from mrcnn.training.compile import set_trainable, set_trained_losses
 
     state = state_file.read_state(path, "replay")
     header = state.header
@@ -73,6 +73,7 @@ def replay(
     try:
         model = training_model.build(config)
         set_trainable(model, header["stage"]["layers"])
+        set_trained_losses(model, header["stage"].get("losses", "all"))
         variables.restore(model, state, ("model",))
         batch = nonfinite.batch_of(state)
         layer = nonfinite.first_spoilt_layer(model, batch)

@@ -1,7 +1,8 @@
 """Decoded and scaled images, kept in memory or in a folder (`LOADER_CACHE`).
 
 What is random (the window of the mode "crop", augmentation) happens after the cache, so that
-batches are the same with and without it. In memory the objects of an image are kept too, cut
+batches are the same with and without it. With scale jitter the scale is, so that images are kept as
+they were decoded. In memory the objects of an image are kept too, cut
 to their boxes. A folder holds pixels only: the annotations are read again each time, so that a
 folder never keeps an annotation that has been corrected since.
 
@@ -34,12 +35,12 @@ GIGABYTE = 10**9
 SCALE_SETTINGS = (
     *("IMAGE_RESIZE_MODE", "IMAGE_MIN_DIM", "IMAGE_MAX_DIM"),
     *("IMAGE_MIN_SCALE", "IMAGE_CHANNEL_COUNT", "EXIF_ORIENTATION"),
-    "GREY_BIT_DEPTH",
+    *("GREY_BIT_DEPTH", "IMAGE_MIN_DIM_RANGE", "IMAGE_SCALE_RANGE"),
 )
 
 
 class ScaledImage(NamedTuple):
-    """An image that was scaled, and neither padded nor cropped."""
+    """An image that was scaled, if its scale is not random, and neither padded nor cropped."""
 
     image: np.ndarray  # [h, w, C], in the data set's own dtype
     original_shape: tuple[int, ...]  # (H, W, C) before scaling

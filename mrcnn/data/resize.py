@@ -14,6 +14,7 @@ import numpy as np
 
 from mrcnn.config import IMAGE_SIDE_MULTIPLE, RESIZE_MODES, Config
 from mrcnn.data.images import Box, Padding, resize_bilinear, scaled_size
+from mrcnn.data.scale_jitter import ScaleJitter
 
 
 class Resized(NamedTuple):
@@ -23,7 +24,7 @@ class Resized(NamedTuple):
     window: Box  # (y1, x1, y2, x2): where the image lies in the padded result
     scale: float  # of the sides
     padding: Padding  # [(top, bottom), (left, right), (0, 0)] in pixels
-    crop: Box | None  # (y, x, height, width) in the scaled image, in the mode "crop"
+    crop: Box | None  # (y, x, height, width) in the scaled image, where a window of it is shown
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Resize:
     - "pad64": pad each side with zeros to a multiple of 64. `max_dim` is not used.
     - "crop": take a random window of `min_dim` x `min_dim`. `max_dim` is not used.
 
+    With a `jitter`, the scale is drawn in place of this; the modes pad and crop as ever. Where
+    factors are drawn, a larger image is cut to the canvas at a random place, and a smaller one
+    padded to it, in every mode.
+
     Outside the image there is zero, so that its border darkens a little when it is enlarged,
     as in Matterport's package.
 
@@ -49,7 +54,8 @@ class Resize:
         max_dim: length of the longer side at most, in the mode "square".
         min_scale: scale at least; 0: no such bound.
         shapes: (height, width) to pad to in the mode "square", the smallest first; empty:
-            `max_dim` x `max_dim`.
+            `max_dim` x `max_dim`. With a jitter, the smallest that holds the image at its largest.
+        jitter: draws the scale; None: it is not random.
 
     Raises:
         ValueError: an unknown mode, or one that lacks the side it needs.
@@ -64,6 +70,7 @@ class Resize:
     max_dim: int = 0
     min_scale: float = 0
     shapes: tuple[tuple[int, int], ...] = ()
+    jitter: ScaleJitter | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in RESIZE_MODES:
@@ -86,26 +93,28 @@ class Resize:
 
     @classmethod
     def of(cls, config: Config) -> Resize:
-        """The resizing that a configuration asks for; `for_detection` may differ."""
+        """The resizing that a configuration asks for in training; `for_detection` may differ."""
         return cls(
             mode=config.IMAGE_RESIZE_MODE,
             min_dim=config.IMAGE_MIN_DIM or 0,
             max_dim=config.IMAGE_MAX_DIM or 0,
             min_scale=config.IMAGE_MIN_SCALE or 0,
             shapes=tuple(config.INPUT_SHAPES or ()),
+            jitter=ScaleJitter.of(config),
         )
 
     @classmethod
     def for_detection(cls, config: Config) -> Resize:
-        """The resizing of images to detect in: never a random window (`detection_mode`)."""
-        return replace(cls.of(config), mode=detection_mode(config.IMAGE_RESIZE_MODE))
+        """The resizing of images to detect in: nothing is random (`detection_mode`)."""
+        return replace(cls.of(config), mode=detection_mode(config.IMAGE_RESIZE_MODE), jitter=None)
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator | None = None) -> Resized:
         """Resize an image [H, W, C].
 
         Args:
             image: of any dtype.
-            rng: places the window of the mode "crop"; None: Python's `random`.
+            rng: draws the scale and places the window, where these are random; None: Python's
+                `random`.
 
         Returns:
             The image, its window, scale, padding and crop.
@@ -119,7 +128,7 @@ class Resize:
         return self.pad_or_crop(image, image.shape[:2], rng)
 
     def scale_of(self, size: Sequence[int]) -> float:
-        """The factor by which an image of size (height, width) is scaled."""
+        """The factor by which an image of size (height, width) is scaled, without a jitter."""
         if self.mode == "none":
             return 1
         scale = max(1, self.min_scale, self.min_dim / min(size) if self.min_dim else 0)
@@ -128,8 +137,13 @@ class Resize:
         return scale
 
     def scaled(self, image: np.ndarray) -> np.ndarray:
-        """Scale an image [H, W, C], without padding or cropping it. Returns a new array."""
+        """Do what is not random of an image [H, W, C]: scale it, without padding or cropping.
+
+        With a jitter nothing is: it stays as it is. Returns a new array.
+        """
         _check_axes(image)
+        if self.jitter is not None:
+            return image.copy()
         size = scaled_size(image.shape[:2], self.scale_of(image.shape[:2]))
         scaled = np.empty((*size, image.shape[2]), image.dtype)
         resize_bilinear(image, scaled)
@@ -150,7 +164,12 @@ class Resize:
             original_size: (height, width) before scaling.
             rng: as for a call.
         """
-        scale = self.scale_of(original_size)
+        if self.jitter is None:
+            scale = self.scale_of(original_size)
+        else:
+            scale = self.jitter.draw(original_size, rng)
+            if self.jitter.cuts:
+                return _on_canvas(image, original_size, scale, self.jitter.canvas, rng)
         height, width = scaled_size(original_size, scale)
         if self.mode in ("none", "crop"):
             result = np.empty((height, width, image.shape[2]), image.dtype)
@@ -162,7 +181,10 @@ class Resize:
             window, crop = (0, 0, side, side), (y, x, side, side)
             return Resized(result[y : y + side, x : x + side], window, scale, [(0, 0)] * 3, crop)
 
-        padded_height, padded_width = self._padded_size(height, width)
+        if self.jitter is None:
+            padded_height, padded_width = self._padded_size(height, width)
+        else:
+            padded_height, padded_width = self.padded_size(original_size)
         top, left = (padded_height - height) // 2, (padded_width - width) // 2
         bottom, right = top + height, left + width
         result = np.zeros((padded_height, padded_width, image.shape[2]), image.dtype)
@@ -171,8 +193,12 @@ class Resize:
         return Resized(result, (top, left, bottom, right), scale, padding, None)
 
     def padded_size(self, size: Sequence[int]) -> tuple[int, int]:
-        """The (height, width) that an image of a size has in the end, in the padding modes."""
-        return self._padded_size(*scaled_size(size, self.scale_of(size)))
+        """The (height, width) that an image of a size has in the end, in the padding modes.
+
+        It depends on nothing random: with a jitter, it is that of the largest image.
+        """
+        scale = self.scale_of(size) if self.jitter is None else self.jitter.largest(size)
+        return self._padded_size(*scaled_size(size, scale))
 
     def _padded_size(self, height: int, width: int) -> tuple[int, int]:
         if self.mode == "pad64":
@@ -185,6 +211,32 @@ class Resize:
             f"shapes: expected one of at least {height} x {width} pixels, for an image that has "
             f"that size after scaling; received {list(shapes)}."
         )
+
+
+def _on_canvas(
+    image: np.ndarray,
+    original_size: Sequence[int],
+    scale: float,
+    canvas: tuple[int, int],
+    rng: np.random.Generator | None,
+) -> Resized:
+    """Scale an image; cut it at a random place where it is larger than the canvas, else pad it."""
+    size = scaled_size(original_size, scale)
+    height, width = (min(sides) for sides in zip(size, canvas, strict=True))
+    y, x = _random_offset(size[0] - height, rng), _random_offset(size[1] - width, rng)
+    top, left = (canvas[0] - height) // 2, (canvas[1] - width) // 2
+    bottom, right = top + height, left + width
+    result = np.zeros((*canvas, image.shape[2]), image.dtype)
+    crop: Box | None = None
+    if (height, width) == size:
+        resize_bilinear(image, result[top:bottom, left:right])
+    else:
+        crop = (y, x, height, width)
+        scaled = np.empty((*size, image.shape[2]), image.dtype)
+        resize_bilinear(image, scaled)
+        result[top:bottom, left:right] = scaled[y : y + height, x : x + width]
+    padding = [(top, canvas[0] - bottom), (left, canvas[1] - right), (0, 0)]
+    return Resized(result, (top, left, bottom, right), scale, padding, crop)
 
 
 def detection_mode(mode: str) -> str:

@@ -80,7 +80,7 @@ def load_sample(
         dataset: a prepared `mrcnn.data.dataset.Dataset`.
         image_id: the data set's own, running number of the image.
         config: settings, see `mrcnn.config.Config`.
-        rng: decides the random crop and the augmentation, and nothing else does.
+        rng: decides scale jitter, random crop and augmentation, and nothing else does.
         augmentation: None, or what `mrcnn.data.augment.augment` takes.
         static_shape: False leaves the image as large as detection would make it.
         cache: of scaled images, `mrcnn.data.cache.make_cache`.

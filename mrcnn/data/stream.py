@@ -48,7 +48,7 @@ class SampleStream:
     Attributes:
         dataset: a prepared data set.
         config: its settings, under their names.
-        seed: of orders, crops, augmentation and the choice among too many instances.
+        seed: of orders, scale jitter, crops, augmentation and the choice among too many instances.
         augmentation: moves each image with its masks; None: nothing does.
         no_augmentation_sources: sources whose images are never augmented.
         shuffle: a new order in each pass; False: always the data set's.

@@ -34,6 +34,10 @@ LAYERS_TEXT = {
     "4+": "ResNet stage 4 and up, heads",
     "5+": "ResNet stage 5, heads",
     "all": "all layers",
+    "features+rpn": "ResNet, FPN and RPN",
+    "features+branches": "ResNet, FPN and branches",
+    "rpn": "RPN",
+    "branches": "class, box and mask branches",
 }
 # Below this ratio of largest to smallest loss, a linear axis shows the curve better.
 LOG_SCALE_RATIO = 10.0
@@ -206,6 +210,8 @@ def _explanation(spans: Sequence[TrainedStage]) -> list[str]:
         rate = f"learning rate {span.learning_rate:g}"
         if span.rate_schedule:
             rate += f", {span.rate_schedule} schedule"
+        if span.losses != "all":
+            rate += f", losses {span.losses}"
         stage = f"Stage {number}" if len(spans) > 1 else "One stage"
         lines.append(f"{stage}, {epochs}: {layers}, {rate}")
     if len(spans) > MAX_STAGES_EXPLAINED:

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from mrcnn.layers.flat_config import take_settings
+from mrcnn.layers.switched_loss import SwitchedLoss
 from mrcnn.ops import edges
 from mrcnn.ops.edge_filters import check_factor
 from mrcnn.ops.edge_settings import DEFAULT_EDGE_SETTINGS, EdgeSettings
@@ -17,7 +18,7 @@ from mrcnn.ops.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class EdgeAgreementHead(keras.layers.Layer):
+class EdgeAgreementHead(SwitchedLoss):
     """Adds the edge agreement loss of the positive RoIs to the model.
 
     It has no variable and belongs to the training graph only. See
@@ -83,7 +84,7 @@ class EdgeAgreementHead(keras.layers.Layer):
             self.settings,
         )
         loss = self.loss_weight * loss
-        self.add_loss(loss)
+        self.add(loss)
         return loss
 
     def compute_output_spec(self, inputs: Sequence[Tensor]) -> keras.KerasTensor:

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from mrcnn.layers.switched_loss import SwitchedLoss
 from mrcnn.ops.losses import (
     mrcnn_bbox_loss,
     mrcnn_class_loss,
@@ -37,7 +38,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class LossLayer(keras.layers.Layer):
+class LossLayer(SwitchedLoss):
     """Adds one loss to the model's total and returns it, weighted, as a scalar.
 
     Args:
@@ -56,7 +57,7 @@ class LossLayer(keras.layers.Layer):
 
     def call(self, inputs: list[Tensor]) -> Tensor:
         loss = self.weight * FUNCTIONS[self.function](*inputs)
-        self.add_loss(loss)
+        self.add(loss)
         return loss
 
     def compute_output_spec(self, inputs: list[Tensor]) -> keras.KerasTensor:
@@ -74,7 +75,13 @@ class UncertaintyWeighting(keras.layers.Layer):
     With a trained log-variance s for each loss L, the total becomes the sum of
     exp(-s) * L + s. The losses have been added already, so that this layer adds the difference.
     The weights start at 1 (s = 0).
+
+    Attributes:
+        on: the places of the losses that train, where not all of them do: the others' weights
+            have no gradient. Read when a step is traced.
     """
+
+    on: tuple[int, ...] | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -87,7 +94,8 @@ class UncertaintyWeighting(keras.layers.Layer):
     def call(self, losses: list[Tensor]) -> Tensor:
         """From the scalar losses to their learned weights [losses]."""
         weights = ops.exp(-self.log_variances)
-        self.add_loss(ops.sum((weights - 1) * ops.stack(losses) + self.log_variances))
+        terms = (weights - 1) * ops.stack(losses) + self.log_variances
+        self.add_loss(ops.sum(terms if self.on is None else ops.take(terms, self.on)))
         return weights
 
     def compute_output_spec(self, losses: list[Tensor]) -> keras.KerasTensor:

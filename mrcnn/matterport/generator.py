@@ -26,6 +26,7 @@ from mrcnn.data.loader import Loader, stack_samples
 from mrcnn.data.molding import mold_image
 from mrcnn.data.random_rois import generate_random_rois
 from mrcnn.data.sample import Sample, load_sample
+from mrcnn.data.scale_jitter import without_jitter
 from mrcnn.data.stream import TARGET_STREAM, SampleStream, random_generator
 from mrcnn.matterport.anchors import image_anchors
 from mrcnn.matterport.targets import build_detection_targets, build_rpn_targets
@@ -53,7 +54,7 @@ def load_image_gt(
     As in Matterport's package, the classes are the data set's, not `config.NUM_CLASSES`.
     In the modes "pad64" and "none", and with IMAGE_SHAPE_GROUPS, the image is as large as
     detection would make it; in these modes the training loader centers it in the one static
-    shape of training.
+    shape of training. Scale jitter is left to the loader and the generators.
 
     Args:
         dataset: a prepared `mrcnn.data.dataset.Dataset`.
@@ -77,7 +78,7 @@ def load_image_gt(
     """
     if augment is None or not isinstance(augment, bool | int | np.bool_):
         augment, augmentation = False, augment
-    config = config() if isinstance(config, type) else copy.copy(config)
+    config = without_jitter(config() if isinstance(config, type) else config)
     config.NUM_CLASSES = dataset.num_classes
     config.USE_MINI_MASK = bool(use_mini_mask)
     if rng is None:

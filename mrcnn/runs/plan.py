@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mrcnn.config import Config
@@ -41,7 +41,7 @@ class Plan:
         Args:
             start: the epoch at which the first stage began.
         """
-        return {**self.options, "stages": [astuple(s) for s in self.stages], "start": start}
+        return {**self.options, "stages": [s.as_tuple() for s in self.stages], "start": start}
 
 
 def stored_plan(training: Mapping[str, Any]) -> Plan | None:
@@ -53,7 +53,11 @@ def stored_plan(training: Mapping[str, Any]) -> Plan | None:
     if "stages" not in training:
         return None
     try:
-        found = [Stage(str(layers), rate, steps) for layers, rate, steps in training["stages"]]
+        # Older runs name no losses: they trained with all.
+        found = [
+            Stage(str(layers), rate, steps, *losses)
+            for layers, rate, steps, *losses in training["stages"]
+        ]
         start = int(training["start"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
@@ -115,9 +119,14 @@ def of_length(plan: Plan, steps: int | None, finished: bool, done: int) -> Plan:
 def describe_stages(chosen: Sequence[Stage]) -> str:
     """The stages in words."""
     return "; ".join(
-        f"{stage.steps} steps, layers {stage.layers}, rate {stage.learning_rate:g}"
+        f"{stage.steps} steps, layers {_what_learns(stage)}, rate {stage.learning_rate:g}"
         for stage in chosen
     )
+
+
+def _what_learns(stage: Stage) -> str:
+    """The layers of a stage, and its losses where they are not all."""
+    return stage.layers + ("" if stage.losses == "all" else f" (losses: {stage.losses})")
 
 
 def describe(
@@ -149,7 +158,7 @@ def describe(
     for number, stage in enumerate(plan.stages, start=1):
         lines.append(
             f"  stage {number}    {stage.steps} steps at rate {stage.learning_rate:g}, layers: "
-            f"{stage.layers}"
+            f"{_what_learns(stage)}"
         )
     lines.append(
         "time         follows after ten steps; --steps, --image-size and --backbone shorten it"

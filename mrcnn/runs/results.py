@@ -90,6 +90,7 @@ def describe_run(config: Config, chosen: Sequence[stages.Stage] = ()) -> str:
         lines.append("the weight of each loss is learned")
     lines += [
         f"stage {number}: layers {stage.layers}, {stage.steps} steps at {stage.learning_rate:g}"
+        + ("" if stage.losses == "all" else f", losses {stage.losses}")
         for number, stage in enumerate(chosen, start=1)
     ]
     return "\n".join(lines)

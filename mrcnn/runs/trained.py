@@ -44,8 +44,8 @@ def inference_config(
 ) -> Config:
     """The configuration that detects with the weights of a run.
 
-    As many images at a time as one GPU trains on, and whole images where training takes random
-    windows.
+    As many images at a time as one GPU trains on, and whole images of one scale where training
+    takes random windows and scales.
 
     Args:
         weights: a weights file; without settings beside it, those of `base` hold.
@@ -61,6 +61,7 @@ def inference_config(
     settings["GPU_COUNT"] = 1
     mode = settings.get("IMAGE_RESIZE_MODE", base.IMAGE_RESIZE_MODE)
     settings["IMAGE_RESIZE_MODE"] = detection_mode(mode)
+    settings |= {"IMAGE_MIN_DIM_RANGE": None, "IMAGE_SCALE_RANGE": None}
     if every_detection:
         settings["DETECTION_MIN_CONFIDENCE"] = 0
     return configure(base, {**settings, **(overrides or {})})

@@ -78,6 +78,31 @@ def _fits_the_square(config: Config) -> bool:
     return all(max(shape) <= config.IMAGE_MAX_DIM for shape in groups)
 
 
+def _jitters(config: Config) -> bool:
+    return config.IMAGE_MIN_DIM_RANGE is not None or config.IMAGE_SCALE_RANGE is not None
+
+
+def _window_is_within(config: Config) -> bool:
+    """Whether every drawn image of the mode "crop" is at least as large as its window."""
+    drawn = config.IMAGE_MIN_DIM_RANGE
+    if drawn is None or config.IMAGE_RESIZE_MODE != "crop":
+        return True
+    return drawn[0] >= (config.IMAGE_MIN_DIM or 0)
+
+
+def _drawn_sides_fit(config: Config) -> bool:
+    drawn = config.IMAGE_MIN_DIM_RANGE
+    if drawn is None or config.IMAGE_RESIZE_MODE == "crop":
+        return True
+    return drawn[1] <= _shorter_side(config)
+
+
+def _shorter_side(config: Config) -> int:
+    """Of the network's image."""
+    sides = getattr(config, side_setting(config))
+    return min(sides) if is_sequence(sides) else sides
+
+
 def _are_the_pyramids(config: Config) -> bool:
     """Whether the strides are those of the network, where it is known."""
     if not is_text(config.BACKBONE) or config.COMPUTE_BACKBONE_SHAPE is not None:
@@ -156,6 +181,47 @@ RELATIONS = (
         "IMAGE_SHAPE_GROUPS",
         _fits_the_square,
         lambda config: f"sides of at most IMAGE_MAX_DIM = {config.IMAGE_MAX_DIM}",
+    ),
+    Relation(
+        "IMAGE_RESIZE_MODE",
+        lambda config: not _jitters(config) or config.IMAGE_RESIZE_MODE != "none",
+        lambda config: (
+            '"square", "pad64" or "crop", because IMAGE_MIN_DIM_RANGE or IMAGE_SCALE_RANGE scales '
+            "the images"
+        ),
+    ),
+    Relation(
+        "IMAGE_SCALE_RANGE",
+        lambda config: config.IMAGE_MIN_DIM_RANGE is None or config.IMAGE_SCALE_RANGE is None,
+        lambda config: "None, because IMAGE_MIN_DIM_RANGE draws the scale",
+    ),
+    Relation(
+        "IMAGE_SCALE_RANGE",
+        lambda config: config.IMAGE_SHAPE_GROUPS is None or config.IMAGE_SCALE_RANGE is None,
+        lambda config: (
+            "None, because with it all images have one shape, and there are IMAGE_SHAPE_GROUPS"
+        ),
+    ),
+    Relation(
+        "IMAGE_MIN_SCALE",
+        lambda config: not _jitters(config) or not config.IMAGE_MIN_SCALE,
+        lambda config: "0, because IMAGE_MIN_DIM_RANGE or IMAGE_SCALE_RANGE draws the scale",
+    ),
+    Relation(
+        "IMAGE_MIN_DIM_RANGE",
+        _window_is_within,
+        lambda config: (
+            f"sides of at least IMAGE_MIN_DIM = {config.IMAGE_MIN_DIM}, that of the window which "
+            'the mode "crop" cuts out'
+        ),
+    ),
+    Relation(
+        "IMAGE_MIN_DIM_RANGE",
+        _drawn_sides_fit,
+        lambda config: (
+            f"sides of at most {_shorter_side(config)}, the shorter side of the network's image "
+            f"({side_setting(config)})"
+        ),
     ),
     Relation(
         "EDGE_LOSS_MAGNITUDE",

@@ -73,6 +73,11 @@ def pair_of(check: Check) -> Check:
     return lambda value: is_sequence(value) and len(value) == 2 and all(map(check, value))
 
 
+def is_range_of(check: Check) -> Check:
+    """Two values, the first not above the second."""
+    return lambda value: pair_of(check)(value) and value[0] <= value[1]
+
+
 def accepted_by(parse: Callable[[Any], object]) -> Check:
     """Values for which a function of `edge_filters` raises no error."""
 

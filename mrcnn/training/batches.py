@@ -13,6 +13,7 @@ from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.dataset_checks import describe_image
 from mrcnn.data.loader import Batch, Loader
+from mrcnn.data.scale_jitter import without_jitter
 from mrcnn.data.stream import SampleStream
 from mrcnn.tensorflow_backend.batches import batches_of_shapes
 from mrcnn.training.model import TrainingModel
@@ -65,7 +66,8 @@ class Batches:
         )
         self.validation: dict[str, Any] = {}
         if data.val_dataset is not None and config.VALIDATION_STEPS > 0:
-            stream = SampleStream.of(data.val_dataset, config, seed=config.SEED, shuffle=False)
+            still = without_jitter(config)
+            stream = SampleStream.of(data.val_dataset, still, seed=config.SEED, shuffle=False)
             # In the caller's thread: validation batches are few, and training wants the cores.
             self.validation = _validation(model, Loader(stream, workers=0), config.VALIDATION_STEPS)
 

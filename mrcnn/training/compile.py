@@ -7,12 +7,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from mrcnn.config import OPTIMIZERS, Config
+from mrcnn.config import LOSS_NAMES, OPTIMIZERS, Config
+from mrcnn.layers.losses import UncertaintyWeighting
+from mrcnn.layers.switched_loss import SwitchedLoss
 from mrcnn.logger import logger
 from mrcnn.tensorflow_backend.compilation import default_jit_compile
 from mrcnn.training import optimizers
 from mrcnn.training.model import TrainingModel
-from mrcnn.training.stages import matching_layers
+from mrcnn.training.stages import matching_layers, trained_losses
 from mrcnn.weights.layers import weighted_layers
 
 # Above it Adam's steps, which do not shrink with the gradients, are those of SGD's schedules.
@@ -39,6 +41,39 @@ def set_trainable(model: keras.Model, layers: str) -> list[str]:
     return [layer.name for layer in chosen]
 
 
+def set_trained_losses(model: keras.Model, losses: str) -> list[str]:
+    """Let exactly these losses train the model; the others are computed and shown alone.
+
+    A step that is traced already keeps its losses: compile afterwards.
+
+    Args:
+        model: of `mrcnn.training.model.build`, or one that a script has changed.
+        losses: a key of `mrcnn.training.stages.LOSS_GROUPS`, or a regular expression.
+
+    Returns:
+        Names of the losses that train now.
+
+    Raises:
+        ValueError: the model has losses, and none of these.
+    """
+    names = trained_losses(losses)
+    own = [layer for layer in model.layers if isinstance(layer, SwitchedLoss)]
+    chosen = [layer.name for layer in own if layer.name in names]
+    if own and not chosen:
+        raise ValueError(
+            f"losses: {losses!r} means {', '.join(names)}; expected some of the model's, "
+            f"{', '.join(layer.name for layer in own)}."
+        )
+    for layer in own:
+        layer.is_on = layer.name in chosen
+    in_order = [name for name in LOSS_NAMES if any(layer.name == name for layer in own)]
+    for layer in model.layers:
+        if isinstance(layer, UncertaintyWeighting):
+            on = tuple(place for place, name in enumerate(in_order) if name in chosen)
+            layer.on = None if len(on) == len(in_order) else on
+    return chosen
+
+
 def compile_model(
     model: TrainingModel,
     config: Config,
@@ -53,8 +88,8 @@ def compile_model(
     the schedule where LEARNING_RATE_SCHEDULE or WARMUP_STEPS ask for one.
 
     The losses are in the graph already (`mrcnn.layers.losses.LossLayer`), so that compiling
-    again changes nothing but the optimizer. When the same weights learn as before, the
-    optimizer is reset instead: that spares tracing the step again.
+    again changes nothing but the optimizer. When the same weights learn as before, from the same
+    losses, the optimizer is reset instead: that spares tracing the step again.
 
     Args:
         model: of `mrcnn.training.model.build`.
@@ -74,7 +109,9 @@ def compile_model(
     jit_compile = default_jit_compile(config.JIT_COMPILE)
     # What the traced step depends on, beside the graph.
     learned = tuple(id(variable) for variable in model.trainable_variables)
-    traced = (learned, config.OPTIMIZER, momentum, config.GRADIENT_CLIP_NORM or None, jit_compile)
+    losses = tuple(layer.is_on for layer in model.layers if isinstance(layer, SwitchedLoss))
+    clip = config.GRADIENT_CLIP_NORM or None
+    traced = (learned, losses, config.OPTIMIZER, momentum, clip, jit_compile)
     if model.traced_with == traced and _can_be_reset(config, rate):
         _reset(model.optimizer, rate)
         return

@@ -27,7 +27,8 @@ from mrcnn.logger import logger
 from mrcnn.training import trainer
 from mrcnn.training.batches import TrainingData
 from mrcnn.training.callback_packages import check_packages
-from mrcnn.training.stages import Stage, epochs
+from mrcnn.training.compile import set_trained_losses
+from mrcnn.training.stages import Stage, epochs, trained_losses
 
 
 class Trainable(Protocol):
@@ -247,12 +248,21 @@ class Session:
             self.stage_steps = None
 
     def next_stage(
-        self, config: Config, layers: str, learning_rate: float, last_epoch: int
+        self,
+        config: Config,
+        layers: str,
+        learning_rate: float,
+        last_epoch: int,
+        losses: str = "all",
     ) -> StageRun:
         """The stage that begins now, or that `resume` found under way.
 
         `last_epoch` is the planned one: see `planned_epoch`.
+
+        Raises:
+            ValueError: `losses` means no loss.
         """
+        trained_losses(losses)
         first_epoch, first_step = self.epoch, self._steps_done(config)
         if self._state is not None:
             begun = self._state.header["stage"]
@@ -273,6 +283,7 @@ class Session:
             skipped=self.skipped,
             first_step=first_step,
             last_step=first_step + steps,
+            losses=losses,
         )
 
     def steps_done(self, config: Config) -> int:
@@ -316,10 +327,10 @@ class Session:
         if self._finished is None or last_epoch != self.planned_epoch:
             return
         _keep_grey_depths(model.config, data.train_dataset)
-        done = self._finished.header["stage"]
+        done = {"losses": "all", **self._finished.header["stage"]}
         as_done = replace(stage, last_epoch=done["last_epoch"])
         if self.other_schedule:
-            names = ("layers", "learning_rate", "momentum")
+            names = ("layers", "losses", "learning_rate", "momentum")
             as_done = replace(as_done, **{name: done[name] for name in names})
         self._passed = _identity(model, as_done, data)
 
@@ -357,6 +368,7 @@ class Session:
         )
         logger.info(f"Weights and logs: {self.log_dir}")
         model.set_trainable(stage.layers)
+        set_trained_losses(model.keras_model, stage.losses)
         table = stage.timetable(model.config.STEPS_PER_EPOCH)
         self.steps = table.last_step - table.first_step
         try:

@@ -1,8 +1,8 @@
-"""Training stages: which layers learn, how fast and for how long.
+"""Training stages: which layers learn, from which losses, how fast and for how long.
 
-A stage names its layers by a group of Matterport's (`LAYER_GROUPS`) or by a regular expression
-on layer names. Schedules are lists of stages; those of the Edge Agreement paper
-(arXiv 1809.07069) are in `SCHEDULES`, beside one for networks without pretrained weights.
+A stage names its layers by a group (`LAYER_GROUPS`) or by a regular expression on layer names,
+and its losses likewise (`LOSS_GROUPS`). Schedules are lists of stages; those of the Edge Agreement
+paper (arXiv 1809.07069) are in `SCHEDULES`, beside those of other sources.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mrcnn.setting_rules.names import LOSS_NAMES
 from mrcnn.weights.layers import weighted_layers
 
 if TYPE_CHECKING:
@@ -27,13 +28,21 @@ def _from_stage(first: int) -> str:
     return f"{backbone}|{_HEADS}"
 
 
+# "heads" to "all" are Matterport's: its heads are all but the ResNet. The others take the network
+# apart for alternating training: the features (ResNet, of any kind, and feature pyramid), the RPN,
+# and the branches for classes, boxes and masks. Learned weights of losses go with each.
 LAYER_GROUPS = {
     "heads": _HEADS,
     "3+": _from_stage(3),
     "4+": _from_stage(4),
     "5+": _from_stage(5),
     "all": ".*",
+    "features+rpn": r"(?!mrcnn_).*|mrcnn_loss_weights",
+    "features+branches": r"(?!rpn_).*",
+    "rpn": r"rpn_.*|mrcnn_loss_weights",
+    "branches": r"mrcnn_.*",
 }
+LOSS_GROUPS = {"all": ".*", "rpn": "rpn_.*", "branches": "mrcnn_.*"}
 
 MODES = ("full", "base", "fine")
 
@@ -55,22 +64,46 @@ def layer_regex(layers: str) -> str:
     return regex
 
 
+def trained_losses(losses: str) -> tuple[str, ...]:
+    """The names of `LOSS_NAMES` that a group or regular expression on whole names means.
+
+    Raises:
+        ValueError: `losses` is neither a group nor a regular expression that matches one.
+    """
+    found: tuple[str, ...] = ()
+    reason = ""
+    try:
+        pattern = re.compile(LOSS_GROUPS.get(losses, losses))
+        found = tuple(name for name in LOSS_NAMES if pattern.fullmatch(name))
+    except (re.error, TypeError) as error:
+        reason = f" ({error})"
+    if not found:
+        raise ValueError(
+            f"losses: expected one of {list(LOSS_GROUPS)} or a regular expression on the losses "
+            f"{', '.join(LOSS_NAMES)}; received {losses!r}{reason}."
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stage of training.
 
     Attributes:
-        layers: a key of `LAYER_GROUPS` or a regular expression on layer names.
+        layers: that learn: a key of `LAYER_GROUPS` or a regular expression on layer names.
         learning_rate: of the optimizer, above 0.
         steps: optimizer steps (batches), at least 1.
+        losses: that they learn from: a key of `LOSS_GROUPS` or a regular expression on losses.
     """
 
     layers: str
     learning_rate: float
     steps: int
+    losses: str = "all"
 
     def __post_init__(self) -> None:
         layer_regex(self.layers)
+        trained_losses(self.losses)
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(
                 f"Stage.learning_rate: expected a finite number above 0; "
@@ -80,6 +113,11 @@ class Stage:
             raise ValueError(
                 f"Stage.steps: expected an integer of at least 1; received {self.steps}."
             )
+
+    def as_tuple(self) -> tuple[Any, ...]:
+        """Its values for a file, from which `Stage(*values)` makes it; all losses need no name."""
+        values = (self.layers, self.learning_rate, self.steps)
+        return values if self.losses == "all" else (*values, self.losses)
 
 
 def _paper(last_steps: int) -> tuple[Stage, ...]:
@@ -96,12 +134,39 @@ def _paper(last_steps: int) -> tuple[Stage, ...]:
 # few steps at a lower rate.
 _SCRATCH = (Stage("all", 4e-3, 1_000), Stage("all", 2e-2, 13_000), Stage("all", 2e-3, 6_000))
 
+# The four steps of Faster R-CNN (Ren et al. 2015, section 3.2) on one network: the RPN with the
+# features, the branches with the features, then each alone on features that stay. The lengths are
+# those of its published code; its rates fall to a tenth for the last quarter of each step, for
+# which there is LEARNING_RATE_SCHEDULE here. Proposals come from the network as it is.
+_ALTERNATING = (
+    Stage("features+rpn", 1e-3, 80_000, losses="rpn"),
+    Stage("features+branches", 1e-3, 40_000, losses="branches"),
+    Stage("rpn", 1e-3, 80_000, losses="rpn"),
+    Stage("branches", 1e-3, 40_000, losses="branches"),
+)
+
+
+def _cityscapes(factor: int) -> tuple[Stage, ...]:
+    """Appendix A of Mask R-CNN: 24k steps of 8 images at 0.01, and at 0.001 from 18k on.
+
+    Args:
+        factor: of the steps, by which the rates are divided: for batches so much smaller.
+    """
+    return (
+        Stage("all", 1e-2 / factor, 18_000 * factor),
+        Stage("all", 1e-3 / factor, 6_000 * factor),
+    )
+
+
 # The longer runs of the paper extend the last stage only.
 SCHEDULES = {
     "paper-160k": _paper(40_000),
     "paper-320k": _paper(200_000),
     "paper-640k": _paper(520_000),
     "scratch": _SCRATCH,
+    "alternating": _ALTERNATING,
+    "cityscapes-24k": _cityscapes(1),
+    "cityscapes-48k": _cityscapes(2),
 }
 
 

@@ -19,6 +19,12 @@ win over the recipe's. After a kill, the same command continues. Each experiment
 
 Of the recipes, "small" has been run; its results are in `docs/results`. "paper" is 24 arms x 3
 seeds of 160k steps: on one fast GPU that is weeks, so begin with `--grid short`.
+
+"paper" has the backbone that the published code names, ResNet-101, and images of at least 800 and
+at most 1024 pixels. The ImageNet weights are those of ResNet-50: of stage 4, the blocks that both
+have start from them. "cityscapes" has He et al.'s schedule and ResNet-50, and draws the shorter
+side from 800 to 1024 pixels; `--schedule cityscapes-48k` reads its steps the other way
+(samples/cityscapes).
 """
 
 from __future__ import annotations
@@ -28,8 +34,8 @@ import sys
 from collections.abc import Sequence
 
 PAPER = (
-    *("--backbone", "resnet50", "--model", "imagenet", "--image-size", "1024"),
-    *("--batch-size", "2", "--schedule", "paper-160k"),
+    *("--backbone", "resnet101", "--model", "imagenet", "--batch-size", "2"),
+    *("--schedule", "paper-160k", "--set", "IMAGE_MIN_DIM=800", "IMAGE_MAX_DIM=1024"),
 )
 RECIPES = {
     "paper": (
@@ -37,8 +43,11 @@ RECIPES = {
         *("--grid", "filters", "norms", "factors", "smoothing", "masks", "masks-56", "variants"),
     ),
     "cityscapes": (
-        *PAPER,
-        *("--batch-size", "4", "--dilation-ratio", "0.005", "--grid", "masks", "masks-56"),
+        *("--backbone", "resnet50", "--model", "imagenet", "--batch-size", "4"),
+        *("--schedule", "cityscapes-24k", "--set", "IMAGE_RESIZE_MODE=pad64"),
+        *("IMAGE_MIN_DIM=1024", "IMAGE_MAX_DIM=2048", "IMAGE_PAD_SHAPE=(1024,2048)"),
+        *("IMAGE_MIN_DIM_RANGE=(800,1024)", "MAX_GT_INSTANCES=150"),
+        *("--dilation-ratio", "0.005", "--grid", "masks", "masks-56"),
     ),
     "small": (
         *("--grid", "short", "--backbone", "resnet10", "--model", "none"),

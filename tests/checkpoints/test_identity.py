@@ -52,6 +52,7 @@ def test_the_header_holds_the_stage():
         "number": 1,
         "schedule_start": 1,
         "skipped": 0,
+        "losses": "all",
     }
 
 
@@ -100,6 +101,14 @@ def test_a_setting_that_is_younger_than_the_state_had_its_default():
     assert list(identity().differences(old)) == []
     (text,) = identity(RPN_POSITIVE_IOU=0.6).differences(old)
     assert text == f"RPN_POSITIVE_IOU expected {Config.RPN_POSITIVE_IOU}, received 0.6"
+
+
+def test_states_that_name_no_losses_trained_with_all():
+    old = header()
+    del old["stage"]["losses"]
+    assert list(identity().differences(old)) == []
+    with_rpn = replace(identity(), stage=replace(identity().stage, losses="rpn"))
+    assert list(with_rpn.differences(old)) == ["losses expected 'all', received 'rpn'"]
 
 
 def test_a_depth_that_older_versions_found_anew_in_each_run_is_no_difference():

@@ -66,6 +66,7 @@ def test_so_many_steps_are_trained_as_were_asked_for(name: str, steps: int):
     total = sum(stage.steps for stage in whole)
     for stage in found:  # within a step of its share
         share = {(s.layers, s.learning_rate): s.steps * steps / total for s in whole}
+        assert len(share) == len(whole)
         assert abs(stage.steps - share[stage.layers, stage.learning_rate]) < 1
 
 

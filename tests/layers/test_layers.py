@@ -31,6 +31,7 @@ from mrcnn.layers.molding import ImageArea, MoldImage, NormalizeBoxes
 from mrcnn.layers.per_roi import RoiConv2D, RoiConv2DTranspose
 from mrcnn.layers.proposals import Proposals
 from mrcnn.layers.roi_align import RoiAlign, RoiAlignFromMeta
+from mrcnn.layers.switched_loss import SwitchedLoss
 from mrcnn.layers.targets import RoiTargets, RpnTargets
 from mrcnn.ops.edge_settings import EdgeSettings
 from mrcnn.ops.target_settings import RoiTargetSettings, RpnTargetSettings
@@ -237,7 +238,7 @@ def test_no_layer_is_forgotten():
     # UncertaintyWeighting takes scalars: tests/test_network.py.
     # The other ones are bases.
     classes = {
-        *(KernelChoiceLayer, FoldsNorm, per_roi._PerRoi),
+        *(KernelChoiceLayer, FoldsNorm, per_roi._PerRoi, SwitchedLoss),
         CompactDetections,
         losses.UncertaintyWeighting,
         *(type(case.make()) for case in CASES.values()),

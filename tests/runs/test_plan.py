@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrcnn.runs.plan import Plan, continued, of_length, stored_plan
+from mrcnn.runs.plan import Plan, continued, describe_stages, of_length, stored_plan
 from mrcnn.training.stages import Stage, epoch_ends
 
 STAGES = [Stage("heads", 1e-3, 10), Stage("4+", 1e-3, 20), Stage("all", 1e-4, 10)]
@@ -25,11 +25,20 @@ def steps(plan: Plan) -> list[int]:
 
 def test_a_plan_is_written_down_and_read_again():
     assert stored_plan(PLAN.as_json(start=3)) == Plan(STAGES, 3, OPTIONS)
+    alternating = Plan([Stage("rpn", 1e-3, 10, "rpn"), STAGES[0]], 0, OPTIONS)
+    assert stored_plan(alternating.as_json(start=3)) == Plan(alternating.stages, 3, OPTIONS)
+    older = {"stages": [["heads", 1e-3, 10], ["4+", 1e-3, 20], ["all", 1e-4, 10]], "start": 0}
+    assert stored_plan({**older, **OPTIONS}) == PLAN
+    assert describe_stages(alternating.stages).startswith(
+        "10 steps, layers rpn (losses: rpn), rate 0.001; 10 steps, layers heads, rate"
+    )
     assert stored_plan({}) is None  # of a script, or of an older version
 
 
 @pytest.mark.parametrize(
-    "stages", [7, [["heads", 1e-3]], [["heads", "fast", 3]], [["heads", 1e-3, 0]], None]
+    "stages",
+    [7, [["heads", 1e-3]], [["heads", "fast", 3]], [["heads", 1e-3, 0]], None]
+    + [[["heads", 1e-3, 3, "no loss"]], [["heads", 1e-3, 3, "all", 1]]],
 )
 def test_what_is_no_plan_is_said(stages):
     with pytest.raises(ValueError, match="expected the stages of a run"):

@@ -42,6 +42,8 @@ def test_the_stages_are_described():
     assert described.endswith(
         "stage 1: layers heads, 4 steps at 0.001\nstage 2: layers all, 3 steps at 0.0001"
     )
+    described = results.describe_run(Config(), [Stage("rpn", 1e-3, 4, losses="rpn")])
+    assert described.endswith("stage 1: layers rpn, 4 steps at 0.001, losses rpn")
 
 
 @pytest.mark.parametrize(

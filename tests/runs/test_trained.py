@@ -17,10 +17,14 @@ from tests.tiny import tiny_config
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    """The weights of a run that trained on random windows, two images a step on two GPUs."""
+    """The weights of a run that trained on random windows and scales, on two GPUs."""
     folder = tmp_path_factory.mktemp("logs") / "tiny20260101T0000"
     config = tiny_config(
-        NAME="tiny", IMAGE_RESIZE_MODE="crop", GPU_COUNT=2, DETECTION_MIN_CONFIDENCE=0.6
+        NAME="tiny",
+        IMAGE_RESIZE_MODE="crop",
+        IMAGE_MIN_DIM_RANGE=(64, 96),
+        GPU_COUNT=2,
+        DETECTION_MIN_CONFIDENCE=0.6,
     )
     save_settings(config, folder)
     network_of_run = network.build_inference(tiny_config(NAME="tiny"))
@@ -33,6 +37,7 @@ def test_a_run_is_opened_with_its_own_settings(run, capsys):
     assert model.log_dir == str(run.parent) and model.find_last() == str(run)
     assert model.config.BACKBONE == tiny_config().BACKBONE
     assert model.config.GPU_COUNT == 1 and model.config.IMAGE_RESIZE_MODE == "pad64"
+    assert model.config.IMAGE_MIN_DIM_RANGE is None
     assert model.config.DETECTION_MIN_CONFIDENCE == 0.6
     assert f"{run}: " in capsys.readouterr().out
     (found,) = model.detect([np.zeros((64, 64, 3), np.uint8)])

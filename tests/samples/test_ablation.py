@@ -10,7 +10,10 @@ import pytest
 from mrcnn.ablation import grid as grids
 from mrcnn.ablation.arms import ARMS, GRIDS
 from mrcnn.commands import chosen
+from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
+from mrcnn.runs.settings import configure
+from mrcnn.runs.trained import inference_config
 from tests.conftest import REPOSITORY
 
 FILE = REPOSITORY / "samples" / "edge_agreement" / "ablation.py"
@@ -54,6 +57,9 @@ def test_the_papers_experiments_share_their_runs(start):
     assert {arm: dict(ARMS[arm]) for arm in tried} == grid.arms
     assert sum(stage.steps for stage in grid.stages) == 160_000 and grid.model == "imagenet"
     assert (grid.dataset, grid.year, seen["jobs"]) == ("coco", "2017", 2)
+    settings = grid.settings
+    assert settings["BACKBONE"] == "resnet101" and settings["IMAGES_PER_GPU"] == 2
+    assert (settings["IMAGE_MIN_DIM"], settings["IMAGE_MAX_DIM"]) == (800, 1024)
     whole, *parts = seen["reports"]
     assert whole == (list(grid.arms), None)
     assert parts[0] == (list(GRIDS["filters"]), "filters") and len(parts) == 7
@@ -75,6 +81,14 @@ def test_cityscapes_have_finer_boundaries(start):
     grid = start("cityscapes", "streets", "--output", "o")["grid"]
     assert grid.dilation_ratio == 0.005 and grid.settings["IMAGES_PER_GPU"] == 4
     assert "sobel-l2-56" in grid.arms
+    assert [(stage.steps, stage.learning_rate) for stage in grid.stages] == [
+        (18_000, 0.01),
+        (6_000, 0.001),
+    ]
+    config = configure(Config, {"NAME": "test", **grid.settings})
+    assert config.IMAGE_SHAPE.tolist() == [1024, 2048, 3]
+    assert config.IMAGE_MIN_DIM_RANGE == (800, 1024) and config.IMAGE_MIN_DIM == 1024
+    assert inference_config("none.h5", overrides=grid.settings).IMAGE_MIN_DIM == 1024
 
 
 def test_data_options_reach_the_runs(start):

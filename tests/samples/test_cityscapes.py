@@ -50,6 +50,8 @@ def test_training_takes_wide_images_and_the_options(trained):
     assert run.name.startswith("cityscapes_tiny_")
     settings = json.loads((run / "config.json").read_text())
     assert settings["IMAGE_PAD_SHAPE"] == [64, 128] and settings["IMAGE_RESIZE_MODE"] == "pad64"
+    assert settings["IMAGE_MIN_DIM_RANGE"] == [50, 64]
+    assert settings["training"]["schedule"] == "cityscapes-24k"
     assert settings["MASK_SHAPE"] == [56, 56] and settings["NUM_CLASSES"] == 9
     assert settings["EDGE_LOSS_FILTERS"] == ["sobel-x", "sobel-y"]
     with open(run / "losses.csv", newline="", encoding="utf-8") as file:
@@ -102,6 +104,7 @@ def test_the_settings_are_the_papers():
     config = sample.CityscapesConfig()
     assert config.BATCH_SIZE == 4 and config.BACKBONE == "resnet50"
     assert config.IMAGE_SHAPE.tolist() == [1024, 2048, 3] and config.NUM_CLASSES == 9
+    assert config.IMAGE_MIN_DIM_RANGE == (800, 1024)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +122,8 @@ def test_the_input_follows_the_images(tmp_path, size, mode, shape):
     settings = sample.image_settings(dataset, size)
     config = type("Some", (sample.CityscapesConfig,), settings)()
     assert config.IMAGE_RESIZE_MODE == mode and config.IMAGE_SHAPE.tolist() == shape
+    least, most = config.IMAGE_MIN_DIM_RANGE
+    assert most == config.IMAGE_MIN_DIM and least == round(most * 800 / 1024)
 
 
 def test_a_missing_official_package_is_told_before_all_else(tmp_path, capsys, monkeypatch):

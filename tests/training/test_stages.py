@@ -10,7 +10,6 @@ import pytest
 
 from mrcnn.training.stages import (
     LAYER_GROUPS,
-    SCHEDULES,
     Stage,
     epochs,
     layer_regex,
@@ -64,6 +63,10 @@ def model() -> keras.Model:
         (r"rpn\_class_raw", ["rpn_class_raw"]),
         ("(conv1)|(bn_conv1)", ["conv1", "bn_conv1"]),
         ("rpn_model", RPN),
+        ("features+rpn", [*BACKBONE, *HEADS[:2], *RPN]),
+        ("features+branches", [*BACKBONE, *HEADS]),
+        ("rpn", RPN),
+        ("branches", HEADS[2:]),
     ],
 )
 def test_matching_layers(model, layers, expected):
@@ -99,8 +102,9 @@ def test_layer_regex_passes_a_regex_through():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("layers", "("), ("learning_rate", 0.0), ("learning_rate", float("nan")),
-     ("learning_rate", float("inf")), ("steps", 0), ("steps", 1.5)],
+    [("layers", "("), ("losses", "("), ("losses", "box"), ("learning_rate", 0.0),
+     ("learning_rate", float("nan")), ("learning_rate", float("inf")), ("steps", 0),
+     ("steps", 1.5)],
 )  # fmt: skip
 def test_a_stage_checks_its_values(field, value):
     with pytest.raises(ValueError, match=field):
@@ -163,5 +167,14 @@ def test_epochs_count_on_and_round_up():
 
 
 def test_a_random_start_trains_every_layer_from_the_first_step():
-    assert set(SCHEDULES) == {"paper-160k", "paper-320k", "paper-640k", "scratch"}
     assert {stage.layers for stage in schedule("scratch")} == {"all"}
+
+
+@pytest.mark.parametrize(("name", "factor"), [("cityscapes-24k", 1), ("cityscapes-48k", 2)])
+def test_cityscapes_sees_as_many_images_whatever_the_batch(name: str, factor: int):
+    """24k steps of 8 images at 0.01, and at 0.001 from 18k; or twice as many of half the size."""
+    first, last = schedule(name)
+    assert (first.layers, last.layers) == ("all", "all")
+    assert (first.steps, last.steps) == (18_000 * factor, 6_000 * factor)
+    assert first.learning_rate * factor == pytest.approx(0.01)
+    assert last.learning_rate * factor == pytest.approx(0.001)
