@@ -21,6 +21,7 @@ from mrcnn import batch
 from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.layers.anchors import Anchors
 from mrcnn.layers.box_head import BoxHeadSettings, box_head_graph
+from mrcnn.layers.classifier import Accuracy, classifier_graph
 from mrcnn.layers.detection_slots import CompactDetections, PadDetections
 from mrcnn.layers.detections import Detections, DetectionSettings
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
@@ -53,12 +54,16 @@ class Trunk(NamedTuple):
     rpn_bbox: Tensor  # [B, A, 4]
 
 
+def build_backbone(image: Tensor, config: Config) -> list[Tensor | None]:
+    """C1 … C5 of molded images [B, H, W, channels], with the strides 2 … 32."""
+    if callable(config.BACKBONE):
+        return config.BACKBONE(image, stage5=True, train_bn=config.TRAIN_BN)
+    return resnet_graph(image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN)
+
+
 def build_trunk(image: Tensor, config: Config) -> Trunk:
     """Backbone, feature pyramid and RPN on molded images [B, H, W, channels]."""
-    if callable(config.BACKBONE):
-        stages = config.BACKBONE(image, stage5=True, train_bn=config.TRAIN_BN)
-    else:
-        stages = resnet_graph(image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN)
+    stages = build_backbone(image, config)
     pyramid = fpn_graph(stages[1:], config.TOP_DOWN_PYRAMID_SIZE)
     rpn_model = build_rpn_model(
         config.RPN_ANCHOR_STRIDE,
@@ -223,6 +228,40 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
         outputs=outputs,
         name="mask_rcnn",
     )
+
+
+def build_classifier(config: Config, model_class: type[keras.Model] = keras.Model) -> keras.Model:
+    """The graph that pretrains the backbone: which object an image shows, or that it shows none.
+
+    Args:
+        config: settings.
+        model_class: `keras.Model` or a subclass.
+
+    Returns:
+        A model of a batch's images, metas and class ids, of which the first of each image counts;
+        0: no object. Its outputs are the class head's loss and the accuracy.
+    """
+    with _dtype_policy(config):
+        shapes = {
+            batch.IMAGE: (tuple(int(side) for side in config.IMAGE_SHAPE), "float32"),
+            batch.IMAGE_META: ((config.IMAGE_META_SIZE,), "float32"),
+            batch.GT_CLASS_IDS: ((config.MAX_GT_INSTANCES,), "int32"),
+        }
+        inputs = {
+            name: keras.Input(batch_shape=(config.BATCH_SIZE, *shape), dtype=dtype, name=name)
+            for name, (shape, dtype) in shapes.items()
+        }
+        molded = MoldImage(config.MEAN_PIXEL, name="molded_image")(inputs[batch.IMAGE])
+        c5 = build_backbone(molded, config)[-1]
+        logits = classifier_graph(c5, config.NUM_CLASSES, config.FPN_CLASSIF_FC_LAYERS_SIZE)
+        labels = inputs[batch.GT_CLASS_IDS][:, :1]
+        active = parse_image_meta(inputs[batch.IMAGE_META])["active_class_ids"]
+        name = "mrcnn_class_loss"
+        outputs = {
+            name: LossLayer(name, _loss_weight(name, config))([labels, logits, active]),
+            "accuracy": Accuracy(name="accuracy")([labels, logits]),
+        }
+        return model_class(inputs=inputs, outputs=outputs, name="backbone_classifier")
 
 
 def rpn_target_settings(config: Config) -> RpnTargetSettings:

@@ -8,7 +8,8 @@ Heavy modules are imported where they are used, so that `mrcnn --help` is quick.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from mrcnn.runs import settings as run_settings
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
+    from mrcnn.model import MaskRCNN
     from mrcnn.runs.plan import Plan
 
 HELP = "train on a data set in COCO's layout"
@@ -55,16 +57,16 @@ def run(args: argparse.Namespace) -> int:
     from mrcnn.runs import defaults
 
     dataset = chosen.dataset_of(args)
-    goes_on = _goes_on(args)
-    if args.allow_changed and not goes_on:
+    continues = goes_on(args)
+    if args.allow_changed and not continues:
         raise ValueError(
             "--allow-changed: expected --model last; the option is for resuming a run."
         )
     name = args.name or Path(dataset).resolve().name.removesuffix(".json")
     base = run_settings.derive_config(Config, {"NAME": name})
     stored, settings = {}, {}
-    if goes_on:
-        last_run = _settings_of_last_run(base, args)
+    if continues:
+        last_run = settings_of_last_run(base, args)
         stored = run_settings.load_training(last_run)
         settings = run_settings.load_settings(last_run)
     for option, default in DATA_OPTIONS.items():
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     given = chosen.settings_from_args(args)
     base = run_settings.derive_config(base, settings)
     train_set, val_set = _load(args, run_settings.configure(base, given))
-    if not goes_on:
+    if not continues:
         length = defaults.Length(args.schedule, args.steps, args.scale)
         choice = defaults.choose(train_set, val_set, given, args.model, length)
         base = run_settings.derive_config(base, choice.settings)
@@ -88,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.no_check:
         coverage = check.check_before_training(args, run_settings.configure(base, given))
         fitting = defaults.anchor_settings(coverage, args.model, given)
-        if coverage is not None and fitting and not goes_on:
+        if coverage is not None and fitting and not continues:
             base = run_settings.derive_config(base, fitting)
             logger.info(coverage.describe_choice())
     train_from_args(base, args, train_set, val_set, augment.by_name(args.augment))
@@ -106,12 +108,28 @@ def _load(args: argparse.Namespace, config: Config) -> tuple[Dataset, Dataset | 
         raise
 
 
+@dataclass(frozen=True)
+class Network:
+    """What is trained, where it is not Mask R-CNN.
+
+    Attributes:
+        model: a subclass of `mrcnn.model.MaskRCNN`.
+        describe: the settings that matter, in words.
+        options: those that a run remembers, beside `DATA_OPTIONS`.
+    """
+
+    model: type[MaskRCNN]
+    describe: Callable[[Config], str]
+    options: tuple[str, ...] = ()
+
+
 def train_from_args(
     base: type[Config],
     args: argparse.Namespace,
     train_set: Dataset,
     val_set: Dataset | None,
     augmentation: Any = None,
+    network: Network | None = None,
 ) -> str:
     """Train as the options say, and draw the loss curves.
 
@@ -121,6 +139,7 @@ def train_from_args(
             TRAINING, with `model` and `logs`, and perhaps `default_schedule`.
         train_set, val_set: prepared data sets; `val_set` None: there is none.
         augmentation: see `MaskRCNN.train`.
+        network: None: Mask R-CNN.
 
     Returns:
         The last weights file.
@@ -133,17 +152,18 @@ def train_from_args(
     from mrcnn.training import stages
     from mrcnn.training.pace import Pace
 
+    network = network or Network(MaskRCNN, results.describe_run)
     settings = {"NUM_CLASSES": train_set.num_classes, **chosen.settings_from_args(args)}
     stored: Mapping[str, Any] = {}
-    if _goes_on(args):
-        last_run = _settings_of_last_run(base, args)
+    if goes_on(args):
+        last_run = settings_of_last_run(base, args)
         settings = {**run_settings.load_settings(last_run), **settings}
         stored = run_settings.load_training(last_run)
     config = run_settings.configure(base, settings)
     plan = _plan(args, config, stored)
 
     set_random_seed(config.SEED)
-    model = MaskRCNN("training", config, args.logs)
+    model = network.model("training", config, args.logs)
     start_weights.load_start_weights(
         *(model, args.model or "none", getattr(args, "exclude", None) or ()),
         allow_changed=getattr(args, "allow_changed", False),
@@ -160,7 +180,7 @@ def train_from_args(
     weights = getattr(args, "start_reason", "") or _start_text(args, model)
     for name, dataset in (("training", train_set), ("validation", val_set)):
         logger.info(f"{name} data: {dataset.summary() if dataset is not None else 'none'}")
-    logger.info(results.describe_run(config))
+    logger.info(network.describe(config))
     logger.info(plans.describe(config, plan, train_set, val_set, weights))
     planned = stages.epochs(plan.stages, config.STEPS_PER_EPOCH, start)
     if model.planned_epoch >= planned[-1]:
@@ -170,7 +190,8 @@ def train_from_args(
         )
     else:
         logger.info(f"Settings: {Path(model.claim_log_dir(), run_settings.SETTINGS_FILE)}")
-        details = {name: getattr(args, name, None) for name in DATA_OPTIONS}
+        remembered = (*DATA_OPTIONS, *network.options)
+        details = {name: getattr(args, name, None) for name in remembered}
         model.session.details = {run_settings.TRAINING: {**details, **plan.as_json(start)}}
         model.train_stages(
             *(train_set, val_set, plan.stages),
@@ -184,7 +205,8 @@ def train_from_args(
     return last
 
 
-def _goes_on(args: argparse.Namespace) -> bool:
+def goes_on(args: argparse.Namespace) -> bool:
+    """Whether the options ask to continue with the newest run."""
     return str(args.model).lower() == "last"
 
 
@@ -199,7 +221,7 @@ def _plan(args: argparse.Namespace, config: Config, stored: Mapping[str, Any]) -
         if plan is not None:
             return plan
     default = getattr(args, "default_schedule", None)
-    if _goes_on(args) and before is None and not (default or args.schedule):
+    if goes_on(args) and before is None and not (default or args.schedule):
         raise ValueError(
             f"--model last: expected a run that says by which schedule it was trained; the "
             f"{run_settings.SETTINGS_FILE} of the newest one does not. Say it: --schedule NAME, "
@@ -224,7 +246,7 @@ def _plan(args: argparse.Namespace, config: Config, stored: Mapping[str, Any]) -
 
 def _start_text(args: argparse.Namespace, model: Any) -> str:
     """What training starts from, in words."""
-    if _goes_on(args):
+    if goes_on(args):
         return f"continues with {model.log_dir} at epoch {model.epoch + 1}"
     weights = str(args.model or "none")
     known = {
@@ -235,7 +257,7 @@ def _start_text(args: argparse.Namespace, model: Any) -> str:
     return known.get(weights.lower(), weights)
 
 
-def _settings_of_last_run(base: type[Config], args: argparse.Namespace) -> Path:
+def settings_of_last_run(base: type[Config], args: argparse.Namespace) -> Path:
     """The settings file of the newest run of a configuration whose RUN_NAME may be changed."""
     from mrcnn.checkpoints import folders
 

@@ -18,6 +18,7 @@ from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.orientation import shown_size
 from mrcnn.doctor.anchors import AnchorCoverage
+from mrcnn.runs import start_weights
 from mrcnn.setting_rules.values import next_side
 from mrcnn.training import stages
 from mrcnn.weights import pretrained
@@ -100,8 +101,9 @@ def choose(
     on_accelerator = has_accelerator()
     chosen_model, reason = (model, "") if model else _weights_at_hand(given)
     trained = chosen_model.lower() != "none"
+    beside = start_weights.settings_beside(chosen_model)
     settings: dict[str, Any] = {
-        "BACKBONE": _backbone(chosen_model, on_accelerator),
+        "BACKBONE": beside.get("BACKBONE") or _backbone(chosen_model, on_accelerator),
         "IMAGES_PER_GPU": Config.IMAGES_PER_GPU if on_accelerator or trained else 4,
         # Frozen statistics suit trained weights; with random ones they have to be learned.
         "TRAIN_BN": False if trained else None,

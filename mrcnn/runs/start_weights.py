@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mrcnn.checkpoints import folders
-from mrcnn.config import Config
+from mrcnn.config import BACKBONES, Config
+from mrcnn.logger import logger
+from mrcnn.runs.settings import load_settings
 from mrcnn.training import stages
 from mrcnn.weights import pretrained
 from mrcnn.weights.mismatch import CLASS_LAYERS
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
 
 COCO_CLASSES = 81
+NAMED = ("none", "imagenet", "coco", "last")  # what `--model` knows beside files
 
 
 def weights_path(name: str, logs: str | Path, config: Config) -> str:
@@ -45,6 +48,22 @@ def weights_path(name: str, logs: str | Path, config: Config) -> str:
     if kind == "last":
         return folders.find_last(logs, config.NAME, config.RUN_NAME)
     return folders.weights_of(name)
+
+
+def settings_beside(name: str) -> dict[str, Any]:
+    """The settings beside the weights that a `--model` option means; empty: none are known.
+
+    Weights that are not there are told of when they are loaded.
+
+    Args:
+        name: as for `weights_path`.
+    """
+    if str(name).lower() in NAMED:
+        return {}
+    try:
+        return load_settings(folders.weights_of(name))
+    except FileNotFoundError:
+        return {}
 
 
 def load_start_weights(
@@ -80,5 +99,16 @@ def load_start_weights(
         for layer in stages.matching_layers(model.keras_model, pattern)
     ]
     left_out += CLASS_LAYERS if other_classes else ()
+    _compare_backbones(path, model.config)
     model.load_weights(path, by_name=True, exclude=left_out)
     model.set_log_dir()
+
+
+def _compare_backbones(path: str, config: Config) -> None:
+    """Say it where weights are those of another backbone, whose layers have some of the names."""
+    theirs, own = load_settings(path).get("BACKBONE"), config.BACKBONE
+    if theirs in BACKBONES and own in BACKBONES and theirs != own:
+        logger.warning(
+            f"{path}: its config.json says BACKBONE = {theirs!r}; the network to train has "
+            f"{own!r}. Layers that the file lacks stay random. To take all: --backbone {theirs}."
+        )

@@ -18,6 +18,9 @@ from mrcnn.training.own_loops import OwnLoops
 from mrcnn.training.weight_decay import weight_decay
 from mrcnn.weights.keras_api import MatterportFiles
 
+# Outputs whose running means are shown and written down; the last is that of `build_classifier`.
+SHOWN_OUTPUTS = (*LOSS_NAMES, "accuracy")
+
 
 @keras.saving.register_keras_serializable(package="mrcnn")
 class TrainingModel(keras.Model):
@@ -40,7 +43,7 @@ class TrainingModel(keras.Model):
         self.weight_decay = weight_decay
         self.traced_with: tuple[Any, ...] | None = None
         self.loss_means = [
-            keras.metrics.Mean(name=name) for name in LOSS_NAMES if name in self.output
+            keras.metrics.Mean(name=name) for name in SHOWN_OUTPUTS if name in self.output
         ]
 
     def get_config(self) -> dict[str, Any]:
@@ -142,5 +145,12 @@ def build(config: Config) -> TrainingNetwork:
     probabilities. It decays its weights as the configuration says.
     """
     model = network.build_training(config, TrainingNetwork)
+    model.weight_decay = config.WEIGHT_DECAY
+    return model
+
+
+def build_classifier(config: Config) -> TrainingNetwork:
+    """The graph that pretrains a backbone (`mrcnn.network.build_classifier`), likewise."""
+    model = network.build_classifier(config, TrainingNetwork)
     model.weight_decay = config.WEIGHT_DECAY
     return model

@@ -22,6 +22,7 @@ from mrcnn.layers import losses, per_roi
 from mrcnn.layers.anchors import Anchors
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.class_masks import ClassMasks
+from mrcnn.layers.classifier import Accuracy
 from mrcnn.layers.detection_slots import CompactDetections, PadDetections
 from mrcnn.layers.detections import Detections
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
@@ -199,6 +200,10 @@ CASES = {
     "RoiTargets of whole masks": case(
         lambda **kw: RoiTargets(RoiTargetSettings(R, mini_masks=False), seed=4, **kw),
         *(boxes(B, K), ids(B, G), boxes(B, G), np.ones((B, G, H, W), np.uint8)),
+    ),
+    "Accuracy": case(
+        lambda **kw: Accuracy(**kw),
+        *(ids(B, R), floats(B, R, C)),
     ),
     "LossLayer": case(
         lambda **kw: losses.LossLayer("mrcnn_bbox_loss", weight=0.5, **kw),
