@@ -192,7 +192,8 @@ def train_from_args(
         logger.info(f"Settings: {Path(model.claim_log_dir(), run_settings.SETTINGS_FILE)}")
         remembered = (*DATA_OPTIONS, *network.options)
         details = {name: getattr(args, name, None) for name in remembered}
-        model.session.details = {run_settings.TRAINING: {**details, **plan.as_json(start)}}
+        own = model.session.details.get(run_settings.TRAINING, {})
+        model.session.details = {run_settings.TRAINING: {**own, **details, **plan.as_json(start)}}
         model.train_stages(
             *(train_set, val_set, plan.stages),
             start=start,

@@ -100,7 +100,7 @@ def choose(
     """
     on_accelerator = has_accelerator()
     chosen_model, reason = (model, "") if model else _weights_at_hand(given)
-    trained = chosen_model.lower() != "none"
+    trained = not start_weights.starts_untrained(chosen_model)
     beside = start_weights.settings_beside(chosen_model)
     settings: dict[str, Any] = {
         "BACKBONE": beside.get("BACKBONE") or _backbone(chosen_model, on_accelerator),
@@ -134,7 +134,7 @@ def choose(
 def anchor_settings(
     coverage: AnchorCoverage | None, model: str, given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The anchor scales for a random start, where others than Matterport's fit the objects better.
+    """The anchor scales for random heads, where others than Matterport's fit the objects better.
 
     Trained weights have learned with their own.
 
@@ -143,7 +143,9 @@ def anchor_settings(
         model: start weights.
         given: settings that were given; they stay.
     """
-    if coverage is None or model.lower() != "none" or "RPN_ANCHOR_SCALES" in given:
+    if coverage is None or "RPN_ANCHOR_SCALES" in given:
+        return {}
+    if not start_weights.starts_untrained(model):
         return {}
     if coverage.recommended == coverage.scales:
         return {}

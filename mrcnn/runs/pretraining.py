@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from typing import Any
 import keras
 
 from mrcnn.checkpoints.losses_file import LOSSES_FILE
+from mrcnn.checkpoints.settings_file import TRAINING
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.model import MaskRCNN
 from mrcnn.process import keep_freed_memory, seeded_initializers
 from mrcnn.runs.defaults import MAX_VALIDATION_STEPS, has_accelerator
+from mrcnn.runs.start_weights import BACKBONE_ALONE, NETWORK
 from mrcnn.training import model as training_model
 
 # An image is small and shows one object: batches are large, and images stay in memory.
@@ -44,6 +47,11 @@ class BackboneClassifier(MaskRCNN):
     Its data sets give an image one object or none: `mrcnn.datasets.crops.CropDataset`,
     `mrcnn.datasets.class_folders.ClassFolders`, or any whose images show one thing.
     """
+
+    def __init__(self, mode: str, config: Config, model_dir: str | os.PathLike[str]) -> None:
+        super().__init__(mode, config, model_dir)
+        # So that what starts from the weights knows what they are.
+        self.session.details = {TRAINING: {NETWORK: BACKBONE_ALONE}}
 
     def build(self, mode: str, config: Config) -> keras.Model:
         """Build the graph; see `mrcnn.network.build_classifier`.

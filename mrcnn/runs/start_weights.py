@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mrcnn.checkpoints import folders
 from mrcnn.config import BACKBONES, Config
 from mrcnn.logger import logger
-from mrcnn.runs.settings import load_settings
+from mrcnn.runs.settings import load_settings, load_training
 from mrcnn.training import stages
 from mrcnn.weights import pretrained
 from mrcnn.weights.mismatch import CLASS_LAYERS
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
 
 COCO_CLASSES = 81
+# What a run's `config.json` says under "training" where no detector was trained.
+NETWORK, BACKBONE_ALONE = "network", "backbone"
 NAMED = ("none", "imagenet", "coco", "last")  # what `--model` knows beside files
 
 
@@ -64,6 +66,24 @@ def settings_beside(name: str) -> dict[str, Any]:
         return load_settings(folders.weights_of(name))
     except FileNotFoundError:
         return {}
+
+
+def starts_untrained(name: str) -> bool:
+    """Whether the heads of a start are random, and were trained with no backbone like it.
+
+    So they are of random weights, and beside a backbone that was pretrained alone
+    (`mrcnn.runs.pretraining`): then everything has to learn, with settings that suit the data.
+
+    Args:
+        name: as for `weights_path`.
+    """
+    if str(name).lower() in NAMED:
+        return str(name).lower() == "none"
+    try:
+        training = load_training(folders.weights_of(name))
+    except FileNotFoundError:
+        return False
+    return training.get(NETWORK) == BACKBONE_ALONE
 
 
 def load_start_weights(

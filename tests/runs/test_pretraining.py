@@ -145,11 +145,22 @@ def test_the_backbone_of_start_weights_is_chosen(trained: Path):
     for weights in (str(trained), str(trained.parent)):
         chosen = defaults.choose(Stripes(6), None, {}, weights).settings
         assert chosen["BACKBONE"] == "resnet10"
+        assert chosen["TRAIN_BN"] is None  # as of random weights: the heads have learned nothing
     assert (
         "BACKBONE"
         not in defaults.choose(Stripes(6), None, {"BACKBONE": "resnet18"}, str(trained)).settings
     )
     assert start_weights.settings_beside("no/such/file.h5") == {}
+    assert defaults.choose(Stripes(6), None, {}, str(trained)).schedule == "scratch"
+
+
+def test_whether_heads_start_at_random(trained: Path, tmp_path: Path):
+    assert start_weights.starts_untrained(str(trained)) and start_weights.starts_untrained("none")
+    for name in ("coco", "imagenet", "last", "no/such/file.h5"):
+        assert not start_weights.starts_untrained(name)
+    detector = tmp_path / "mask_rcnn_x_0001.h5"  # of a detector, with or without settings
+    detector.write_bytes(b"")
+    assert not start_weights.starts_untrained(str(detector))
 
 
 def test_it_does_not_detect(tmp_path: Path):
