@@ -14,7 +14,8 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test: $(INSTALLED)
 	$(PYTEST)
-	KERAS_BACKEND=jax $(PYTEST) mrcnn/ops tests/ops tests/layers tests/test_network*.py
+	KERAS_BACKEND=jax $(PYTEST) mrcnn/ops tests/ops tests/layers tests/test_network*.py \
+		tests/training/test_gradnorm.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -227,6 +227,9 @@ class Config:
     # Seconds after which an image at work is named in a warning; after ten times it is an error.
     LOADER_TIMEOUT: float = 60.0
 
+    # Share of the objects whose masks train; the others, drawn by SEED, train boxes and classes.
+    MASK_SHARE: float = 1.0
+
     # --- Memory ----------------------------------------------------------------------------------
     KEEP_FREED_MEMORY: bool = True  # for the whole process; see `mrcnn.process`
 
@@ -244,6 +247,13 @@ class Config:
     EDGE_LOSS_MAGNITUDE: bool = False  # compare the gradient magnitude too (section 5.6.3)
     # Learn the weight of each loss (Kendall et al. 2018; section 5.6.2), on top of LOSS_WEIGHTS.
     UNCERTAINTY_WEIGHTING: bool = False
+
+    # --- Balance of the losses ---------------------------------------------------------------
+    # GradNorm (Chen et al. 2018; `mrcnn.ops.gradnorm`), on top of LOSS_WEIGHTS: the exponent alpha,
+    # such as 1.5; None: off. With 0 the gradients of all losses become equally long; the larger it
+    # is, the more a loss that falls slowly gains. Each step takes longer (docs/architecture.md).
+    GRADNORM_ALPHA: float | None = None
+    GRADNORM_RATE: float = 0.025  # how much of itself the weight of a loss moves in a step
 
     # Attributes below are derived in __init__.
     BATCH_SIZE: int

@@ -26,6 +26,7 @@ from mrcnn.layers.detection_slots import CompactDetections, PadDetections
 from mrcnn.layers.detections import Detections, DetectionSettings
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.layers.fpn import fpn_graph
+from mrcnn.layers.gradnorm import GradNormWeighting
 from mrcnn.layers.losses import LossLayer, UncertaintyWeighting
 from mrcnn.layers.mask_head import MaskHeadSettings, mask_head_graph
 from mrcnn.layers.molding import ImageArea, MoldImage, NormalizeBoxes
@@ -220,9 +221,13 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
         outputs["mrcnn_mask_edge_loss"] = build_edge_head(edge_settings, config)(
             [own_masks, targets.masks, targets.mask_class_ids]
         )
+    losses = [outputs[name] for name in LOSS_NAMES if name in outputs]
     if config.UNCERTAINTY_WEIGHTING:
-        losses = [outputs[name] for name in LOSS_NAMES if name in outputs]
         outputs["loss_weights"] = UncertaintyWeighting(name="mrcnn_loss_weights")(losses)
+    elif config.GRADNORM_ALPHA is not None:
+        outputs["loss_weights"] = GradNormWeighting(
+            config.GRADNORM_ALPHA, config.GRADNORM_RATE, name="mrcnn_loss_weights"
+        )(losses)
     return model_class(
         inputs={tensor.name: tensor for tensor in inputs},
         outputs=outputs,

@@ -64,6 +64,9 @@ ARMS: dict[str, Settings] = {
     },
     "baseline-uncertainty": {"UNCERTAINTY_WEIGHTING": True},
     "sobel-l2-uncertainty": {**_SOBEL, "UNCERTAINTY_WEIGHTING": True},
+    # The paper's future work: the losses balanced by their gradients (Chen et al. 2018)
+    "baseline-gradnorm": {"GRADNORM_ALPHA": 1.5},
+    "sobel-l2-gradnorm": {**_SOBEL, "GRADNORM_ALPHA": 1.5},
 }
 
 # Each begins with what the others are compared with.
@@ -87,6 +90,10 @@ GRIDS: dict[str, tuple[str, ...]] = {
     "variants": (
         *(BASELINE, "sobel-l2", "sobel-l2-magnitude", "sobel-l2-entropy-product"),
         *("sobel-l2-entropy-exp", "baseline-uncertainty", "sobel-l2-uncertainty"),
+    ),
+    "weighting": (
+        *(BASELINE, "baseline-uncertainty", "baseline-gradnorm"),
+        *("sobel-l2", "sobel-l2-uncertainty", "sobel-l2-gradnorm"),
     ),
 }
 

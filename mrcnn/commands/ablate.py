@@ -70,6 +70,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a run of every arm with each of them (default: 0 1 2)",
     )
     group.add_argument(
+        "--mask-share",
+        nargs="+",
+        type=float,
+        default=[],
+        metavar="SHARE",
+        help="every arm with the masks of such shares of the objects and the boxes of all, such as "
+        "0.1 0.25 0.5 1: a learning curve (default: all masks)",
+    )
+    group.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)"
     )
     group.add_argument(
@@ -84,6 +93,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the grid that the options ask for, and report. Returns 1 when a run failed, else 0."""
     from mrcnn.ablation import grid as grids
+    from mrcnn.ablation import learning_curve
 
     output = args.output or "ablation"
     grid = _grid_from_args(args)
@@ -94,8 +104,13 @@ def run(args: argparse.Namespace) -> int:
     command = shlex.join(["mrcnn", *sys.argv[1:]]) if sys.argv[1:] else ""
     report = grids.write_report(grid, output, command)
     for name in args.grid if len(args.grid) > 1 else ():
-        part = replace(grid, arms={arm: grid.arms[arm] for arm in GRIDS[name]})
+        part = replace(grid, arms={arm: grid.arms[arm] for arm in _reported(args, name)})
         grids.write_report(part, output, command, Path(output, "reports", name))
+    if args.mask_share:
+        curve = learning_curve.write_learning_curve(
+            grid, output, _arms_from_args(args), args.mask_share
+        )
+        logger.info(f"Learning curve: {curve}")
     logger.info(
         f"Report: {report}" if report else "No run is finished: there is nothing to report."
     )
@@ -109,11 +124,14 @@ def run(args: argparse.Namespace) -> int:
 def _grid_from_args(args: argparse.Namespace) -> Grid:
     """The grid, with all of its settings checked: not after hours of other arms."""
     from mrcnn.ablation.grid import Grid, expect_arms
+    from mrcnn.ablation.learning_curve import with_mask_shares
     from mrcnn.commands.train import DATA_OPTIONS
     from mrcnn.evaluation.boundary import DILATION_RATIO
     from mrcnn.runs import defaults
 
     arms = _arms_from_args(args)
+    if args.mask_share:
+        arms = with_mask_shares(arms, args.mask_share)
     expect_arms(arms, args.seeds)
     for option, default in DATA_OPTIONS.items():
         if getattr(args, option) is None:
@@ -151,6 +169,14 @@ def _grid_from_args(args: argparse.Namespace) -> Grid:
         skip_invalid=args.skip_invalid,
         augment=args.augment,
     )
+
+
+def _reported(args: argparse.Namespace, grid: str) -> list[str]:
+    """The arms of one of several grids, with every share of the masks."""
+    from mrcnn.ablation.learning_curve import name_of
+
+    shares = args.mask_share
+    return [name_of(arm, s) for s in shares for arm in GRIDS[grid]] or list(GRIDS[grid])
 
 
 def _arms_from_args(args: argparse.Namespace) -> dict[str, dict[str, Any]]:

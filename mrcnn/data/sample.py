@@ -25,6 +25,7 @@ from mrcnn.data.dataset_checks import (
     describe_image,
     read_objects,
 )
+from mrcnn.data.few_masks import without_mask
 from mrcnn.data.image_values import as_bytes_or_numbers
 from mrcnn.data.images import Box, Padding, scaled_size
 from mrcnn.data.instances import Instances, PlacedMask, minimize, paste, place
@@ -95,6 +96,11 @@ def load_sample(
     resized, original_shape, (instances, box_only) = _read(
         dataset, image_id, config, rng, cache, name
     )
+    if config.MASK_SHARE < 1:
+        info = dataset.image_info[image_id]
+        box_only = box_only | without_mask(
+            f"{info['source']} {info['id']}", len(box_only), config.MASK_SHARE, config.SEED
+        )
     if static_shape and config.IMAGE_RESIZE_MODE in ("pad64", "none"):
         resized = _center(resized, config, name)
     boxes, masks = place(instances, resized.scale, resized.padding, resized.crop)

@@ -88,6 +88,10 @@ def describe_run(config: Config, chosen: Sequence[stages.Stage] = ()) -> str:
     lines.append(f"edge agreement: {_describe_edge_loss(config)}")
     if config.UNCERTAINTY_WEIGHTING:
         lines.append("the weight of each loss is learned")
+    if config.MASK_SHARE < 1:
+        lines.append(f"masks of {100 * config.MASK_SHARE:g} % of the objects; boxes of all")
+    if config.GRADNORM_ALPHA is not None:
+        lines.append(f"the losses are balanced by GradNorm, alpha {config.GRADNORM_ALPHA:g}")
     lines += [
         f"stage {number}: layers {stage.layers}, {stage.steps} steps at {stage.learning_rate:g}"
         + ("" if stage.losses == "all" else f", losses {stage.losses}")

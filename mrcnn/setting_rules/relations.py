@@ -228,4 +228,17 @@ RELATIONS = (
         _has_gradient_pair,
         lambda config: "False, or both filters of sobel, prewitt or roberts in EDGE_LOSS_FILTERS",
     ),
+    Relation(
+        "GRADNORM_ALPHA",
+        lambda config: config.GRADNORM_ALPHA is None or not config.UNCERTAINTY_WEIGHTING,
+        lambda config: "None, because UNCERTAINTY_WEIGHTING sets the same weights",
+    ),
+    Relation(
+        "GRADNORM_ALPHA",
+        lambda config: config.GRADNORM_ALPHA is None or config.MIXED_PRECISION != "float16",
+        lambda config: (
+            "None, because the gradients of single losses are not scaled, and vanish in "
+            "MIXED_PRECISION = 'float16'; 'bfloat16' has their range"
+        ),
+    ),
 )

@@ -14,6 +14,7 @@ from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend.sums import with_fixed_sums
 from mrcnn.training import optimizers
+from mrcnn.training.gradnorm import BACKENDS, GradNormStep
 from mrcnn.training.own_loops import OwnLoops
 from mrcnn.training.weight_decay import weight_decay
 from mrcnn.weights.keras_api import MatterportFiles
@@ -23,7 +24,7 @@ SHOWN_OUTPUTS = (*LOSS_NAMES, "accuracy")
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class TrainingModel(keras.Model):
+class TrainingModel(GradNormStep, keras.Model):
     """Functional model whose outputs are its losses.
 
     The loss layers have added them to the total; this class adds the weight decay of
@@ -143,7 +144,16 @@ def build(config: Config) -> TrainingNetwork:
 
     Its inputs are those of `mrcnn.batch`, its outputs the weighted losses by name and the class
     probabilities. It decays its weights as the configuration says.
+
+    Raises:
+        ValueError: GradNorm is asked for on a backend that it does not know.
     """
+    if config.GRADNORM_ALPHA is not None and keras.backend.backend() not in BACKENDS:
+        raise ValueError(
+            f"GRADNORM_ALPHA: expected a backend of {list(BACKENDS)}, on which the gradient of "
+            f"each loss is measured; received {keras.backend.backend()!r}. Use "
+            "UNCERTAINTY_WEIGHTING, or LOSS_WEIGHTS of your own."
+        )
     model = network.build_training(config, TrainingNetwork)
     model.weight_decay = config.WEIGHT_DECAY
     return model

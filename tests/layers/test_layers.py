@@ -27,6 +27,7 @@ from mrcnn.layers.detection_slots import CompactDetections, PadDetections
 from mrcnn.layers.detections import Detections
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.layers.folded_norm import FoldingConv2D, FoldsNorm
+from mrcnn.layers.gradnorm import GradNormWeighting
 from mrcnn.layers.kernel_choice import KernelChoiceLayer
 from mrcnn.layers.molding import ImageArea, MoldImage, NormalizeBoxes
 from mrcnn.layers.per_roi import RoiConv2D, RoiConv2DTranspose
@@ -240,12 +241,14 @@ def symbols(case: Case, axes: Any = None) -> Any:
 
 def test_no_layer_is_forgotten():
     # The shape of CompactDetections depends on values: tests/layers/test_detection_slots.py;
-    # UncertaintyWeighting takes scalars: tests/test_network.py.
+    # UncertaintyWeighting takes scalars: tests/test_network.py; so does GradNormWeighting:
+    # tests/training/test_gradnorm.py.
     # The other ones are bases.
     classes = {
         *(KernelChoiceLayer, FoldsNorm, per_roi._PerRoi, SwitchedLoss),
         CompactDetections,
         losses.UncertaintyWeighting,
+        GradNormWeighting,
         *(type(case.make()) for case in CASES.values()),
     }
     for info in pkgutil.iter_modules(mrcnn.layers.__path__, "mrcnn.layers."):

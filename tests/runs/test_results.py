@@ -37,6 +37,16 @@ def test_edge_settings_without_a_filter_are_said_to_do_nothing():
     assert results.describe_run(Config()).endswith("edge agreement: off")
 
 
+def test_a_balance_of_the_losses_is_said():
+    described = results.describe_run(configure(Config, {"GRADNORM_ALPHA": 1.5}))
+    assert described.endswith("the losses are balanced by GradNorm, alpha 1.5")
+
+
+def test_few_masks_are_said():
+    described = results.describe_run(configure(Config, {"MASK_SHARE": 0.25}))
+    assert described.endswith("masks of 25 % of the objects; boxes of all")
+
+
 def test_the_stages_are_described():
     described = results.describe_run(Config(), [Stage("heads", 1e-3, 4), Stage("all", 1e-4, 3)])
     assert described.endswith(
