@@ -15,20 +15,18 @@ losses, so judge by several seeds.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import comparison  # beside this file
 import numpy as np
+from comparison import Comparison, Pair
 
 from mrcnn.logger import logger
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-DEFAULT_OUTPUT = ROOT / "logs" / "unet"
-TRAININGS = ("cross entropy", "with edge agreement")
-FIELDS = ("seed", "training", "epoch", "step", "loss", "iou", "boundary_iou")
+METRICS = {"iou": "IoU", "boundary_iou": "Boundary IoU"}
 # A boundary is two pixels wide in windows of 128: with the usual 0.02 of the diagonal it would
 # be half of a nucleus.
 BOUNDARY_RATIO = 0.01
@@ -37,53 +35,52 @@ GROUPS = 4  # of channels that are normalized together
 # A mask's pixels on the page of pictures: what was found, missed, and found too much.
 FOUND, MISSED, EXTRA = (255, 255, 255), (70, 130, 255), (255, 140, 0)
 
-Pair = tuple[np.ndarray, np.ndarray]  # image uint8 [H, W, 3], target bool [H, W]
-Row = dict[str, Any]  # a line of the CSV
+
+class Network(NamedTuple):
+    """A network for masks, and the sample that shows it.
+
+    Attributes:
+        name: of the sample's files.
+        description: of its command line.
+        build: images [B, H, W, 3] -> logits [B, H, W, 1], from image size, width and seed.
+        multiple: of which the size of the images has to be.
+    """
+
+    name: str
+    description: str
+    build: Callable[[int, int, int], Any]
+    multiple: Callable[[], int]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit status."""
+def main(argv: Sequence[str] | None = None, network: Network | None = None) -> int:
+    """Run the command line for a network; None: the U-Net. Returns the exit status."""
     from mrcnn.commands.backend_messages import without_backend_messages
     from mrcnn.commands.options import add_verbose_option
 
+    network = network or Network("unet", __doc__ or "", build_unet, lambda: 2 ** (LEVELS - 1))
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=network.description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dataset", required=True, help="folder of the data set")
     parser.add_argument("--year", help="in the names of its files and folders, if there is one")
-    parser.add_argument("--limit", type=_positive, help="use so many images of each subset")
-    parser.add_argument("--steps", type=_positive, default=400, help="of each training (400)")
-    parser.add_argument("--steps-per-epoch", type=_positive, default=20, metavar="N")
-    parser.add_argument("--image-size", type=_positive, default=128, help="of the windows (128)")
-    parser.add_argument("--batch-size", type=_positive, default=4, metavar="WINDOWS")
-    parser.add_argument("--width", type=_positive, default=16, help="channels of the first level")
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED")
-    parser.add_argument("--edge-loss-filters", nargs="+", default=["sobel"], metavar="FILTER")
-    parser.add_argument("--edge-loss-norm", default="l2", metavar="P")
-    parser.add_argument("--edge-loss-weight-factor", type=float, default=1.0, metavar="ALPHA")
-    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="folder of the results")
+    parser.add_argument(
+        "--limit", type=comparison.positive, help="use so many images of each subset"
+    )
+    comparison.add_options(parser, network.name)
     add_verbose_option(parser)
     args = parser.parse_args(argv)
     try:
         with without_backend_messages(args.verbose):
-            _run(args)
+            _run(args, network)
     except (OSError, ValueError) as error:
-        logger.error("unet.py: %s", error)
+        logger.error("%s.py: %s", network.name, error)
         return 2
     return 0
 
 
-def _run(args: argparse.Namespace) -> None:
-    from mrcnn.edge_loss import EdgeAgreementLoss
-
-    edge_loss = EdgeAgreementLoss(
-        filters=args.edge_loss_filters,
-        norm=args.edge_loss_norm,
-        weight_factor=args.edge_loss_weight_factor,
-        from_logits=True,
-    )
-    _check(args)
+def _run(args: argparse.Namespace, network: Network) -> None:
+    edge_loss = comparison.edge_loss_of(args, from_logits=True)
+    comparison.check_options(args, network.multiple(), GROUPS)
     train_pairs = load_pairs(args.dataset, "train", args.year, args.limit)
     val_pairs = load_pairs(args.dataset, "val", args.year, args.limit)
     # One window of each image, the same for all seeds.
@@ -93,43 +90,24 @@ def _run(args: argparse.Namespace) -> None:
         f"{len(train_pairs)} training images, {len(windows)} validation windows of "
         f"{args.image_size} x {args.image_size} pixels."
     )
-    rows: list[Row] = []
-    shown: list[np.ndarray] = []  # the predictions of the first seed's two trainings
-    for seed in args.seeds:
-        weights = None
-        for training in TRAININGS:
-            model = build_unet(args.image_size, args.width, seed)
-            if weights is None:
-                weights = model.get_weights()
-            model.set_weights(weights)
-            chosen = edge_loss if training == TRAININGS[1] else None
-            compile_model(model, segmentation_loss(chosen), args.learning_rate)
-            history, predicted = train(model, train_pairs, windows, args, seed, training)
-            rows += history
-            if seed == args.seeds[0]:
-                shown.append(predicted)
-    args.output.mkdir(parents=True, exist_ok=True)
-    table = args.output / "unet.csv"
-    with open(table, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
-    logger.info(report(rows))
-    logger.info(f"Metrics: {table}")
-    logger.info(f"Pictures: {draw_page(windows, shown, args.output / 'unet.png')}")
-
-
-def _check(args: argparse.Namespace) -> None:
-    multiple = 2 ** (LEVELS - 1)
-    if args.image_size % multiple:
-        raise ValueError(
-            f"--image-size: expected a multiple of {multiple}, because the U-Net halves it "
-            f"{LEVELS - 1} times; received {args.image_size}."
-        )
-    if args.width % GROUPS:
-        raise ValueError(f"--width: expected a multiple of {GROUPS}; received {args.width}.")
-    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
-        raise ValueError(f"--seeds: expected different numbers from 0 up; received {args.seeds}.")
+    images, targets = zip(*windows, strict=True)
+    compared = Comparison(
+        plain="cross entropy",
+        metrics=METRICS,
+        build=network.build,
+        loss=segmentation_loss,
+        batch=lambda seed, step: make_batch(
+            train_pairs, args.image_size, args.batch_size, seed, step
+        ),
+        # The objects' pixels are those more likely than not.
+        predict=lambda model: comparison.predict_maps(model, images, args.batch_size) > 0,
+        measure=lambda predicted: measure(targets, predicted),
+    )
+    rows, shown = comparison.compare(compared, edge_loss, args)
+    comparison.write_rows(args.output / f"{network.name}.csv", rows)
+    logger.info(comparison.report(compared, rows))
+    page = args.output / f"{network.name}.png"
+    logger.info(f"Pictures: {draw_page(windows, shown, compared.trainings, page)}")
 
 
 # --- Data --------------------------------------------------------------------------------
@@ -227,67 +205,6 @@ def segmentation_loss(edge_loss: Any = None) -> Callable[[Any, Any], Any]:
     return loss
 
 
-def compile_model(model: Any, loss: Callable[[Any, Any], Any], learning_rate: float) -> None:
-    """Compile with Adam; by XLA where that is faster."""
-    import keras
-
-    from mrcnn.tensorflow_backend.compilation import default_jit_compile
-
-    model.compile(keras.optimizers.Adam(learning_rate), loss, jit_compile=default_jit_compile(None))
-
-
-def train(
-    model: Any,
-    pairs: Sequence[Pair],
-    windows: Sequence[Pair],
-    args: argparse.Namespace,
-    seed: int,
-    training: str,
-) -> tuple[list[Row], np.ndarray]:
-    """Train and evaluate after each epoch.
-
-    Returns:
-        A line of the CSV for each epoch, and the last predictions of the validation
-        windows, bool [N, size, size].
-    """
-    from tqdm import tqdm
-
-    rows: list[Row] = []
-    losses: list[float] = []
-    predicted = np.zeros(0, bool)
-    with tqdm(total=args.steps, desc=f"Seed {seed}, {training}", unit="step") as bar:
-        for step in range(1, args.steps + 1):
-            batch = make_batch(pairs, args.image_size, args.batch_size, seed, step)
-            # train_on_batch gives the mean since the last reset; this is the batch's own.
-            model.reset_metrics()
-            losses.append(float(model.train_on_batch(*batch)))
-            bar.update()
-            if step % args.steps_per_epoch and step < args.steps:
-                continue
-            predicted = predict(model, windows, args.batch_size)
-            row = {
-                **{"seed": seed, "training": training, "epoch": len(rows) + 1, "step": step},
-                "loss": float(np.mean(losses)),
-                **measure([target for _, target in windows], predicted),
-            }
-            bar.set_postfix(iou=f"{row['iou']:.3f}", boundary=f"{row['boundary_iou']:.3f}")
-            rows.append(row)
-            losses = []
-    return rows, predicted
-
-
-def predict(model: Any, windows: Sequence[Pair], batch_size: int) -> np.ndarray:
-    """The objects' pixels, those more likely than not: bool [N, size, size]."""
-    found = []
-    for first in range(0, len(windows), batch_size):
-        images = [image for image, _ in windows[first : first + batch_size]]
-        count = len(images)
-        images += images[-1:] * (batch_size - count)  # one shape, so one compilation
-        logits = np.asarray(model.predict_on_batch(np.stack(images)))
-        found.append(logits[:count, :, :, 0] > 0)
-    return np.concatenate(found)
-
-
 def measure(targets: Sequence[np.ndarray], predicted: Sequence[np.ndarray]) -> dict[str, float]:
     """IoU and Boundary IoU over the pixels of all windows together; 0 where there is no object."""
     from mrcnn.evaluation.boundary import boundary_distance, mask_boundary
@@ -309,34 +226,19 @@ def iou(target: np.ndarray, predicted: np.ndarray) -> float:
 # --- Results -----------------------------------------------------------------------------
 
 
-def report(rows: Sequence[Row]) -> str:
-    """The metrics after the last step, as mean and range over the seeds."""
-    lines = [f"{'after the last step':<22}{'IoU':>28}{'Boundary IoU':>28}"]
-    last = max(row["step"] for row in rows)
-    for training in TRAININGS:
-        line = f"{training:<22}"
-        for field in ("iou", "boundary_iou"):
-            values = [r[field] for r in rows if r["training"] == training and r["step"] == last]
-            text = f"{np.mean(values):.4f}"
-            if len(values) > 1:
-                text += f" ({min(values):.4f} to {max(values):.4f})"
-            line += f"{text:>28}"
-        lines.append(line)
-    seeds = len({row["seed"] for row in rows})
-    lines.append(
-        "One seed says little: give several." if seeds == 1 else f"Mean and range of {seeds} seeds."
-    )
-    return "\n".join(lines)
-
-
 def draw_page(
-    windows: Sequence[Pair], predictions: Sequence[np.ndarray], path: Path, count: int = 4
+    windows: Sequence[Pair],
+    predictions: Sequence[np.ndarray],
+    trainings: Sequence[str],
+    path: Path,
+    count: int = 4,
 ) -> Path:
     """Save a PNG with a row for each of `count` windows: image, truth, and each prediction.
 
     Args:
         windows: images and their targets.
         predictions: of each training, bool [N, size, size].
+        trainings: their names.
         path: the PNG.
         count: windows to draw, spread over those that hold objects.
     """
@@ -345,7 +247,7 @@ def draw_page(
     with_objects = [i for i, (_, target) in enumerate(windows) if target.any()]
     chosen = with_objects[:: max(1, len(with_objects) // count)][:count]
     chosen = chosen or list(range(min(count, len(windows))))
-    titles = ("image", "truth", *TRAININGS)
+    titles = ("image", "truth", *trainings)
     figure = Figure(figsize=(2.5 * len(titles), 2.7 * len(chosen) + 0.5), dpi=120)
     axes = figure.subplots(len(chosen), len(titles), squeeze=False)
     for line, index in zip(axes, chosen, strict=True):
@@ -372,12 +274,6 @@ def color_errors(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     picture[target & ~predicted] = MISSED
     picture[~target & predicted] = EXTRA
     return picture
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0; received {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

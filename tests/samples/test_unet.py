@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 from types import ModuleType
 
 import numpy as np
@@ -12,17 +11,12 @@ from PIL import Image
 
 from mrcnn.datasets.shapes import write_shapes
 from mrcnn.edge_loss import EdgeAgreementLoss
-from tests.conftest import REPOSITORY
-
-FILE = REPOSITORY / "samples" / "edge_agreement" / "unet.py"
+from tests.samples.edge_samples import load
 
 
 @pytest.fixture(scope="module")
 def unet() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sample_unet", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("unet")
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +37,9 @@ def test_the_whole_command(unet, folder, tmp_path, capsys, monkeypatch):
 
     with open(tmp_path / "unet.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == unet.FIELDS
-    expected = [("9", training, step) for training in unet.TRAININGS for step in ("2", "3")]
+    assert tuple(rows[0]) == (*load("comparison").FIELDS, *unet.METRICS)
+    trainings = ("cross entropy", "with edge agreement")
+    expected = [("9", training, step) for training in trainings for step in ("2", "3")]
     assert [(row["seed"], row["training"], row["step"]) for row in rows] == expected
     for row in rows:
         assert 0 <= float(row["iou"]) <= 1 and 0 <= float(row["boundary_iou"]) <= 1
@@ -123,21 +118,6 @@ def test_the_edge_agreement_is_added_to_the_cross_entropy(unet):
     np.testing.assert_allclose(unet.segmentation_loss()(target, logits), entropy, rtol=1e-4)
     both = unet.segmentation_loss(edge_loss)(target, logits)
     np.testing.assert_allclose(both - entropy, edge_loss.call(target, logits), rtol=1e-4)
-
-
-def test_the_report_gives_mean_and_range(unet):
-    rows = [
-        {"seed": seed, "training": training, "step": step, "iou": value, "boundary_iou": value / 2}
-        for training, shift in zip(unet.TRAININGS, (0.0, 0.1), strict=True)
-        for seed, value in ((4, 0.5 + shift), (9, 0.6 + shift))
-        for step in (1, 2)
-    ]
-    for row in rows[::2]:
-        row["iou"] = 0.0  # of the first step
-    header, without, with_edges, note = unet.report(rows).splitlines()
-    assert without.split("  ")[-1].strip() == "0.2750 (0.2500 to 0.3000)"
-    assert "0.6500 (0.6000 to 0.7000)" in with_edges and "2 seeds" in note
-    assert len(header) == len(without) == len(with_edges)
 
 
 def test_errors_are_colored(unet):
