@@ -34,6 +34,7 @@ from mrcnn.training.stages import Stage, epochs, trained_losses
 class Trainable(Protocol):
     """What a session needs of `MaskRCNN`, whose methods a script's subclass may have changed."""
 
+    mode: str  # "training" or "inference"
     config: Config
     model_dir: str
     keras_model: Any
@@ -120,7 +121,8 @@ class Session:
             if self._lock is not None and self._lock.folder != os.path.realpath(folder):
                 self._lock = None
             self._new_log_dir = ""
-            logger.info(f"Continuing from epoch {self.epoch} in {self.log_dir}")
+            if model.mode == "training":
+                logger.info(f"Continuing from epoch {self.epoch} in {self.log_dir}")
         self.checkpoint_path = folders.checkpoint_template(self.log_dir, name)
 
     def claim_log_dir(self, model: Trainable) -> None:

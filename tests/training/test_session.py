@@ -405,6 +405,7 @@ def test_the_states_hold_no_more_than_they_must(whole: Path):
 class Door:
     """What a session needs of `MaskRCNN`, without a network."""
 
+    mode = "training"
     keras_model = None
 
     def __init__(self, folder: Path) -> None:
@@ -439,6 +440,9 @@ def test_a_new_run_or_that_of_a_checkpoint(tmp_path: Path, capsys: pytest.Captur
     door.set_log_dir("/logs/stand-in20200102T0304/mask_rcnn_stand-in_0007.h5")
     assert (session.epoch, session.log_dir) == (7, "/logs/stand-in20200102T0304")
     assert "Continuing from epoch 7 in /logs/stand-in20200102T0304" in capsys.readouterr().out
+    door.mode = "inference"  # where nothing continues
+    door.set_log_dir("/logs/stand-in20200102T0304/mask_rcnn_stand-in_0007.h5")
+    assert session.epoch == 7 and capsys.readouterr().out == ""
 
 
 def test_a_schedule_numbers_its_stages():
