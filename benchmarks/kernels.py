@@ -1,13 +1,16 @@
-"""Two of TensorFlow's kernels compared with the alternatives that were rejected, on a CPU.
+"""TensorFlow's kernels compared with the alternatives that were rejected, on a CPU.
 
     python -m benchmarks.kernels suppression
     python -m benchmarks.kernels constants
+    python -m benchmarks.kernels grouped
 
 `suppression`: one non-maximum suppression for a batch (`mrcnn.tensorflow_backend.nms.nms_sorted`)
 compared with TensorFlow's kernel for one image, applied to each image in turn. `constants`: a 3 x 3
 convolution with bias and ReLU whose kernel is a variable compared with one whose kernel is a
 constant, for one image and for two of half the height, in separate processes (`variable` and
-`constant` run one each). JSON lines, medians.
+`constant` run one each). `grouped`: the grouped convolutions of ResNeXt-50 for two images of 256
+pixels, by TensorFlow's kernel, written out as an ordinary convolution, and as Keras computes them
+(compiled by XLA), forward and with the gradient. JSON lines, medians.
 """
 
 from __future__ import annotations
@@ -20,10 +23,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from benchmarks.limits import timed
+from mrcnn.ops.grouped_conv import block_diagonal
 from mrcnn.process import keep_freed_memory
 from mrcnn.tensorflow_backend import nms as tf_kernels
 
@@ -31,6 +36,9 @@ from mrcnn.tensorflow_backend import nms as tf_kernels
 IMAGES, CANDIDATES, KEPT, THRESHOLD = 8, 4092, 2000, 0.7
 # (height, width, channels in, channels out): stage 4 of a ResNet, P2, and the RPN on P2 at 1024.
 PROCESSES = 4
+# (side, channels in a group) of ResNeXt-50's stages; Keras's gradient is looked at fewer times.
+GROUPS, GROUPED_IMAGES, SLOW_ROUNDS = 32, 2, 1
+GROUPED = ((64, 4), (32, 8), (16, 16), (8, 32))
 CONVOLUTIONS = ((64, 64, 256, 256), (256, 256, 256, 256), (256, 256, 256, 512))
 
 
@@ -113,16 +121,57 @@ def _convolution(features: Any, kernel: Any, bias: Any) -> Callable[[], Any]:
     return lambda: run(features)
 
 
+def grouped(rounds: int) -> None:
+    """Times of the three ways, in one process."""
+    random = np.random.default_rng(0)
+    ways: dict[str, Callable[[Any, Any], Any]] = {
+        "kernel": lambda x, k: tf.nn.conv2d(x, k, 1, "SAME"),
+        "written_out": lambda x, k: tf.nn.conv2d(x, block_diagonal(k, GROUPS), 1, "SAME"),
+        "keras": lambda x, k: keras.ops.conv(x, k, 1, "same", data_format="channels_last"),
+    }
+    for side, inside in GROUPED:
+        shape = (GROUPED_IMAGES, side, side, GROUPS * inside)
+        x = tf.constant(random.standard_normal(shape).astype(np.float32))
+        kernel = random.standard_normal((3, 3, inside, shape[-1])).astype(np.float32) / 100
+        forward, learning = {}, {}
+        for name, way in ways.items():
+            forward[f"{name}_ms"] = _grouped(way, x, tf.constant(kernel), gradient=False)
+            learning[f"{name}_with_gradient_ms"] = _grouped(
+                way, x, tf.constant(kernel), gradient=True
+            )
+        slow = {"keras_with_gradient_ms": learning.pop("keras_with_gradient_ms")}
+        times = medians(forward, rounds) | medians(learning, rounds) | medians(slow, SLOW_ROUNDS)
+        print(json.dumps({"benchmark": "grouped", "shape": shape, **times}), flush=True)
+
+
+def _grouped(
+    way: Callable[[Any, Any], Any], x: Any, kernel: Any, gradient: bool
+) -> Callable[[], Any]:
+    @tf.function(jit_compile=False)
+    def run(x: Any, kernel: Any) -> Any:
+        if not gradient:
+            return way(x, kernel)
+        with tf.GradientTape() as tape:
+            tape.watch([x, kernel])
+            total = tf.reduce_sum(tf.square(way(x, kernel)))
+        return tape.gradient(total, [x, kernel])[1]
+
+    return lambda: run(x, kernel).numpy()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("suppression", "constants", "variable", "constant"))
+    parser.add_argument(
+        "what", choices=("grouped", "suppression", "constants", "variable", "constant")
+    )
     parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args()
     keep_freed_memory()
     if args.what in ("variable", "constant"):
         convolutions(args.what, args.rounds)
     else:
-        {"suppression": suppression, "constants": constants}[args.what](args.rounds)
+        commands = {"suppression": suppression, "constants": constants, "grouped": grouped}
+        commands[args.what](args.rounds)
 
 
 if __name__ == "__main__":

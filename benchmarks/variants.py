@@ -1,14 +1,15 @@
-"""Every variant of the Edge Agreement Head for a few steps on real images: is all of it finite?
+"""Every variant for a few steps on real images, on either backend: is all of it finite?
 
     python -m benchmarks.variants --dataset path/to/nuclei --steps 20
     KERAS_BACKEND=jax python -m benchmarks.variants --dataset path/to/nuclei --steps 20
 
-The variants are the arms of `mrcnn ablate`, those of the paper's experiments among them, and a few
-combinations beyond. All see the same batches, windows of the images, and start from the same seed.
-The network is tiny. The second stage gets regions around the ground-truth objects, so that the mask
-branch is busy from the first step on. The Markdown table shows each variant's losses in the first
-and in the last step; a step whose loss, or a network whose weights, are not finite stops with an
-error after the table.
+The variants are the arms of `mrcnn ablate`, those of the paper's experiments among them, a few
+combinations beyond, and components that replace one of the network's. All see the same batches,
+windows of the images, and start from the same seed. The network is tiny, but for the backbones that
+are among the components. The second stage gets regions around the ground-truth objects, so that the
+mask branch is busy from the first step on. The Markdown table shows each variant's losses in the
+first and in the last step; a step whose loss, or a network whose weights, are not finite stops with
+an error after the table.
 """
 
 from __future__ import annotations
@@ -58,7 +59,14 @@ MORE: dict[str, Settings] = {
         "MASK_SHAPE": (56, 56),
     },
 }
-VARIANTS = {**ARMS, **MORE}
+# In the place of the usual backbone, pooling or anchors; without edge loss.
+COMPONENTS: dict[str, Settings] = {
+    "roi-pool": {"ROI_POOLING": "pool"},
+    "border-anchors-ignored": {"RPN_BORDER_ANCHORS": "ignore"},
+    "resnext50": {"BACKBONE": "resnext50"},
+    "resnext101": {"BACKBONE": "resnext101"},
+}
+VARIANTS = {**ARMS, **MORE, **COMPONENTS}
 NETWORK: Settings = {
     "NAME": "variants",
     "BACKBONE": "resnet10",
@@ -150,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=64, help="side of the windows (64)")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), metavar="NAME")
     args = parser.parse_args(argv)
-    variants = choose_arms(args.variants, MORE)
+    variants = choose_arms(args.variants, {**MORE, **COMPONENTS})
     dataset = CocoDataset.of(args.dataset, args.subset, args.year)
     classes = dataset.num_classes
     batches = load_batches(dataset, make_config({}, args.image_size, classes), args.steps)

@@ -111,6 +111,9 @@ class Config:
     RPN_POSITIVE_IOU: float = assignment.RPN_POSITIVE_IOU
     RPN_NEGATIVE_IOU: float = assignment.RPN_NEGATIVE_IOU
     ROI_POSITIVE_IOU: float = assignment.ROI_POSITIVE_IOU  # a RoI is an object's from here on
+    # Anchors that cross the border of the image, padding left out of it, in the RPN's training:
+    # "keep" them, as Matterport's, or "ignore" them, as Faster R-CNN (section 3.3): neutral.
+    RPN_BORDER_ANCHORS: str = "keep"
     # A crowd takes what overlaps it by more than this out of the negatives.
     CROWD_IOU: float = assignment.CROWD_IOU
     RPN_CONV_FILTERS: int = 512
@@ -164,6 +167,9 @@ class Config:
     TRAIN_ROIS_PER_IMAGE: int = 200
     ROI_POSITIVE_RATIO: float = 0.33
     USE_RPN_ROIS: bool = True  # False: RoIs come with the batch, not from the RPN
+    # How both heads read a RoI's features: "align" samples them between the cells; "pool" rounds
+    # the RoI to whole cells and takes the largest of each bin, as Fast R-CNN (docs/roi_pooling.md).
+    ROI_POOLING: str = "align"
     POOL_SIZE: int = 7
     MASK_POOL_SIZE: int = 14
     MASK_SHAPE: Any = [28, 28]  # or [56, 56]

@@ -110,6 +110,7 @@ def build_box_head(
         train_bn=config.TRAIN_BN,
         fc_layers_size=config.FPN_CLASSIF_FC_LAYERS_SIZE,
         use_tf_kernels=_use_tf_kernels(config),
+        roi_pooling=config.ROI_POOLING,
     )
     return box_head_graph(rois, trunk.feature_maps, image_area, settings)
 
@@ -125,6 +126,7 @@ def build_mask_head(
         mask_shape=tuple(config.MASK_SHAPE),
         filters=config.MASK_CONV_FILTERS,
         use_tf_kernels=_use_tf_kernels(config),
+        roi_pooling=config.ROI_POOLING,
     )
     return mask_head_graph(rois, trunk.feature_maps, image_area, settings, class_ids)
 
@@ -165,9 +167,13 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
     trunk = build_trunk(MoldImage(config.MEAN_PIXEL, name="molded_image")(image), config)
 
     # First stage. Pixel boxes: Matterport labels anchors in pixels (see rpn_targets).
+    pixel_anchors = anchors_layer(config, pixels=True, name="pixel_anchors")(image)
+    of_rpn = [pixel_anchors, gt_class_ids, gt_boxes]
+    if config.RPN_BORDER_ANCHORS == "ignore":
+        of_rpn.append(parse_image_meta(meta)["window"])
     rpn_match, rpn_deltas = RpnTargets(
         rpn_target_settings(config), seed=config.SEED, name="rpn_targets"
-    )([anchors_layer(config, pixels=True, name="pixel_anchors")(image), gt_class_ids, gt_boxes])
+    )(of_rpn)
     # Matterport's graph is given these targets; scripts ask it for them by the inputs' names.
     rpn_match = keras.layers.Reshape((-1, 1), name="input_rpn_match")(rpn_match)[..., 0]
     rpn_deltas = keras.layers.Identity(name="input_rpn_bbox")(rpn_deltas)
@@ -277,6 +283,7 @@ def rpn_target_settings(config: Config) -> RpnTargetSettings:
         positive_iou=config.RPN_POSITIVE_IOU,
         negative_iou=config.RPN_NEGATIVE_IOU,
         crowd_iou=config.CROWD_IOU,
+        border_anchors=config.RPN_BORDER_ANCHORS,
     )
 
 

@@ -259,6 +259,12 @@ VARIANTS = {
         "EDGE_LOSS_WEIGHT_ENTROPY": True,
         "TRAIN_BN": True,
     },
+    "RoIPool, no border anchors, given RoIs, masks of 56": {
+        "ROI_POOLING": "pool",
+        "RPN_BORDER_ANCHORS": "ignore",
+        "USE_RPN_ROIS": False,
+        "MASK_SHAPE": (56, 56),
+    },
 }
 
 

@@ -111,13 +111,22 @@ def load_sample(
     # Quarter turns swap the sides of mini masks: only square ones keep their shape.
     boxwise = mini_shape is not None and mini_shape[0] == mini_shape[1] and is_boxwise(transform)
 
-    image = as_bytes_or_numbers(resized.image)
+    image, window = as_bytes_or_numbers(resized.image), resized.window
+    # Only the border anchors ask where the image lies in its padding once it was turned.
+    follow = transform is not None and config.RPN_BORDER_ANCHORS == "ignore"
     if transform is not None and not boxwise:  # on masks of the image's size
+        objects = objects.with_window(window) if follow else objects
         image, objects = objects.augmented(transform, image, rng)
+        window, objects = objects.without_window() if follow else (window, objects)
     shown, ignored = objects.shown()
     boxes, pixels = shown.boxes, shown.pixels(image.shape, mini_shape)
     if transform is not None and boxwise:  # on mini masks, which are much smaller
+        if follow:
+            boxes = np.concatenate([boxes, [window]]).astype(boxes.dtype)
+            pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 1)))
         image, pixels, boxes = augment_boxwise(transform, image, pixels, boxes, rng)
+        if follow:
+            window, boxes, pixels = _as_box(boxes[-1]), boxes[:-1], pixels[..., :-1]
     if image.shape != resized.image.shape:
         raise SampleError(
             f"{name}: expected the shape {resized.image.shape} after the augmentation; "
@@ -129,7 +138,7 @@ def load_sample(
             image_id,
             original_shape,
             image.shape,
-            resized.window,
+            window,
             resized.scale,
             active_class_ids(dataset, image_id, config),
         ).astype(np.float32),
@@ -160,6 +169,23 @@ class _PlacedObjects(NamedTuple):
         moved = Instances.from_masks(whole, self.class_ids)
         masks = [PlacedMask.whole(crop) for crop in moved.crops]
         return image, self._replace(boxes=moved.boxes, masks=masks)
+
+    def with_window(self, window: Box) -> _PlacedObjects:
+        """With one more, the part of the image that is not padding, so that it moves too."""
+        height, width = window[2] - window[0], window[3] - window[1]
+        return _PlacedObjects(
+            np.concatenate([self.boxes, [window]]).astype(self.boxes.dtype),
+            [*self.masks, PlacedMask.whole(np.ones((height, width), bool))],
+            np.append(self.class_ids, 0).astype(self.class_ids.dtype),
+            np.append(self.box_only, False),
+        )
+
+    def without_window(self) -> tuple[Box, _PlacedObjects]:
+        """The window that was added, as the box around what became of it, and the objects."""
+        objects = _PlacedObjects(
+            self.boxes[:-1], self.masks[:-1], self.class_ids[:-1], self.box_only[:-1]
+        )
+        return _as_box(self.boxes[-1]), objects
 
     def shown(self) -> tuple[_PlacedObjects, dict[str, int]]:
         """The objects that have a pixel and a class, and how many others there are, by reason."""
@@ -196,6 +222,11 @@ def _stored(masks: np.ndarray, box_only: np.ndarray) -> np.ndarray:
     if box_only.any():
         stored[box_only] *= BOX_ONLY_MASK
     return stored
+
+
+def _as_box(box: np.ndarray) -> Box:
+    y1, x1, y2, x2 = (int(side) for side in box)
+    return y1, x1, y2, x2
 
 
 def _size(image: np.ndarray) -> tuple[int, int]:

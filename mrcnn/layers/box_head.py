@@ -9,7 +9,7 @@ from keras import layers
 
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.per_roi import RoiConv2D
-from mrcnn.layers.roi_align import RoiAlign
+from mrcnn.layers.roi_features import RoiFeatureSettings, roi_features
 from mrcnn.ops.tensor import Tensor
 
 
@@ -18,11 +18,12 @@ class BoxHeadSettings:
     """Sizes of the class and box head.
 
     Args:
-        pool_size: side of the RoIAlign crops.
+        pool_size: side of the features that are read of a RoI.
         num_classes: C, background included.
         train_bn: see `mrcnn.layers.batch_norm`.
         fc_layers_size: width of the two hidden layers.
         use_tf_kernels: see `mrcnn.tensorflow_backend`.
+        roi_pooling: see `mrcnn.layers.roi_features`.
     """
 
     pool_size: int
@@ -30,6 +31,12 @@ class BoxHeadSettings:
     train_bn: bool | None = True
     fc_layers_size: int = 1024
     use_tf_kernels: bool = False
+    roi_pooling: str = "align"
+
+    @property
+    def roi_features(self) -> RoiFeatureSettings:
+        """How the features of a RoI are read."""
+        return RoiFeatureSettings(self.pool_size, self.roi_pooling, self.use_tf_kernels)
 
 
 def box_head_graph(
@@ -48,11 +55,8 @@ def box_head_graph(
     """
     pool_size, num_classes = settings.pool_size, settings.num_classes
     train_bn, fc_layers_size = settings.train_bn, settings.fc_layers_size
-    x = RoiAlign(
-        (pool_size, pool_size),
-        use_tf_kernels=settings.use_tf_kernels,
-        name="roi_align_classifier",
-    )([rois, image_area, *feature_maps])
+    reading = settings.roi_features
+    x = roi_features(rois, feature_maps, image_area, reading, name="roi_align_classifier")
     # Two fully connected layers, written as convolutions as in Matterport's weights.
     x = RoiConv2D(fc_layers_size, pool_size, name="mrcnn_class_conv1")(x)
     x = BatchNorm(name="mrcnn_class_bn1")(x, training=train_bn)

@@ -10,7 +10,7 @@ from keras import layers
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.class_masks import ClassMasks
 from mrcnn.layers.per_roi import RoiConv2D, RoiConv2DTranspose
-from mrcnn.layers.roi_align import RoiAlign
+from mrcnn.layers.roi_features import RoiFeatureSettings, roi_features
 from mrcnn.ops.tensor import Tensor
 
 
@@ -19,13 +19,14 @@ class MaskHeadSettings:
     """Sizes of the mask head.
 
     Args:
-        pool_size: side of the RoIAlign crops.
+        pool_size: side of the features that are read of a RoI.
         num_classes: C, background included.
         train_bn: see `mrcnn.layers.batch_norm`.
         mask_shape: twice the pool size, or four times: then with one more
             transposed convolution, `mrcnn_mask_deconv2`.
         filters: channels of the convolutions.
         use_tf_kernels: see `mrcnn.tensorflow_backend`.
+        roi_pooling: see `mrcnn.layers.roi_features`.
 
     Raises:
         ValueError: `mask_shape` is neither.
@@ -37,6 +38,12 @@ class MaskHeadSettings:
     mask_shape: Sequence[int] = (28, 28)
     filters: int = 256
     use_tf_kernels: bool = False
+    roi_pooling: str = "align"
+
+    @property
+    def roi_features(self) -> RoiFeatureSettings:
+        """How the features of a RoI are read."""
+        return RoiFeatureSettings(self.pool_size, self.roi_pooling, self.use_tf_kernels)
 
     def __post_init__(self) -> None:
         if self.mask_shape[0] not in (2 * self.pool_size, 4 * self.pool_size):
@@ -67,9 +74,8 @@ def mask_head_graph(
         float32.
     """
     pool_size, filters = settings.pool_size, settings.filters
-    x = RoiAlign(
-        (pool_size, pool_size), use_tf_kernels=settings.use_tf_kernels, name="roi_align_mask"
-    )([rois, image_area, *feature_maps])
+    reading = settings.roi_features
+    x = roi_features(rois, feature_maps, image_area, reading, name="roi_align_mask")
     for number in range(1, 5):
         x = RoiConv2D(filters, 3, padding="same", name=f"mrcnn_mask_conv{number}")(x)
         x = BatchNorm(name=f"mrcnn_mask_bn{number}")(x, training=settings.train_bn)

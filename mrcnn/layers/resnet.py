@@ -3,7 +3,8 @@
 `resnet50` and `resnet101` are bottleneck networks with biases and the stride in the
 first 1x1 convolution, as in the ImageNet weights of the Keras applications of that time.
 `resnet10` and `resnet18` are built of basic blocks; they are small enough for demos,
-tests and easy data, and have no pretrained weights.
+tests and easy data, and have no pretrained weights. `resnext50` and `resnext101` are in
+`mrcnn.layers.resnext`.
 
 Every network returns C1 … C5, the outputs of its stages, with strides 2, 4, 8, 16, 32.
 """
@@ -16,6 +17,7 @@ from keras import layers
 
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.folded_norm import FoldingConv2D
+from mrcnn.layers.resnext import RESNEXTS, resnext_graph
 from mrcnn.ops.tensor import Tensor
 
 # Blocks of the stages 2 to 5.
@@ -32,13 +34,15 @@ def resnet_graph(
 
     Args:
         input_image: [B, H, W, channels], mean subtracted.
-        architecture: a name of `BOTTLENECK_BLOCKS` or `BASIC_BLOCKS`.
+        architecture: a name of `BOTTLENECK_BLOCKS`, `BASIC_BLOCKS` or `RESNEXTS`.
         stage5: build the last stage too.
         train_bn: see `mrcnn.layers.batch_norm`.
 
     Returns:
         [C1, C2, C3, C4, C5]; C5 is None without stage 5.
     """
+    if architecture in RESNEXTS:
+        return resnext_graph(input_image, architecture, stage5, train_bn)
     x = layers.ZeroPadding2D((3, 3))(input_image)
     x = FoldingConv2D(64, (7, 7), strides=(2, 2), name="conv1")(x)
     x = BatchNorm(name="bn_conv1")(x, training=train_bn)
@@ -48,7 +52,7 @@ def resnet_graph(
     bottleneck = architecture in BOTTLENECK_BLOCKS
     blocks = BOTTLENECK_BLOCKS.get(architecture) or BASIC_BLOCKS.get(architecture)
     if blocks is None:
-        valid = [*BOTTLENECK_BLOCKS, *BASIC_BLOCKS]
+        valid = [*BOTTLENECK_BLOCKS, *BASIC_BLOCKS, *RESNEXTS]
         raise ValueError(f"architecture: expected one of {valid}; received {architecture!r}.")
     outputs: list[Tensor | None] = [c1]
     for stage, (count, filters) in enumerate(zip(blocks, STAGE_FILTERS, strict=True), start=2):

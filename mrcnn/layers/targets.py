@@ -24,7 +24,8 @@ from mrcnn.ops.tensor import Tensor
 class RpnTargets(keras.layers.Layer):
     """[anchors [B, A, 4], gt_class_ids [B, G], gt_boxes [B, G, 4]] -> (match, deltas).
 
-    See `mrcnn.ops.targets.rpn_targets`. Anchors and boxes have one unit.
+    See `mrcnn.ops.targets.rpn_targets`. Anchors and boxes have one unit. Where the settings ignore
+    border anchors, a fourth input has the images' windows [B, 4] in that unit.
     """
 
     def __init__(
@@ -39,10 +40,10 @@ class RpnTargets(keras.layers.Layer):
         self.random = keras.random.SeedGenerator(seed)
 
     def call(self, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
-        anchors, gt_class_ids, gt_boxes = inputs
+        anchors, gt_class_ids, gt_boxes, *windows = inputs
         noise = keras.random.uniform(anchors.shape[:2], seed=self.random)
         class_ids = ops.cast(gt_class_ids, "int32")
-        return targets.rpn_targets(anchors[0], class_ids, gt_boxes, noise, self.settings)
+        return targets.rpn_targets(anchors[0], class_ids, gt_boxes, noise, self.settings, *windows)
 
     def compute_output_spec(self, inputs: list[Tensor]) -> tuple[Any, Any]:
         batch, anchors = inputs[0].shape[:2]

@@ -262,8 +262,9 @@ class _Batches:
     def _targets(self, sample: Sample, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         """(rpn_match, rpn_bbox), then the random RoIs, then the detection targets, as asked."""
         shape, class_ids, boxes = sample.image.shape, sample.class_ids, sample.boxes
+        window = sample.image_meta[batch_names.META_COLUMNS["window"]]
         targets: tuple[np.ndarray, ...] = build_rpn_targets(
-            shape, self.anchors, class_ids, boxes, self.config, rng
+            shape, self.anchors, class_ids, boxes, self.config, rng, window
         )
         if self.random_rois:
             rois = generate_random_rois(shape, self.random_rois, class_ids, boxes, rng)

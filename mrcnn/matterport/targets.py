@@ -30,6 +30,7 @@ def build_rpn_targets(
     gt_boxes: np.ndarray,
     config: Config,
     rng: np.random.Generator | None = None,
+    window: Sequence[float] | np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Label the anchors of an image and compute the deltas of the positive ones.
 
@@ -37,15 +38,17 @@ def build_rpn_targets(
     object has. Negative: an IoU below RPN_NEGATIVE_IOU with every object, and below CROWD_IOU
     with every crowd. At most half of RPN_TRAIN_ANCHORS_PER_IMAGE are positive and negatives fill
     the rest; the surplus is made neutral at random (Faster R-CNN, arXiv 1506.01497, section
-    3.1.2).
+    3.1.2). With RPN_BORDER_ANCHORS "ignore", anchors that cross the border of the image are
+    neutral, as in `mrcnn.ops.targets`, and do not count as an object's best ones.
 
     Args:
-        image_shape: not used; kept for Matterport's callers.
+        image_shape: (height, width, …): the border of the image, where no `window` is given.
         anchors: [A, 4].
         gt_class_ids: int [G].
         gt_boxes: [G, 4], in the unit of the anchors.
         config: for the settings above and RPN_BBOX_STD_DEV.
         rng: draws what is made neutral.
+        window: (y1, x1, y2, x2) of the image in its padding, in the unit of the anchors.
 
     Returns:
         rpn_match: int32 [A]; 1 positive, -1 negative, 0 neutral.
@@ -59,6 +62,10 @@ def build_rpn_targets(
     best_object = np.zeros(len(anchors), np.intp)
     is_best = np.zeros(len(anchors), bool)
     near_crowd = np.zeros(len(anchors), bool)
+    counted = np.ones(len(anchors), bool)
+    if config.RPN_BORDER_ANCHORS == "ignore":
+        border = (0, 0, *image_shape[:2]) if window is None else window
+        counted = ~_crosses_border(anchors, border)
 
     # One object at a time: the matrix of all IoUs takes 200 MB at 1024 x 1024 pixels.
     areas = _areas(anchors)
@@ -69,12 +76,13 @@ def build_rpn_targets(
         if class_id < 0:
             near_crowd |= iou >= config.CROWD_IOU
             continue
+        iou = np.where(counted, iou, 0)
         if iou.any():  # an object that no anchor touches has no best one
             is_best |= iou == iou.max()
         best_object[iou > best_iou] = g
         best_iou = np.maximum(best_iou, iou)
 
-    match[(best_iou < config.RPN_NEGATIVE_IOU) & ~near_crowd] = -1
+    match[(best_iou < config.RPN_NEGATIVE_IOU) & ~near_crowd & counted] = -1
     match[is_best | (best_iou >= config.RPN_POSITIVE_IOU)] = 1
     count = config.RPN_TRAIN_ANCHORS_PER_IMAGE
     _make_neutral(match, 1, count // 2, rng)
@@ -167,6 +175,14 @@ def _make_neutral(
     if surplus > 0:
         choice: Choice = np.random.choice if rng is None else rng.choice
         match[choice(labeled, surplus, replace=False)] = 0
+
+
+def _crosses_border(anchors: np.ndarray, window: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Which anchors lie partly inside and partly outside of a window: bool [A]."""
+    start, end = np.asarray(window)[:2], np.asarray(window)[2:]
+    inside = (anchors[:, :2] >= start).all(axis=1) & (anchors[:, 2:] <= end).all(axis=1)
+    meets = (anchors[:, 2:] > start).all(axis=1) & (anchors[:, :2] < end).all(axis=1)
+    return np.asarray(meets & ~inside)
 
 
 def _draw(indices: np.ndarray, limit: int, choice: Choice) -> np.ndarray:

@@ -110,10 +110,7 @@ def pyramid_roi_align(
     feature_maps = [ops.cast(features, "float32") for features in feature_maps]
     heights = [ops.shape(features)[1] for features in feature_maps]
     widths = [ops.shape(features)[2] for features in feature_maps]
-    starts, start = [], 0
-    for height, width in zip(heights, widths, strict=True):
-        starts.append(start)
-        start += batch * height * width
+    *starts, cells = map_starts(batch, heights, widths)
     if use_tf_kernels and not training:
         crops = tf_kernels.pyramid_crop(feature_maps, boxes, image, level, size)
     elif use_tf_kernels:
@@ -122,14 +119,14 @@ def pyramid_roi_align(
         def crop(*maps: Tensor) -> tuple[Tensor, Any]:
             def gradient(*args: Tensor, upstream: Tensor | None = None) -> list[Tensor]:
                 upstream = args[0] if upstream is None else upstream
-                height, width = _of_level(heights, level), _of_level(widths, level)
-                base = _of_level(starts, level) + image * height * width
-                flat = _scatter(upstream, boxes, base, height, width, size, start)
+                height, width = of_level(heights, level), of_level(widths, level)
+                base = of_level(starts, level) + image * height * width
+                flat = _scatter(upstream, boxes, base, height, width, size, cells)
                 # Copies: rows of the first axis would be views of one buffer. TensorFlow begins the
                 # sum of a map's gradients with the first one whose buffer nothing else needs, and
                 # whether another map's sum still needs this one depends on the threads.
                 flat = flat[None]
-                parts = zip(maps, starts, [*starts[1:], start], strict=True)
+                parts = zip(maps, starts, [*starts[1:], cells], strict=True)
                 return [ops.reshape(flat[:, first:last], ops.shape(m)) for m, first, last in parts]
 
             return tf_kernels.pyramid_crop(maps, boxes, image, level, size), gradient
@@ -141,13 +138,22 @@ def pyramid_roi_align(
         # rows out to the levels by a `tf.where` of dynamic size, for which XLA evaluates the
         # whole graph before it, seconds to minutes long, while it compiles.
         flat = ops.reshape(flat, (-1, channels))
-        height, width = _of_level(heights, level), _of_level(widths, level)
-        base = _of_level(starts, level) + image * height * width
+        height, width = of_level(heights, level), of_level(widths, level)
+        base = of_level(starts, level) + image * height * width
         crops = _sample(flat, boxes, base, height, width, size)
     return ops.reshape(crops, (batch, count, *size, channels))
 
 
-def _of_level(values: Sequence[Any], level: Tensor) -> Tensor:
+def map_starts(batch: Any, heights: Sequence[Any], widths: Sequence[Any]) -> list[Any]:
+    """Where each level begins when all maps lie one after the other; at last, how many cells."""
+    starts = [0]
+    for height, width in zip(heights, widths, strict=True):
+        starts.append(starts[-1] + batch * height * width)
+    return starts
+
+
+def of_level(values: Sequence[Any], level: Tensor) -> Tensor:
+    """The value of each RoI's level: from one for each level to the shape of `level`, int32."""
     return ops.take(ops.stack([ops.cast(value, "int32") for value in values]), level)
 
 
@@ -224,8 +230,8 @@ def _taps(
         # on the box) and a product that is rounded before the sum (XLA fuses the two).
         intervals = ops.where(ops.isfinite(start), float(samples - 1), 1.0)
         step = (end - start) * last / intervals
-        offset = _rounded(ops.arange(samples, dtype="float32")[None, :] * step)
-        position = _rounded(start * last) + offset
+        offset = rounded_product(ops.arange(samples, dtype="float32")[None, :] * step)
+        position = rounded_product(start * last) + offset
     else:
         position = 0.5 * (start + end) * last
     inside = (position >= 0) & (position <= last)
@@ -235,6 +241,6 @@ def _taps(
     return ops.cast(low, "int32"), ops.cast(high, "int32"), position - low, inside
 
 
-def _rounded(product: Tensor) -> Tensor:
+def rounded_product(product: Tensor) -> Tensor:
     """The product itself; keeps a compiler from fusing it with a following sum."""
     return ops.maximum(product, -1e30)

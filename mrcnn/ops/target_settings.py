@@ -23,6 +23,8 @@ class RpnTargetSettings:
         positive_iou: an anchor is positive from this IoU with an object on.
         negative_iou: and negative below this one; neutral between the two.
         crowd_iou: an anchor with this IoU with a crowd is not negative.
+        border_anchors: "ignore": anchors that cross the border of the image are neutral; "keep":
+            they are labelled as all others.
     """
 
     count: int = 256
@@ -30,8 +32,13 @@ class RpnTargetSettings:
     positive_iou: float = RPN_POSITIVE_IOU
     negative_iou: float = RPN_NEGATIVE_IOU
     crowd_iou: float = CROWD_IOU
+    border_anchors: str = "keep"
 
     def __post_init__(self) -> None:
+        if self.border_anchors not in ("keep", "ignore"):
+            raise ValueError(
+                f"border_anchors: expected 'keep' or 'ignore'; received {self.border_anchors!r}."
+            )
         object.__setattr__(self, "std_dev", tuple(float(value) for value in self.std_dev))
 
 

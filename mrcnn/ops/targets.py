@@ -40,7 +40,9 @@ class AnchorOverlaps(NamedTuple):
     crowd_iou: Tensor  # with any crowd
 
 
-def anchor_overlaps(anchors: Tensor, gt_class_ids: Tensor, gt_boxes: Tensor) -> AnchorOverlaps:
+def anchor_overlaps(
+    anchors: Tensor, gt_class_ids: Tensor, gt_boxes: Tensor, counted: Tensor | None = None
+) -> AnchorOverlaps:
     """Compare all anchors with the objects, one object at a time.
 
     The [A, G] matrix of IoUs has 26 million entries at 1024² and is never made; the
@@ -50,6 +52,7 @@ def anchor_overlaps(anchors: Tensor, gt_class_ids: Tensor, gt_boxes: Tensor) -> 
         anchors: [A, 4], in the unit of `gt_boxes`.
         gt_class_ids: [B, G] int.
         gt_boxes: [B, G, 4].
+        counted: bool [B, A], the anchors that may be an object's; None: all.
     """
     batch, instances = gt_class_ids.shape
     gt_boxes = ops.cast(gt_boxes, anchors.dtype)
@@ -62,7 +65,8 @@ def anchor_overlaps(anchors: Tensor, gt_class_ids: Tensor, gt_boxes: Tensor) -> 
         class_id = ops.take(gt_class_ids, g, axis=1)[:, None]
         box = ops.take(gt_boxes, g, axis=1)[:, None, :]
         iou = box_ops.iou(anchors, box)[..., 0]
-        object_iou = ops.where(class_id > 0, iou, 0.0)
+        is_object = class_id > 0 if counted is None else (class_id > 0) & counted
+        object_iou = ops.where(is_object, iou, 0.0)
         # "> 0": an object that no anchor touches must not make all of them positive.
         top = ops.max(object_iou, axis=1, keepdims=True)
         is_best = is_best | ((object_iou >= top * (1.0 - TIE)) & (object_iou > 0))
@@ -75,14 +79,38 @@ def anchor_overlaps(anchors: Tensor, gt_class_ids: Tensor, gt_boxes: Tensor) -> 
     return AnchorOverlaps(*ops.while_loop(lambda g, *_: g < last, body, state)[1:])
 
 
+def crosses_border(anchors: Tensor, windows: Tensor) -> Tensor:
+    """Which anchors lie partly inside and partly outside of their image: bool [B, A].
+
+    An anchor that touches the border from inside does not cross it. One that lies in the padding
+    does not either: it shows nothing of the image, and is background as ever.
+
+    Args:
+        anchors: [A, 4].
+        windows: [B, 4], the part of each image that is not padding, in the unit of the anchors.
+    """
+    windows = ops.cast(windows, anchors.dtype)[:, None, :]
+    top, left, bottom, right = (anchors[None, :, side] for side in range(4))
+    first_row, first_column, last_row, last_column = (windows[..., side] for side in range(4))
+    inside = (top >= first_row) & (left >= first_column)
+    inside = inside & (bottom <= last_row) & (right <= last_column)
+    meets = (bottom > first_row) & (right > first_column)
+    meets = meets & (top < last_row) & (left < last_column)
+    return meets & ~inside
+
+
 def rpn_targets(
     anchors: Tensor,
     gt_class_ids: Tensor,
     gt_boxes: Tensor,
     noise: Tensor,
     settings: RpnTargetSettings = RPN_DEFAULTS,
+    windows: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Label the anchors and compute the deltas that the RPN should predict.
+
+    With `settings.border_anchors` "ignore", those of `crosses_border` are neutral, and the best
+    anchor of an object is the best of the others (Ren et al. 2015, section 3.3).
 
     Args:
         anchors: [A, 4], in the unit of `gt_boxes`. Pixels give Matterport's labels, but
@@ -92,15 +120,30 @@ def rpn_targets(
         gt_boxes: [B, G, 4].
         noise: [B, A] in [0, 1), which decides what is dropped.
         settings: how many anchors take part, and from which IoU on they are an object's.
+        windows: [B, 4], the part of each image that is not padding, in the unit of the anchors;
+            needed where border anchors are ignored.
 
     Returns:
         match [B, A] int32: 1 positive, -1 negative, 0 neutral.
         deltas [B, settings.count, 4] float32 of the positive anchors in order, zero padded.
+
+    Raises:
+        ValueError: border anchors are to be ignored, and there are no windows.
     """
-    overlaps = anchor_overlaps(anchors, gt_class_ids, gt_boxes)
+    counted = None
+    if settings.border_anchors == "ignore":
+        if windows is None:
+            raise ValueError(
+                "windows: expected the part of each image that is not padding, because "
+                "border_anchors is 'ignore'; received None."
+            )
+        counted = ~crosses_border(anchors, windows)
+    overlaps = anchor_overlaps(anchors, gt_class_ids, gt_boxes, counted)
     positive = overlaps.is_best | (overlaps.best_iou >= settings.positive_iou)
     negative = overlaps.best_iou < settings.negative_iou
     negative = negative & (overlaps.crowd_iou < settings.crowd_iou) & ~positive
+    if counted is not None:
+        negative = negative & counted
 
     count, half = settings.count, settings.count // 2
     batch = noise.shape[0]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-BACKBONES = ("resnet50", "resnet101", "resnet10", "resnet18")
+BACKBONES = ("resnet50", "resnet101", "resnet10", "resnet18", "resnext50", "resnext101")
 OPTIMIZERS = ("sgd", "adam")
 MIXED_PRECISIONS = ("bfloat16", "float16")
 EXIF_ORIENTATIONS = ("auto", "apply", "ignore")
 DETECTION_BOXES = ("exact", "matterport")
+BORDER_ANCHORS = ("keep", "ignore")
+ROI_POOLINGS = ("align", "pool")
 RESIZE_MODES = ("none", "square", "pad64", "crop")
 MASK_SIZES = (28, 56)  # sides of MASK_SHAPE with Matterport's MASK_POOL_SIZE of 14
 LOSS_NAMES = (

@@ -14,6 +14,7 @@ from mrcnn.ops.edge_filters import (
 )
 from mrcnn.setting_rules.names import (
     BACKBONES,
+    BORDER_ANCHORS,
     DETECTION_BOXES,
     EXIF_ORIENTATIONS,
     IMAGE_SIDE_MULTIPLE,
@@ -22,6 +23,7 @@ from mrcnn.setting_rules.names import (
     MIXED_PRECISIONS,
     OPTIMIZERS,
     RESIZE_MODES,
+    ROI_POOLINGS,
 )
 from mrcnn.setting_rules.values import (
     Check,
@@ -179,6 +181,8 @@ RULES = (
         "None, an integer from 8 to 16, or {source: such an integer}",
     ),
     Rule(("DETECTION_BOXES",), one_of(DETECTION_BOXES), f"one of {list(DETECTION_BOXES)}"),
+    Rule(("RPN_BORDER_ANCHORS",), one_of(BORDER_ANCHORS), f"one of {list(BORDER_ANCHORS)}"),
+    Rule(("ROI_POOLING",), one_of(ROI_POOLINGS), f"one of {list(ROI_POOLINGS)}"),
     Rule(("IMAGE_RESIZE_MODE",), one_of(RESIZE_MODES), f"one of {list(RESIZE_MODES)}"),
     Rule(
         ("BACKBONE_STRIDES",),

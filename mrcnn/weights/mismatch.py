@@ -11,12 +11,14 @@ from mrcnn.weights.report import Shapes, WeightsReport, count_layers
 # Layers whose shapes depend on the number of classes: all that it makes sense to leave out.
 CLASS_LAYERS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
 _BACKBONE_LAYER = re.compile(r"(res|bn)\d.*|conv1|bn_conv1")
-# (bottleneck blocks, number of blocks in stage 4) of the backbones that have names.
+# (kind of block, number of blocks in stage 4) of the backbones that have names.
 _BACKBONES = {
-    (True, 6): "resnet50",
-    (True, 23): "resnet101",
-    (False, 1): "resnet10",
-    (False, 2): "resnet18",
+    ("bottleneck", 6): "resnet50",
+    ("bottleneck", 23): "resnet101",
+    ("basic", 1): "resnet10",
+    ("basic", 2): "resnet18",
+    ("grouped", 6): "resnext50",
+    ("grouped", 23): "resnext101",
 }
 # The setting that the last axis of a layer's first array is.
 _WIDTHS = {
@@ -33,7 +35,9 @@ def backbone_of(layers: Iterable[str]) -> str | None:
     """The backbone that layer names are those of; None: none of those with a name."""
     names = set(layers)
     blocks = {match[1] for match in map(re.compile(r"res4([a-z])_.*").fullmatch, names) if match}
-    return _BACKBONES.get(("res4a_branch2c" in names, len(blocks)))
+    kind = "bottleneck" if "res4a_branch2c" in names else "basic"
+    kind = "grouped" if "res4a_branch2b_grouped" in names else kind
+    return _BACKBONES.get((kind, len(blocks)))
 
 
 def explain(report: WeightsReport, in_file: Iterable[str], in_model: Iterable[str]) -> str:

@@ -146,6 +146,33 @@ def test_image_that_does_not_fit_the_static_shape_says_what_to_set(config_class,
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize("mini", [False, True])
+@pytest.mark.parametrize("shape", [(61, 100), (100, 33)])
+@pytest.mark.parametrize("augmentation", [None, HorizontalFlip(1), RandomRotate90()])
+def test_where_border_anchors_are_ignored_the_window_moves_with_the_image(
+    mini, shape, augmentation
+):
+    """The photograph has no black pixel, so that it can be told from its padding."""
+    image = np.random.default_rng(0).integers(1, 255, (*shape, 3), dtype=np.uint8)
+    dataset = OneImage(image, boxes_of_masks(shape, (10, 20, 50, 30)), [1])
+    chosen = {"USE_MINI_MASK": mini, "MINI_MASK_SHAPE": (8, 8), "IMAGE_MIN_DIM": None}
+    kept = type("Kept", (SquareConfig,), chosen)()
+    ignored = type("Ignored", (SquareConfig,), {**chosen, "RPN_BORDER_ANCHORS": "ignore"})()
+    windows = set()
+    for seed in range(6):
+        sample = load(dataset, ignored, seed, augmentation)
+        window = parse_image_meta(sample.image_meta[None])["window"][0].tolist()
+        np.testing.assert_array_equal(
+            [window], extract_bboxes((sample.image > 0).any(axis=-1)[..., None])
+        )
+        other = load(dataset, kept, seed, augmentation)
+        for name in ("image", "boxes", "masks", "class_ids"):
+            np.testing.assert_array_equal(getattr(sample, name), getattr(other, name))
+        assert sample.ignored == other.ignored
+        windows.add(tuple(window))
+    assert len(windows) > 1 or not isinstance(augmentation, RandomRotate90)
+
+
 def test_crop_is_decided_by_the_generator_alone():
     dataset = scene((90, 200))
     config = CropConfig()

@@ -28,11 +28,13 @@ from mrcnn.layers.detections import Detections
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.layers.folded_norm import FoldingConv2D, FoldsNorm
 from mrcnn.layers.gradnorm import GradNormWeighting
+from mrcnn.layers.grouped_conv import GroupedConv2D
 from mrcnn.layers.kernel_choice import KernelChoiceLayer
 from mrcnn.layers.molding import ImageArea, MoldImage, NormalizeBoxes
 from mrcnn.layers.per_roi import RoiConv2D, RoiConv2DTranspose
 from mrcnn.layers.proposals import Proposals
 from mrcnn.layers.roi_align import RoiAlign, RoiAlignFromMeta
+from mrcnn.layers.roi_pool import RoiPool
 from mrcnn.layers.switched_loss import SwitchedLoss
 from mrcnn.layers.targets import RoiTargets, RpnTargets
 from mrcnn.ops.edge_settings import EdgeSettings
@@ -127,6 +129,13 @@ CASES = {
         trainable=2,
         float32=False,
     ),
+    "GroupedConv2D": case(
+        lambda **kw: GroupedConv2D(6, 3, 2, groups=3, **kw),
+        floats(B, 16, 16, 6),
+        open_axes=[BATCH_AND_SIZE],
+        trainable=2,
+        float32=False,
+    ),
     "ClassMasks": case(
         lambda **kw: ClassMasks(3, **kw),
         floats(B, P, 5, 6, 4),
@@ -189,10 +198,20 @@ CASES = {
         *(boxes(B, R), image_meta(), *pyramid()),
         open_axes=[(0, 1), BATCH, *[BATCH_AND_SIZE] * 4],
     ),
+    "RoiPool": case(
+        lambda **kw: RoiPool((3, 4), **kw),
+        *(boxes(B, R), AREA, *pyramid()),
+        open_axes=[(0, 1), (), *[BATCH_AND_SIZE] * 4],
+    ),
     "ImageArea": case(lambda **kw: ImageArea(**kw), image_meta()),
     "RpnTargets": case(
         lambda **kw: RpnTargets(RpnTargetSettings(12, ODD_STD_DEV, 0.6, 0.2), seed=3, **kw),
         *(pixel_boxes(B, A).astype(np.float64), ids(B, G), pixel_boxes(B, G)),
+    ),
+    "RpnTargets without border anchors": case(
+        lambda **kw: RpnTargets(RpnTargetSettings(12, border_anchors="ignore"), seed=3, **kw),
+        *(pixel_boxes(B, A).astype(np.float64), ids(B, G), pixel_boxes(B, G)),
+        np.array([[8, 8, H - 8, W - 8]] * B, np.float64),
     ),
     "RoiTargets": case(
         lambda **kw: RoiTargets(ROI_SETTINGS, seed=3, **kw),

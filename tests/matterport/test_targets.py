@@ -138,6 +138,38 @@ class TestRpnTargets:
         assert set(np.unique(match)) == {-1, 0} and np.sum(match == -1) == 16
         assert not deltas.any()
 
+    @pytest.mark.parametrize("window", [None, (4, 8, 60, 52)])
+    def test_border_anchors_as_on_the_device(self, window):
+        from keras import ops
+
+        from mrcnn.ops import targets
+
+        class_ids = np.array([1, 2, -1], np.int32)
+        boxes = np.array([[0, 0, 20, 18], [30, 20, 51, 44], [44, 0, 64, 20]], np.int32)
+        count = 2 * len(ANCHORS)  # nothing is dropped
+        border = (0, 0, 64, 64) if window is None else window
+        expected = targets.rpn_targets(
+            ops.convert_to_tensor(ANCHORS.astype(np.float32)),
+            ops.convert_to_tensor(class_ids[None]),
+            ops.convert_to_tensor(boxes[None].astype(np.float32)),
+            ops.zeros((1, len(ANCHORS))),
+            RpnTargetSettings(count, STD_DEV, border_anchors="ignore"),
+            ops.convert_to_tensor(np.array([border], np.float32)),
+        )
+        wanted, wanted_deltas = (ops.convert_to_numpy(array[0]) for array in expected)
+        match, deltas = build_rpn_targets(
+            (64, 64, 3),
+            ANCHORS,
+            class_ids,
+            boxes,
+            rpn_config(count, RPN_BORDER_ANCHORS="ignore"),
+            window=window,
+        )
+        np.testing.assert_array_equal(match, wanted)
+        np.testing.assert_allclose(deltas, wanted_deltas, atol=1e-4)
+        kept = build_rpn_targets((64, 64, 3), ANCHORS, class_ids, boxes, rpn_config(count))[0]
+        assert (match != kept).sum() > 50 and {-1, 1} <= set(match)
+
     def test_the_generator_decides(self):
         class_ids, boxes = some_objects(np.random.default_rng(0))
 

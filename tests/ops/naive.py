@@ -73,3 +73,31 @@ def crop(image: np.ndarray, box, size: tuple[int, int]) -> np.ndarray:
                     if along_y and along_x:
                         result[i, j] += float(along_y) * float(along_x) * image[v, u]
     return result
+
+
+def pooled_cells(start, end, side: int, stride: int) -> tuple[int, int]:
+    """The first and the last cell of a RoI along an axis, as C's `round` finds them."""
+    pixels = np.float32(side * stride) - np.float32(1)
+    places = [np.float32(place) * pixels / np.float32(stride) for place in (start, end)]
+    first, last = (int(math.copysign(math.floor(abs(float(p)) + 0.5), p)) for p in places)
+    return first, last
+
+
+def pool(
+    image: np.ndarray, box, size: tuple[int, int], stride: int
+) -> tuple[np.ndarray, dict[tuple[int, int, int], tuple[int, int]]]:
+    """RoIPool of one box: values [h, w, C], and the cell (y, x) of each (row, column, channel)."""
+    height, width, channels = image.shape
+    top, bottom = pooled_cells(box[0], box[2], height, stride)
+    left, right = pooled_cells(box[1], box[3], width, stride)
+    rows, columns = max(bottom - top + 1, 1), max(right - left + 1, 1)
+    values, cells = np.zeros((*size, channels)), {}
+    for i, j, c in np.ndindex(*size, channels):
+        first_row, last_row = top + i * rows // size[0], top + -(-(i + 1) * rows // size[0])
+        first_column = left + j * columns // size[1]
+        last_column = left + -(-(j + 1) * columns // size[1])
+        for y in range(max(first_row, 0), min(last_row, height)):
+            for x in range(max(first_column, 0), min(last_column, width)):
+                if (i, j, c) not in cells or image[y, x, c] > values[i, j, c]:
+                    values[i, j, c], cells[i, j, c] = image[y, x, c], (y, x)
+    return values, cells

@@ -65,8 +65,22 @@ def rpn_images(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return class_ids.astype(np.int32), boxes.astype(np.float32), noise.astype(np.float32)
 
 
+def naive_crosses(anchor, window) -> bool:
+    """Whether some of an anchor's area is inside a window, and some of it outside."""
+    height = min(anchor[2], window[2]) - max(anchor[0], window[0])
+    width = min(anchor[3], window[3]) - max(anchor[1], window[1])
+    return height > 0 and width > 0 and height * width < naive.area(anchor) * (1 - 1e-6)
+
+
 def naive_rpn(
-    class_ids, boxes, noise, count, positive_iou=0.7, negative_iou=0.3, crowd_iou=0.001
+    class_ids,
+    boxes,
+    noise,
+    count,
+    positive_iou=0.7,
+    negative_iou=0.3,
+    crowd_iou=0.001,
+    windows=None,
 ) -> tuple[np.ndarray, np.ndarray]:
     match = np.zeros(noise.shape, int)
     deltas = np.zeros((len(noise), count, 4))
@@ -74,7 +88,11 @@ def naive_rpn(
         overlaps = naive.overlaps(ANCHORS, boxes[b])
         real, crowd = np.flatnonzero(class_ids[b] > 0), np.flatnonzero(class_ids[b] < 0)
         positive, negative = [], []
-        for a in range(len(ANCHORS)):
+        inside = range(len(ANCHORS))
+        if windows is not None:
+            inside = [a for a in inside if not naive_crosses(ANCHORS[a], windows[b])]
+            overlaps[np.setdiff1d(np.arange(len(ANCHORS)), inside)] = 0
+        for a in inside:
             best = max((overlaps[a, g] for g in real), default=0)
             is_best = any(overlaps[a, g] >= 0.99999 * overlaps[:, g].max() > 0 for g in real)
             if best >= positive_iou or is_best:
@@ -189,6 +207,40 @@ class TestRpnTargets:
             expected = COUNT // 2 / len(drawn)
             spread = np.sqrt(expected * (1 - expected) / 1500)
             assert abs(drawn - expected).max() < 5 * spread
+
+    def test_border_anchors_may_take_no_part(self):
+        class_ids, boxes, noise = rpn_images(7)
+        # Images of all sorts of sizes in their padding, and one without.
+        windows = np.array([[0, 0, 64, 64], [8, 4, 56, 60], [0, 16, 64, 48], [30, 30, 34, 50]])
+        windows = np.concatenate([windows, windows[::-1]]).astype(np.float32)
+        count = 2 * len(ANCHORS)
+        settings = RpnTargetSettings(count, STD_DEV, border_anchors="ignore")
+
+        def both(class_ids, boxes, noise, windows):
+            anchors = ops.convert_to_tensor(ANCHORS)
+            crossing = ops_targets.crosses_border(anchors, windows)
+            targets = ops_targets.rpn_targets(anchors, class_ids, boxes, noise, settings, windows)
+            return crossing, *targets
+
+        expected, expected_deltas = naive_rpn(class_ids, boxes, noise, count, windows=windows)
+        kept = naive_rpn(class_ids, boxes, noise, count)[0]
+        assert (expected != kept).any() and (expected == 1).sum() > 10
+        # An object at the border has another best anchor.
+        assert ((expected == 1) & (kept != 1)).any()
+        for name, run in whole(both):
+            crossing, match, deltas = run(class_ids, boxes, noise, windows)
+            for b, a in np.ndindex(crossing.shape):
+                assert crossing[b, a] == naive_crosses(ANCHORS[a], windows[b])
+            assert (match[crossing] == 0).all() and crossing.any()
+            np.testing.assert_array_equal(match, expected, err_msg=name)
+            np.testing.assert_allclose(deltas, expected_deltas, atol=1e-4, err_msg=name)
+
+    def test_without_windows_there_is_no_border(self):
+        settings = RpnTargetSettings(COUNT, border_anchors="ignore")
+        with pytest.raises(ValueError, match="windows: expected .*not padding"):
+            ops_targets.rpn_targets(ops.convert_to_tensor(ANCHORS), *rpn_images(0), settings)
+        with pytest.raises(ValueError, match="'keep' or 'ignore'; received 'drop'"):
+            RpnTargetSettings(border_anchors="drop")
 
     @pytest.mark.parametrize("case", range(5))
     def test_parity(self, fixtures, case):

@@ -48,6 +48,8 @@ def test_every_setting_has_one_rule():
         {"BACKBONE": 50},
         {"IMAGE_RESIZE_MODE": "stretch"},
         {"OPTIMIZER": "adagrad"},
+        {"ROI_POOLING": "max"},
+        {"RPN_BORDER_ANCHORS": False},
         {"EDGE_LOSS_WEIGHT_FACTOR": -1},
         {"EDGE_LOSS_ENTROPY_DIVISOR": 0},
         {"EDGE_LOSS_SMOOTHING_GT": "maybe"},

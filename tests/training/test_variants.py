@@ -1,4 +1,4 @@
-"""Every variant of the edge loss trains and stays finite: `benchmarks.variants`, on little data."""
+"""Every variant trains and stays finite: `benchmarks.variants`, on little data."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def test_the_variants_are_all_that_the_paper_tried():
         assert {(setting, value) for value in values} <= tried
 
 
-@pytest.mark.parametrize("name", [n for n in variants.VARIANTS if not n.startswith("baseline")])
+@pytest.mark.parametrize(
+    "name", [n for n, chosen in variants.VARIANTS.items() if chosen.get("EDGE_LOSS_FILTERS")]
+)
 def test_the_head_of_each_variant_trains(name):
     """The head on masks of one layer that learns: finite losses, and weights that move."""
     settings = {**SMALLER, "TRAIN_ROIS_PER_IMAGE": 3, "ROI_POSITIVE_RATIO": 1.0}
@@ -75,6 +77,25 @@ def test_a_network_with_everything_at_once_trains_on_images(tmp_path):
     assert any(losses[variants.EDGE] > 0 and losses[variants.MASK] > 0 for losses in row.losses)
     cells = row.cells("everything")
     assert len(cells) == len(variants.HEAD) and cells[:2] == ("everything", "3")
+
+
+@pytest.mark.parametrize("name", ["roi-pool", "border-anchors-ignored"])
+def test_a_component_trains_on_images(tmp_path, name):
+    """The backbones are tested in tests/layers/test_resnext.py, in less time."""
+    write_shapes(tmp_path, 2, 1, (64, 64))
+    dataset = CocoDataset.of(tmp_path, "train", "")
+    config = variants.make_config({**SMALLER, **variants.VARIANTS[name]}, 64, dataset.num_classes)
+    row = variants.train_variant(config, variants.load_batches(dataset, config, 2))
+    assert row.finite and len(row.losses) == 2
+    assert all(losses["rpn_class_loss"] > 0 for losses in row.losses)
+    assert any(losses[variants.MASK] > 0 for losses in row.losses)
+
+
+def test_every_component_changes_a_setting_to_something_else():
+    for chosen in variants.COMPONENTS.values():
+        plain = variants.make_config({}, 64, 2)
+        other = variants.make_config(chosen, 64, 2)
+        assert all(getattr(plain, name) != getattr(other, name) for name in chosen)
 
 
 def test_what_is_not_finite_is_said():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcnn.config import Config
+from mrcnn.config import BACKBONES, Config
 from mrcnn.model import MaskRCNN
 from mrcnn.runs.settings import configure, save_settings
 from mrcnn.weights.matterport import load_weights, save_weights
@@ -79,7 +79,7 @@ def test_the_settings_beside_the_weights_are_named(file: Path):
     assert str(settings) in text and f"mrcnn.load({str(file)!r})" in text
 
 
-@pytest.mark.parametrize("backbone", ["resnet10", "resnet18", "resnet50", "resnet101"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_backbone_is_known_by_its_layers(backbone: str):
     model = network(BACKBONE=backbone).keras_model
     assert backbone_of(layer.name for layer in model.layers) == backbone

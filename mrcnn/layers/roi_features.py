@@ -1,0 +1,59 @@
+"""The features that both heads see of a RoI: the one place that knows the ways to read them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from mrcnn.layers.roi_align import RoiAlign
+from mrcnn.layers.roi_pool import RoiPool
+from mrcnn.ops.tensor import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class RoiFeatureSettings:
+    """How a head reads the features of its RoIs.
+
+    Args:
+        pool_size: side of what it reads.
+        pooling: "align" (RoIAlign) or "pool" (RoIPool).
+        use_tf_kernels: see `mrcnn.tensorflow_backend`; of RoIAlign only.
+
+    Raises:
+        ValueError: `pooling` is neither.
+    """
+
+    pool_size: int
+    pooling: str = "align"
+    use_tf_kernels: bool = False
+
+    def __post_init__(self) -> None:
+        if self.pooling not in ("align", "pool"):
+            raise ValueError(f"pooling: expected 'align' or 'pool'; received {self.pooling!r}.")
+
+
+def roi_features(
+    rois: Tensor,
+    feature_maps: Sequence[Tensor],
+    image_area: Tensor,
+    settings: RoiFeatureSettings,
+    name: str,
+) -> Tensor:
+    """Read each RoI from the level of the pyramid that suits its size.
+
+    Args:
+        rois: [B, R, 4] normalized.
+        feature_maps: [P2, P3, P4, P5].
+        image_area: pixels of the image, a scalar.
+        settings: how.
+        name: of the layer; Matterport's, whichever way is taken.
+
+    Returns:
+        [B, R, pool_size, pool_size, channels] float32.
+    """
+    shape = (settings.pool_size, settings.pool_size)
+    if settings.pooling == "pool":
+        layer = RoiPool(shape, name=name)
+    else:
+        layer = RoiAlign(shape, use_tf_kernels=settings.use_tf_kernels, name=name)
+    return layer([rois, image_area, *feature_maps])
