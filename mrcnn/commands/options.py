@@ -97,6 +97,20 @@ OPTIONS: dict[str, Option] = {
         metavar="IMAGES",
         help="use only the first so many images (default: 0, all)",
     ),
+    "train_images": _option(
+        "--train-images",
+        group=_DATA,
+        type=int,
+        metavar="N",
+        help="images to draw for training (default: {default})",
+    ),
+    "val_images": _option(
+        "--val-images",
+        group=_DATA,
+        type=int,
+        metavar="N",
+        help="images to draw for validation (default: {default})",
+    ),
     # --- Weights and folders
     "start_model": _option(
         "--model",

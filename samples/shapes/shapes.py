@@ -13,7 +13,6 @@ For shapes on disk, in COCO's format, with textures, crowds and run lengths, see
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections import Counter
@@ -25,10 +24,8 @@ from PIL import Image, ImageDraw
 
 from mrcnn import utils
 from mrcnn.config import Config
-from mrcnn.logger import logger
 
 DEFAULT_STEPS = 700
-FROM_SCRATCH_RATE = 5e-4  # of Adam
 
 SOURCE = "shapes"
 NAMES = ("square", "circle", "triangle")
@@ -191,62 +188,23 @@ def _class_id(shape: str) -> int:
     return NAMES.index(shape) + 1
 
 
+def draw(config: Config, subset: str, count: int) -> ShapesDataset:
+    """The images of a subset, "train" or "val": never the same in both."""
+    dataset = ShapesDataset(seed=config.SEED + (subset == "val"))
+    height, width = config.IMAGE_SHAPE[:2].tolist()
+    dataset.load_shapes(count, height, width)
+    dataset.prepare()
+    return dataset
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
-    from mrcnn.commands import options
-    from mrcnn.commands.backend_messages import without_backend_messages
-    from mrcnn.commands.parser import Parser
+    from mrcnn.commands import drawn_sample
 
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_options(
-        parser,
-        *("start_model", "run_name", "logs"),
-        *(*options.SCHEDULE, "seed", *options.NETWORK, *options.TRAINING),
-        start_model="none",
-        steps=str(DEFAULT_STEPS),
+    sample = drawn_sample.DrawnSample(
+        *("shapes.py", __doc__ or "", ShapesConfig, SmallShapesConfig, draw, DEFAULT_STEPS)
     )
-    parser.add_argument(
-        "--train-images", type=int, default=500, metavar="N", help="images to draw (default: 500)"
-    )
-    parser.add_argument(
-        "--val-images", type=int, default=50, metavar="N", help="and to validate on (default: 50)"
-    )
-    parser.set_defaults(default_schedule="scratch")
-    options.add_verbose_option(parser)
-    args = parser.parse_args(argv)
-    args.model = args.model or "none"
-    try:
-        with without_backend_messages(args.verbose):
-            _run(args)
-    except (OSError, ValueError) as error:
-        logger.error("shapes.py: %s", error)
-        return 2
-    return 0
-
-
-def _run(args: argparse.Namespace) -> None:
-    """Train, then evaluate the weights on images that the network has not seen."""
-    from mrcnn.commands.chosen import settings_from_args
-    from mrcnn.commands.evaluate import evaluate_from_args
-    from mrcnn.commands.train import train_from_args
-    from mrcnn.evaluation.ground_truth import coco_ground_truth
-    from mrcnn.runs.results import Split
-    from mrcnn.runs.settings import configure
-
-    base = ShapesConfig
-    if args.model.lower() == "none":
-        base = SmallShapesConfig
-        args.learning_rate = args.learning_rate or FROM_SCRATCH_RATE
-    if args.model != "last" and args.steps is None and args.scale is None:
-        args.steps = DEFAULT_STEPS
-    config = configure(base, settings_from_args(args))
-    height, width = config.IMAGE_SHAPE[:2].tolist()
-    train_set, val_set = ShapesDataset(seed=config.SEED), ShapesDataset(seed=config.SEED + 1)
-    for dataset, count in ((train_set, args.train_images), (val_set, args.val_images)):
-        dataset.load_shapes(count, height, width)
-        dataset.prepare()
-    weights = train_from_args(base, args, train_set, val_set)
-    evaluate_from_args(base, args, weights, Split(val_set, coco_ground_truth(val_set)))
+    return drawn_sample.main(sample, argv)
 
 
 if __name__ == "__main__":

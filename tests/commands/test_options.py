@@ -14,10 +14,13 @@ from mrcnn.commands.parser import Parser
 from samples.balloon import balloon
 from samples.cityscapes import cityscapes
 from samples.coco import coco
+from samples.digits import digits
 from samples.nucleus import nucleus
 from samples.shapes import shapes
 
-SAMPLES = {module.__name__: module.main for module in (balloon, cityscapes, coco, nucleus, shapes)}
+SAMPLES = {
+    module.__name__: module.main for module in (balloon, cityscapes, coco, digits, nucleus, shapes)
+}
 
 
 def parser_of_command(name: str) -> argparse.ArgumentParser:
