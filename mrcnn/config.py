@@ -250,7 +250,8 @@ class Config:
     # Weight the mask cross entropy by the edge error: True or "exp", "product", or False.
     EDGE_LOSS_WEIGHT_ENTROPY: bool | str = False
     EDGE_LOSS_ENTROPY_DIVISOR: float = 16.0  # of the exponent in "exp"; 4 in the paper
-    EDGE_LOSS_MAGNITUDE: bool = False  # compare the gradient magnitude too (section 5.6.3)
+    # Compare the gradient magnitude too (True; section 5.6.3), or it alone ("only"; Figure 3).
+    EDGE_LOSS_MAGNITUDE: bool | str = False
     # Learn the weight of each loss (Kendall et al. 2018; section 5.6.2), on top of LOSS_WEIGHTS.
     UNCERTAINTY_WEIGHTING: bool = False
 

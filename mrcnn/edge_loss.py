@@ -63,7 +63,7 @@ class EdgeAgreementLoss(keras.losses.Loss):
         smoothing_predictions: bool = False,
         weight_entropy: bool | str = False,
         entropy_divisor: float = ENTROPY_DIVISOR,
-        magnitude: bool = False,
+        magnitude: bool | str = False,
         from_logits: bool = False,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "edge_agreement_loss",

@@ -56,6 +56,8 @@ ARMS: dict[str, Settings] = {
     "sobel-l2-56": {**_SOBEL, "MASK_SHAPE": (56, 56)},
     # Section 5.6
     "sobel-l2-magnitude": {**_SOBEL, "EDGE_LOSS_MAGNITUDE": True},
+    # Figure 3: no filter of its own, but what the two responses come to together
+    "sobel-magnitude-l2": {**_SOBEL, "EDGE_LOSS_MAGNITUDE": "only"},
     "sobel-l2-entropy-product": {**_SOBEL, "EDGE_LOSS_WEIGHT_ENTROPY": "product"},
     "sobel-l2-entropy-exp": {
         **_SOBEL,
@@ -68,6 +70,10 @@ ARMS: dict[str, Settings] = {
     "baseline-gradnorm": {"GRADNORM_ALPHA": 1.5},
     "sobel-l2-gradnorm": {**_SOBEL, "GRADNORM_ALPHA": 1.5},
 }
+
+# Control arms, without a setting of their own: the mask loss gets a factor, by which the gradients
+# are as large as those of the arm named here. It is measured: `mrcnn.ablation.matching`.
+MATCHED = {"mask-loss-matched": "sobel-l2"}
 
 # Each begins with what the others are compared with.
 GRIDS: dict[str, tuple[str, ...]] = {
@@ -89,7 +95,8 @@ GRIDS: dict[str, tuple[str, ...]] = {
     "masks-56": ("baseline-56", "sobel-l2-56"),
     "variants": (
         *(BASELINE, "sobel-l2", "sobel-l2-magnitude", "sobel-l2-entropy-product"),
-        *("sobel-l2-entropy-exp", "baseline-uncertainty", "sobel-l2-uncertainty"),
+        *("sobel-magnitude-l2", "sobel-l2-entropy-exp"),
+        *("baseline-uncertainty", "sobel-l2-uncertainty"),
     ),
     "weighting": (
         *(BASELINE, "baseline-uncertainty", "baseline-gradnorm"),
@@ -104,13 +111,13 @@ def choose_arms(
     """The settings of some arms, in the order given.
 
     Args:
-        names: of `ARMS` or of `own`.
+        names: of `ARMS`, `MATCHED` or `own`.
         own: arms of the user's.
 
     Raises:
         ValueError: an unknown name, or one that is given twice.
     """
-    known = {**ARMS, **(own or {})}
+    known = {**ARMS, **{name: {} for name in MATCHED}, **(own or {})}
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)

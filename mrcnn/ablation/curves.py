@@ -40,8 +40,15 @@ LEGEND_COLUMNS = 4
 Curves = Mapping[str, Mapping[int, Mapping[str, np.ndarray]]]
 
 
-def read_losses(path: str | Path) -> dict[str, np.ndarray]:
+def read_losses(
+    path: str | Path, weights: Mapping[str, float] | None = None
+) -> dict[str, np.ndarray]:
     """The losses of a run's CSV by epoch, with `total` and `val_total`; NaN for an empty cell.
+
+    Args:
+        path: the file; its losses have their weights in them.
+        weights: LOSS_WEIGHTS of the run, which are taken out, so that runs of different weights
+            can be compared. NaN for a loss whose weight is 0. None: all are 1.
 
     Raises:
         ValueError: a cell is no number; the message names the file and the line.
@@ -52,6 +59,9 @@ def read_losses(path: str | Path) -> dict[str, np.ndarray]:
         if name.endswith("loss")
     }
     for prefix in ("", "val_"):
+        for name, weight in (weights or {}).items():
+            if prefix + name in table:
+                table[prefix + name] = table[prefix + name] / (weight or np.nan)
         parts = [table[prefix + name] for name in COMMON_LOSSES if prefix + name in table]
         if parts:
             table[prefix + TOTAL] = np.sum(parts, axis=0)

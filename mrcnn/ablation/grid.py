@@ -1,7 +1,7 @@
-"""A grid of runs, arms × seeds: started, followed, resumed and summed up.
+"""A grid of runs, arms × seeds: started, followed and resumed.
 
 The folder of a grid holds `grid.json` (what it compares), a folder for each run, and, once
-runs are finished, `report.md`, `tables.csv`, `runs.csv`, `summary.csv` and the figures.
+runs are finished, what `mrcnn.ablation.report` writes.
 """
 
 from __future__ import annotations
@@ -17,26 +17,20 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from mrcnn.ablation import curves, statistics
-from mrcnn.ablation.run import LOSSES_FILE, METRICS_FILE, PROGRESS_FILE, WITH_PARENT, RunSpec
-from mrcnn.evaluation.coco import METRIC_NAMES
+from mrcnn.ablation import matching
+from mrcnn.ablation.matching import Matched
+from mrcnn.ablation.run import METRICS_FILE, PROGRESS_FILE, WITH_PARENT, RunSpec
 from mrcnn.files.atomic import write_json
 from mrcnn.files.lock import lock_folder
+from mrcnn.logger import logger
 from mrcnn.training.stages import Stage, epoch_ends
 
 GRID_FILE, LOG_FILE = "grid.json", "run.log"
-# The columns of the paper's tables.
-COLUMNS = METRIC_NAMES[:6]
-KINDS = {"Mask AP": "segm", "Boundary AP": "boundary", "Box AP": "bbox"}
 POLL_SECONDS = 0.5
 LOG_SECONDS = 30.0
 LOG_LINES_SHOWN = 5
-
-_Metrics = dict[str, dict[int, dict[str, float]]]  # by arm, seed and name
-_Losses = dict[str, dict[int, dict[str, np.ndarray]]]  # likewise, by epoch
 
 
 @dataclass(frozen=True)
@@ -48,6 +42,10 @@ class Grid:
         seeds: each arm is run once with each. Runs of one seed share initial weights and
             batches.
         settings: of all arms, STEPS_PER_EPOCH among them; an arm's own come on top.
+        models: start weights in the place of `model`: the runs of a seed start from the file
+            whose place, counted from 0, is the seed modulo their number.
+        matched: arms whose mask loss gets a factor (`mrcnn.ablation.matching`), with the arm whose
+            gradients they match by it.
 
     The others are as in `mrcnn.ablation.run.RunSpec`.
     """
@@ -67,6 +65,8 @@ class Grid:
     box_only: bool = False
     skip_invalid: bool = False
     augment: Sequence[str] = ("flip",)
+    models: list[str] = field(default_factory=list)
+    matched: dict[str, str] = field(default_factory=dict)
 
     @property
     def baseline(self) -> str:
@@ -91,12 +91,26 @@ class Grid:
         content = {**vars(self), "stages": [stage.as_tuple() for stage in self.stages]}
         return json.loads(json.dumps(content))  # tuples become lists, as when read back
 
-    def run_spec(self, arm: str, seed: int, initial_weights: Path) -> RunSpec:
-        """What the run of an arm and a seed does, from weights that the seed's arms share."""
+    def model_of(self, seed: int) -> str:
+        """The start weights of the runs of a seed."""
+        return self.models[seed % len(self.models)] if self.models else self.model
+
+    def run_spec(
+        self, arm: str, seed: int, initial_weights: Path, matched: Matched | None = None
+    ) -> RunSpec:
+        """What the run of an arm and a seed does, from weights that the seed's arms share.
+
+        Args:
+            arm, seed: of the run.
+            initial_weights: the file that the arms of the seed share.
+            matched: what was measured for an arm of `matched`.
+        """
         shared = {name: value for name, value in vars(self).items() if name in _RUN_FIELDS}
+        settings = {**self.settings, **self.arms[arm]}
         own = {
-            "settings": {**self.settings, **self.arms[arm]},
+            "settings": settings if matched is None else matched.apply(settings),
             "seed": seed,
+            "model": self.model_of(seed),
             "initial_weights": str(initial_weights.resolve()),
         }
         return RunSpec(**{**shared, **own})
@@ -141,8 +155,8 @@ def run_grid(grid: Grid, output: str | Path, jobs: int = 1) -> list[str]:
 
 def _carry_out(grid: Grid, output: Path, jobs: int) -> list[str]:
     waiting = [run for run in grid.runs if not is_finished(output, *run)]
+    failures = _measure_matched(grid, output, waiting)
     running: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
-    failures = []
     # Where there is no terminal the bar goes to a log file, a line each time.
     seconds = 0.1 if sys.stderr.isatty() else LOG_SECONDS
     with tqdm(
@@ -184,88 +198,46 @@ def _show_progress(bar: tqdm, grid: Grid, output: Path, running: Iterable[tuple[
     bar.update(steps - bar.n)
 
 
-def write_report(
-    grid: Grid, output: str | Path, command: str = "", folder: str | Path | None = None
-) -> Path | None:
-    """Write the tables and figures of the finished runs.
+def _measure_matched(grid: Grid, output: Path, waiting: list[tuple[str, int]]) -> list[str]:
+    """Measure the factors of the matched arms that wait and have none yet.
 
     Args:
-        grid: whose arms and seeds are reported; the folder may hold more.
-        output: folder of the runs.
-        command: that started them, for the report.
-        folder: of the report; None: `output`.
+        grid: what is compared.
+        output: its folder.
+        waiting: runs that are not finished; those whose factor could not be measured leave it.
 
     Returns:
-        `report.md`, or None when no run is finished.
+        A sentence for each run that left.
     """
-    output = Path(output)
-    folder = output if folder is None else Path(folder)
-    results, losses = _read_runs(grid, output)
-    if not results:
-        return None
-    folder.mkdir(parents=True, exist_ok=True)
-    statistics.write_runs(folder / "runs.csv", results)
-    statistics.write_summary(folder / "summary.csv", results, grid.baseline)
-    figures = {"losses.png": False, "losses_validation.png": True}
-    for name, validation in figures.items():
-        curves.plot_curves(
-            losses, grid.baseline, folder / name, grid.epoch_ends, validation=validation
-        )
-    present = {metric for runs in results.values() for run in runs.values() for metric in run}
-    kinds = {
-        title: [f"{kind}/{name}" for name in COLUMNS if f"{kind}/{name}" in present]
-        for title, kind in KINDS.items()
-    }
-    tables = statistics.make_tables(results, grid.baseline, kinds)
-    statistics.write_tables(folder / "tables.csv", tables, results)
-    path = folder / "report.md"
-    path.write_text(_report_text(grid, command, results, tables, list(figures)), encoding="utf-8")
-    return path
-
-
-def _read_runs(grid: Grid, output: Path) -> tuple[_Metrics, _Losses]:
-    """The metrics and losses of the finished runs, arm by arm."""
-    results: _Metrics = {}
-    losses: _Losses = {}
-    for arm, seed in sorted(grid.runs, key=lambda key: list(grid.arms).index(key[0])):
-        if is_finished(output, arm, seed):
-            folder = run_folder(output, arm, seed)
-            metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-            results.setdefault(arm, {})[seed] = metrics
-            losses.setdefault(arm, {})[seed] = curves.read_losses(folder / LOSSES_FILE)
-    return results, losses
-
-
-def _report_text(
-    grid: Grid,
-    command: str,
-    results: _Metrics,
-    tables: Sequence[statistics.Table],
-    figures: Sequence[str],
-) -> str:
-    """The report as Markdown."""
-    conclusions = [
-        statistics.conclude(results, grid.baseline, f"{kind}/AP", title)
-        for title, kind in KINDS.items()
-    ]
-    finished = sum(map(len, results.values()))
-    hours, cpu_hours = (
-        sum(run.get(name, np.nan) for runs in results.values() for run in runs.values()) / 3600
-        for name in ("seconds/all", "seconds/cpu")
-    )
-    lines = [
-        f"# {', '.join(grid.arms)} on {Path(grid.dataset).name}",
-        "",
-        f"{finished} of {len(grid.runs)} runs, {grid.steps} steps each; {hours:.2f} hours in all, "
-        f"{cpu_hours:.2f} CPU hours; seeds {', '.join(map(str, grid.seeds))}. AP from 0 to 1, mean "
-        f"± standard deviation of the seeds.",
-        "",
-        *([f"    {command}", ""] if command else []),
-        *(f"{sentence}\n" for sentence in conclusions if sentence),
-        statistics.format_tables(tables, results, grid.baseline),
-        *(f"![{name}]({name})" for name in figures),
-    ]
-    return "\n".join(lines) + "\n"
+    failures = []
+    for arm, reference in grid.matched.items():
+        runs = [run for run in waiting if run[0] == arm]
+        if not runs or Matched.read(output / arm) is not None:
+            continue
+        seed = grid.seeds[0]
+        logger.info(f"Measuring the factor of the mask loss of {arm}, in a training of {reference}")
+        spec = grid.run_spec(reference, seed, _initial_weights(output, seed))
+        settings = {**grid.settings, **grid.arms[arm]}
+        matching.write_match(output / arm, spec, reference, settings)
+        process = _start_process("mrcnn.ablation.matching", output / arm)
+        try:
+            process.wait()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+        found = Matched.read(output / arm)
+        if found is not None:
+            logger.info(found.describe(arm))
+            continue
+        tail = _end_of_log(output / arm)
+        for run in runs:
+            waiting.remove(run)
+            failures.append(
+                f"{arm}, seed {run[1]}: not started, because the factor of its mask loss could not "
+                f"be measured (status {process.returncode}); {tail}"
+            )
+        tqdm.write(failures[-1])
+    return failures
 
 
 def run_folder(output: Path, arm: str, seed: int) -> Path:
@@ -292,10 +264,16 @@ def _start(grid: Grid, output: Path, arm: str, seed: int) -> subprocess.Popen[by
     folder = run_folder(output, arm, seed)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
-    grid.run_spec(arm, seed, _initial_weights(output, seed)).write(folder)
+    matched = Matched.read(output / arm) if arm in grid.matched else None
+    grid.run_spec(arm, seed, _initial_weights(output, seed), matched).write(folder)
+    return _start_process("mrcnn.ablation.run", folder)
+
+
+def _start_process(module: str, folder: Path) -> subprocess.Popen[bytes]:
+    """Run a module on a folder, with its output in the folder's log."""
     with (folder / LOG_FILE).open("w", encoding="utf-8") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "mrcnn.ablation.run", str(folder), WITH_PARENT],
+            [sys.executable, "-m", module, str(folder), WITH_PARENT],
             stdin=subprocess.PIPE,  # nothing is written: it closes when this process ends
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -309,17 +287,24 @@ def _steps_done(output: Path, arm: str, seed: int) -> int:
 
 
 def _failure(output: Path, arm: str, seed: int, status: int) -> str:
-    log = run_folder(output, arm, seed) / LOG_FILE
+    tail = _end_of_log(run_folder(output, arm, seed))
+    return f"{arm}, seed {seed}: ended with status {status}; {tail}"
+
+
+def _end_of_log(folder: Path) -> str:
+    """Where the log of a process is, and its last lines."""
+    log = folder / LOG_FILE
     tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     shown = "\n".join(f"    {line}" for line in tail[-LOG_LINES_SHOWN:])
-    return f"{arm}, seed {seed}: ended with status {status}; see {log}\n{shown}"
+    return f"see {log}\n{shown}"
 
 
 def _check_same(grid: Grid, output: Path) -> None:
     if not (output / GRID_FILE).is_file():
         return
     old, new = load_grid(output).as_json(), grid.as_json()
-    changed = [name for name in new if name not in ("arms", "seeds") and new[name] != old[name]]
+    free = ("arms", "seeds", "matched")
+    changed = [name for name in new if name not in free and new[name] != old[name]]
     changed += [
         f"arms.{arm}"
         for arm, settings in new["arms"].items()

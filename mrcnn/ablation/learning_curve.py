@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from mrcnn.ablation import statistics
-from mrcnn.ablation.grid import KINDS, Grid, is_finished, run_folder
+from mrcnn.ablation.grid import Grid, is_finished, run_folder
+from mrcnn.ablation.outcomes import KINDS
 from mrcnn.ablation.run import METRICS_FILE
 
 SETTING = "MASK_SHARE"

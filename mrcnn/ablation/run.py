@@ -1,8 +1,8 @@
 """One run of a comparison: train an arm with a seed, evaluate it, write down what came out.
 
-A run lives in a folder: `run.json` says what to do, `progress.json` how far it is, `losses.csv`
-and `metrics.json` hold the results; `metrics.json` is written last, so that a folder that has
-it is finished. Run in a process of its own: `python -m mrcnn.ablation.run FOLDER`. With
+A run lives in a folder: `run.json` says what to do, `progress.json` how far it is, `losses.csv`,
+`matches.npz` and `metrics.json` hold the results; `metrics.json` is written last, so that a folder
+that has it is finished. Run in a process of its own: `python -m mrcnn.ablation.run FOLDER`. With
 `--with-parent` the run ends when its standard input does, which a killed parent closes: no run
 is left behind that would write into a folder whose run has been started again.
 """
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 RUN_FILE, PROGRESS_FILE, METRICS_FILE = "run.json", "progress.json", "metrics.json"
 LOSSES_FILE, WEIGHTS_FILE, PAGE_FILE = "losses.csv", "weights.h5", "detections.png"
+MATCHES_FILE, PAGE_RESULTS_FILE = "matches.npz", "page.json"
 PAGE_IMAGES = 4
 WITH_PARENT = "--with-parent"
 ORPHAN_STATUS = 3  # exit status of a run whose parent was killed
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(WITH_PARENT, action="store_true", help="end when standard input ends")
     args = parser.parse_args(argv)
     if args.with_parent:
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=end_with_parent, daemon=True).start()
     train_and_evaluate(args.folder)
     return 0
 
@@ -104,21 +105,12 @@ def train_and_evaluate(folder: Path) -> dict[str, float]:
     Returns:
         The metrics by name, such as `segm/AP` and `boundary/AP`.
     """
-    from mrcnn.datasets.coco import CocoDataset
     from mrcnn.runs.results import Split
     from mrcnn.runs.trained import open_run
 
     spec = RunSpec.read(folder)
     started = time.perf_counter()
-    train_set, val_set = (
-        CocoDataset.of(
-            *(spec.dataset, subset, spec.year),
-            box_only=spec.box_only,
-            skip_invalid=spec.skip_invalid,
-            ground_truth=subset == spec.val_subset,
-        )
-        for subset in (spec.train_subset, spec.val_subset)
-    )
+    train_set, val_set = load_subset(spec, spec.train_subset), load_subset(spec, spec.val_subset)
     weights = _train(spec, folder, train_set, val_set)
     trained = time.perf_counter()
     detector = open_run(weights, every_detection=True)
@@ -132,25 +124,55 @@ def train_and_evaluate(folder: Path) -> dict[str, float]:
     return metrics
 
 
-def _train(spec: RunSpec, folder: Path, train_set: CocoDataset, val_set: CocoDataset) -> Path:
-    """Train as a spec says. Returns the last weights file, in the folder's `logs`."""
+def load_subset(spec: RunSpec, subset: str) -> CocoDataset:
+    """The training or the validation images of a run."""
+    from mrcnn.datasets.coco import CocoDataset
+
+    return CocoDataset.of(
+        *(spec.dataset, subset, spec.year),
+        box_only=spec.box_only,
+        skip_invalid=spec.skip_invalid,
+        ground_truth=subset == spec.val_subset,
+    )
+
+
+def start_model(
+    spec: RunSpec, num_classes: int, logs: Path, settings: Mapping[str, Any] | None = None
+) -> MaskRCNN:
+    """The network of a run before its first step, with the weights that its seed's arms share.
+
+    Args:
+        spec: what the run does.
+        num_classes: of the data set.
+        logs: folder of the log folders.
+        settings: in the place of the spec's.
+    """
     from mrcnn.config import Config
-    from mrcnn.data.augment import by_name
-    from mrcnn.logger import logger
     from mrcnn.model import MaskRCNN
     from mrcnn.process import set_random_seed
-    from mrcnn.runs.results import describe_run
     from mrcnn.runs.settings import configure
     from mrcnn.runs.start_weights import load_start_weights
 
-    settings = {"NUM_CLASSES": train_set.num_classes, **spec.settings, "SEED": spec.seed}
-    config = configure(Config, {"NAME": "run", **settings})
-    logger.info(describe_run(config, spec.stages))
+    own = spec.settings if settings is None else settings
+    config = configure(
+        Config, {"NAME": "run", "NUM_CLASSES": num_classes, **own, "SEED": spec.seed}
+    )
     set_random_seed(spec.seed)
-    shutil.rmtree(folder / "logs", ignore_errors=True)  # of an attempt that was cut short
-    model = MaskRCNN("training", config, folder / "logs")
+    model = MaskRCNN("training", config, logs)
     load_start_weights(model, spec.model, spec.exclude)
     _share_initial_weights(model, Path(spec.initial_weights))
+    return model
+
+
+def _train(spec: RunSpec, folder: Path, train_set: CocoDataset, val_set: CocoDataset) -> Path:
+    """Train as a spec says. Returns the last weights file, in the folder's `logs`."""
+    from mrcnn.data.augment import by_name
+    from mrcnn.logger import logger
+    from mrcnn.runs.results import describe_run
+
+    shutil.rmtree(folder / "logs", ignore_errors=True)  # of an attempt that was cut short
+    model = start_model(spec, train_set.num_classes, folder / "logs")
+    logger.info(describe_run(model.config, spec.stages))
     model.train_stages(
         train_set,
         val_set,
@@ -164,21 +186,35 @@ def _train(spec: RunSpec, folder: Path, train_set: CocoDataset, val_set: CocoDat
 def _evaluate(
     detector: MaskRCNN, split: Split, folder: Path, dilation_ratio: float
 ) -> dict[str, float]:
-    """COCO metrics of masks and boxes, and Boundary AP; undefined ones are left out."""
+    """COCO metrics of masks and boxes, and Boundary AP; undefined ones are left out.
+
+    Those of the detector's own boxes, and those of the masks in the boxes of the ground truth.
+    What was matched is written beside them.
+    """
     from mrcnn.evaluation import coco
-    from mrcnn.evaluation.boundary import boundary_metrics
+    from mrcnn.evaluation.detection import detect_images
+    from mrcnn.evaluation.ground_truth import Truth
+    from mrcnn.evaluation.matches import evaluate_kinds, write_matches
     from mrcnn.logger import logger
+    from mrcnn.runs import given_boxes
     from mrcnn.runs.results import Page, draw_page
 
-    metrics, results, *_ = coco.evaluate_model(
-        detector.detector, split.dataset, split.ground_truth, limit=split.limit, progress=False
+    truth = Truth.of(split.ground_truth)
+    image_ids = coco.choose_images(split.dataset, None, split.limit)
+    source_ids = [split.dataset.image_info[image_id]["id"] for image_id in image_ids]
+    results, _ = detect_images(detector.detector, split.dataset, image_ids, progress=False)
+    metrics, matches = evaluate_kinds(truth, results, source_ids, dilation_ratio=dilation_ratio)
+    on_truth = given_boxes.evaluate_on_ground_truth_boxes(
+        detector, split, dilation_ratio, progress=False, truth=truth
     )
-    source_ids = [split.dataset.image_info[image_id]["id"] for image_id in split.image_ids]
-    boundary = boundary_metrics(
-        split.ground_truth, results, source_ids, dilation_ratio=dilation_ratio
-    )
-    metrics = {**metrics, "boundary": boundary}
+    for kind in given_boxes.KINDS:
+        metrics[f"{kind}{given_boxes.SUFFIX}"] = on_truth.metrics[kind]
+        matches[f"{kind}{given_boxes.SUFFIX}"] = on_truth.matches[kind]
     logger.info(coco.format_table(metrics))
+    write_matches(folder / MATCHES_FILE, matches)
+    shown = [split.dataset.image_info[image_id]["id"] for image_id in split.sample_ids(PAGE_IMAGES)]
+    of_page = [result for result in results if result["image_id"] in shown]
+    write_json(folder / PAGE_RESULTS_FILE, {"image_ids": shown, "results": of_page})
     draw_page(detector, split, folder / PAGE_FILE, Page(images=PAGE_IMAGES))
     return {
         f"{kind}/{name}": value
@@ -215,7 +251,8 @@ def _share_initial_weights(model: MaskRCNN, path: Path) -> None:
     save_weights(model.keras_model, path)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """End the process when its standard input does, which a killed parent closes."""
     # Not through sys.stdin, whose lock Python wants when it ends.
     while os.read(0, 1):
         pass

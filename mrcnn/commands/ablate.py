@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcnn.ablation.arms import ARMS, GRIDS, choose_arms
+from mrcnn.ablation.arms import ARMS, GRIDS, MATCHED, choose_arms
+from mrcnn.ablation.outcomes import KINDS, PRIMARY
 from mrcnn.commands import chosen, options
 from mrcnn.config import Config
 from mrcnn.logger import logger
@@ -50,7 +51,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--arms",
         nargs="+",
         metavar="ARM",
-        help=f"arms by name, of {', '.join(ARMS)} (default: {' '.join(GRIDS['short'])})",
+        help=f"arms by name, of {', '.join([*ARMS, *MATCHED])} "
+        f"(default: {' '.join(GRIDS['short'])})",
     )
     group.add_argument(
         "--arm",
@@ -88,24 +90,69 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="width of the boundary that Boundary AP looks at, in parts of the image's diagonal "
         "(default: 0.02; 0.005 is usual for Cityscapes)",
     )
+    group.add_argument(
+        "--layers",
+        metavar="LAYERS",
+        help="what learns, in every stage: heads, 3+, 4+, 5+, all or a regular expression on layer "
+        "names; all else is frozen, such as by: --model weights.h5 --exclude 'mrcnn_mask.*' "
+        "--layers 'mrcnn_mask.*' (default: the schedule's)",
+    )
+    group.add_argument(
+        "--models",
+        nargs="+",
+        metavar="FILE",
+        default=[],
+        help="several start weights in the place of --model: the runs of a seed start from the "
+        "file whose place, counted from 0, is the seed modulo their number",
+    )
+    group.add_argument(
+        "--primary",
+        choices=tuple(KINDS.values()),
+        default=PRIMARY,
+        help="the AP in which the report tests its headline contrasts (default: segm)",
+    )
+    group.add_argument(
+        "--score-threshold",
+        type=float,
+        default=Config.DETECTION_MIN_CONFIDENCE,
+        metavar="SCORE",
+        help="from which on the report counts false positives "
+        f"(default: {Config.DETECTION_MIN_CONFIDENCE})",
+    )
+    group.add_argument(
+        "--image-resamples",
+        type=int,
+        default=0,
+        metavar="N",
+        help="intervals that count the images in too, by so many resamples of seeds and images, "
+        "such as 1000 (default: 0, none)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the grid that the options ask for, and report. Returns 1 when a run failed, else 0."""
     from mrcnn.ablation import grid as grids
     from mrcnn.ablation import learning_curve
+    from mrcnn.ablation import report as reports
 
     output = args.output or "ablation"
+    if args.image_resamples < 0:
+        raise ValueError(
+            f"--image-resamples: expected at least 0; received {args.image_resamples}."
+        )
     grid = _grid_from_args(args)
     logger.info(
         f"{len(grid.runs)} runs: {', '.join(grid.arms)}; seeds {grid.seeds}. Folder: {output}"
     )
     failures = grids.run_grid(grid, output, args.jobs)
     command = shlex.join(["mrcnn", *sys.argv[1:]]) if sys.argv[1:] else ""
-    report = grids.write_report(grid, output, command)
+    report_options = reports.ReportOptions(
+        command, args.primary, args.image_resamples, args.score_threshold
+    )
+    report = reports.write_report(grid, output, report_options)
     for name in args.grid if len(args.grid) > 1 else ():
         part = replace(grid, arms={arm: grid.arms[arm] for arm in _reported(args, name)})
-        grids.write_report(part, output, command, Path(output, "reports", name))
+        reports.write_report(part, output, report_options, Path(output, "reports", name))
     if args.mask_share:
         curve = learning_curve.write_learning_curve(
             grid, output, _arms_from_args(args), args.mask_share
@@ -124,15 +171,27 @@ def run(args: argparse.Namespace) -> int:
 def _grid_from_args(args: argparse.Namespace) -> Grid:
     """The grid, with all of its settings checked: not after hours of other arms."""
     from mrcnn.ablation.grid import Grid, expect_arms
-    from mrcnn.ablation.learning_curve import with_mask_shares
+    from mrcnn.ablation.learning_curve import name_of, with_mask_shares
+    from mrcnn.checkpoints import folders
     from mrcnn.commands.train import DATA_OPTIONS
     from mrcnn.evaluation.boundary import DILATION_RATIO
     from mrcnn.runs import defaults
 
     arms = _arms_from_args(args)
+    matched = _matched(arms)
     if args.mask_share:
         arms = with_mask_shares(arms, args.mask_share)
+        matched = {
+            name_of(arm, share): name_of(reference, share)
+            for share in args.mask_share
+            for arm, reference in matched.items()
+        }
     expect_arms(arms, args.seeds)
+    if args.models and args.model:
+        raise ValueError("--model and --models: expected one of them; received both.")
+    for path in args.models:
+        folders.weights_of(path)
+    first_model = args.models[0] if args.models else args.model
     for option, default in DATA_OPTIONS.items():
         if getattr(args, option) is None:
             setattr(args, option, default)
@@ -142,7 +201,7 @@ def _grid_from_args(args: argparse.Namespace) -> Grid:
         for subset in (args.train_subset, args.val_subset)
     )
     length = defaults.Length(args.schedule, args.steps, args.scale)
-    choice = defaults.choose(train_set, val_set, given, args.model, length)
+    choice = defaults.choose(train_set, val_set, given, first_model, length)
     if args.exclude and choice.model.lower() == "none":
         raise ValueError("--exclude: expected start weights to leave layers out of; give --model.")
     if length == defaults.ASKED_FOR_NOTHING:
@@ -152,6 +211,15 @@ def _grid_from_args(args: argparse.Namespace) -> Grid:
     stages = chosen.stages_from_args(args, "adam" if "adam" in used else "sgd", choice.schedule)
     for arm in arms.values():
         configure(Config, {**settings, **arm})
+    if args.layers is not None:
+        stages = [replace(stage, layers=args.layers) for stage in stages]
+        _expect_layers(args.layers, {**settings, "NUM_CLASSES": train_set.num_classes})
+    if matched and "adam" in used:
+        logger.warning(
+            f"{', '.join(matched)}: with OPTIMIZER=adam the size of a step does not depend on the "
+            "size of the gradients, so that a factor of the mask loss changes almost nothing where "
+            "only the mask branch learns. OPTIMIZER=sgd gives the control its meaning."
+        )
     return Grid(
         dataset=chosen.dataset_of(args),
         arms=arms,
@@ -168,6 +236,8 @@ def _grid_from_args(args: argparse.Namespace) -> Grid:
         box_only=args.box_only,
         skip_invalid=args.skip_invalid,
         augment=args.augment,
+        models=args.models,
+        matched=matched,
     )
 
 
@@ -177,6 +247,34 @@ def _reported(args: argparse.Namespace, grid: str) -> list[str]:
 
     shares = args.mask_share
     return [name_of(arm, s) for s in shares for arm in GRIDS[grid]] or list(GRIDS[grid])
+
+
+def _matched(arms: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """The control arms among the arms, with the arm that each is a control of.
+
+    Raises:
+        ValueError: that one is not among them.
+    """
+    found = {arm: MATCHED[arm] for arm in arms if arm in MATCHED}
+    for arm, reference in found.items():
+        if reference not in arms:
+            raise ValueError(
+                f"arm {arm!r}: expected {reference} among the arms too, whose gradients it "
+                f"matches; received {', '.join(arms)}. Add {reference} to --arms."
+            )
+    return found
+
+
+def _expect_layers(layers: str, settings: dict[str, Any]) -> None:
+    """Check that the network has layers of a group or regular expression.
+
+    Raises:
+        ValueError: it has none, or it is no regular expression.
+    """
+    from mrcnn import network
+    from mrcnn.training.stages import matching_layers
+
+    matching_layers(network.build_training(configure(Config, settings)), layers)
 
 
 def _arms_from_args(args: argparse.Namespace) -> dict[str, dict[str, Any]]:

@@ -68,7 +68,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser,
         *("dataset", "subset", *options.ANNOTATIONS, "limit", "trained_model"),
         *("name", "run_name", "logs", "output", "mask_size", "set"),
-        *("edge_loss_filters", "edge_loss_norm", "edge_loss_magnitude"),
+        *("edge_loss_filters", "edge_loss_norm"),
+        *("edge_loss_magnitude", "edge_loss_magnitude_only"),
         trained_model="none",
         output="edges_output",
         edge_loss_filters="those that the paper compares; a loss each",
@@ -154,7 +155,7 @@ def _comparison_from_args(args: argparse.Namespace) -> Comparison:
             bool(args.edge_loss_magnitude),
             bool(args.edge_loss_filters),
         ),
-        measure=ErrorMeasure(norm, bool(args.edge_loss_magnitude)),
+        measure=ErrorMeasure(norm, args.edge_loss_magnitude or False),
         smoothings=SMOOTHINGS if args.smoothing == "all" else (args.smoothing,),
     )
 

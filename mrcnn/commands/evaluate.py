@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mrcnn.evaluation.coco import Metrics
     from mrcnn.runs.results import Split
 
+BOXES = ("detector", "ground-truth")
 HELP = "evaluate weights with pycocotools"
 
 
@@ -35,6 +36,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         output="beside the weights",
         backbone="default: the run's",
         image_size="default: the run's",
+    )
+    parser.add_argument(
+        "--boxes",
+        choices=BOXES,
+        default=BOXES[0],
+        help="where the masks are drawn: in the detector's boxes, or in those of the ground truth, "
+        "with its classes, which evaluates the mask branch alone (default: detector)",
     )
 
 
@@ -65,11 +73,12 @@ def evaluate_from_args(
         base: the configuration, where the weights have no settings beside them; its NUM_CLASSES
             is the data's then.
         args: of the options of `mrcnn.commands.options` that are named NETWORK, perhaps with
-            `output`, the folder of the results; they go beside the weights without it.
+            `output`, the folder of the results; they go beside the weights without it; and with
+            `boxes`, one of BOXES.
         weights: a weights file.
         split: the images.
     """
-    from mrcnn.runs import results, trained
+    from mrcnn.runs import given_boxes, results, trained
 
     config = trained.inference_config(
         weights,
@@ -81,6 +90,8 @@ def evaluate_from_args(
     model = trained.load_detector(config, weights)
     _expect_classes(model.class_names, split.dataset.class_names, weights)
     folder = getattr(args, "output", None) or Path(weights).resolve().parent
+    if getattr(args, "boxes", BOXES[0]) == "ground-truth":
+        return given_boxes.evaluate_run_on_ground_truth_boxes(model, split, folder)
     return results.evaluate_run(model, split, folder)
 
 

@@ -359,6 +359,15 @@ OPTIONS: dict[str, Option] = {
         **_FLAG,
         help="compare gradient magnitudes too (default: the filters' responses alone)",
     ),
+    "edge_loss_magnitude_only": _option(
+        "--edge-loss-magnitude-only",
+        "--magnitude-only",
+        group=_EDGES,
+        action="store_const",
+        const="only",
+        dest="edge_loss_magnitude",
+        help="compare gradient magnitudes and nothing else",
+    ),
     "edge_loss_weight_factor": _option(
         "--edge-loss-weight-factor",
         group=_EDGES,

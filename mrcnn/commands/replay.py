@@ -48,8 +48,8 @@ def replay(
 
     from mrcnn.checkpoints import state_file, variables
     from mrcnn.runs.settings import configure, is_setting
+    from mrcnn.training import gradients, nonfinite
     from mrcnn.training import model as training_model
-    from mrcnn.training import nonfinite
     from mrcnn.training.compile import set_trainable, set_trained_losses
 
     state = state_file.read_state(path, "replay")
@@ -78,7 +78,7 @@ def replay(
         batch = nonfinite.batch_of(state)
         layer = nonfinite.first_spoilt_layer(model, batch)
         variables.restore(model, state, ("model",))
-        losses, norms = nonfinite.measure(model, config, batch)
+        losses, norms = gradients.measure(model, config, batch)
     finally:
         keras.config.set_dtype_policy(policy)
     logger.info(nonfinite.describe_losses(losses, norms))

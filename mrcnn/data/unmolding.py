@@ -121,6 +121,28 @@ def locate_detections(
     )
 
 
+def boxes_of_network(
+    boxes: np.ndarray,
+    original_image_shape: Sequence[int],
+    image_shape: Sequence[int],
+    window: Box | np.ndarray,
+    config: Config,
+) -> np.ndarray:
+    """The answer of the network that `locate_detections` would read as some boxes: its inverse.
+
+    Args:
+        boxes: [N, 4] pixels of the original image.
+        original_image_shape, image_shape, window, config: see `locate_detections`.
+
+    Returns:
+        float32 [N, 4] normalized boxes of the molded image.
+    """
+    frame = _Frame(original_image_shape[:2], image_shape[:2], np.asarray(window))
+    if config.DETECTION_BOXES == "matterport":
+        return frame.from_matterport_boxes(boxes).astype(np.float32)
+    return frame.from_edges(boxes).astype(np.float32)
+
+
 class _Frame(NamedTuple):
     """Where an image lies in the molded one."""
 
@@ -133,18 +155,37 @@ class _Frame(NamedTuple):
         """Of the sides (y, x): molded pixels in a pixel of the original image."""
         return (self.window[2:] - self.window[:2]) / np.asarray(self.original_size)
 
+    @property
+    def last(self) -> np.ndarray:
+        """The last row and column of the molded image, twice: [4]."""
+        return np.array([side - 1 for side in self.molded_size] * 2)
+
     def edges(self, boxes: np.ndarray) -> np.ndarray:
         """Normalized boxes [N, 4] to the edges that they were taught, in the original image."""
-        last = np.array([side - 1 for side in self.molded_size] * 2)
-        molded = np.asarray(boxes, np.float64) * last + [0, 0, 1, 1]
+        molded = np.asarray(boxes, np.float64) * self.last + [0, 0, 1, 1]
         return (molded - np.tile(self.window[:2], 2)) / np.tile(self.scale, 2)
+
+    def from_edges(self, edges: np.ndarray) -> np.ndarray:
+        """The inverse of `edges`."""
+        molded = np.asarray(edges) * np.tile(self.scale, 2) + np.tile(self.window[:2], 2)
+        return (molded - [0, 0, 1, 1]) / self.last
 
     def matterport_boxes(self, boxes: np.ndarray) -> np.ndarray:
         """Normalized boxes [N, 4] to Matterport's in the original image, int32."""
+        corner, size = self._matterport_window()
+        return denorm_boxes((boxes - corner) / size, self.original_size)
+
+    def from_matterport_boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """The inverse of `matterport_boxes`."""
+        corner, size = self._matterport_window()
+        return norm_boxes(boxes, self.original_size) * size + corner
+
+    def _matterport_window(self) -> tuple[np.ndarray, np.ndarray]:
+        """The first corner of the window and its sides, normalized, each twice: [4]."""
         y1, x1, y2, x2 = norm_boxes(self.window, self.molded_size)
         size = np.array([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
         size[size == 0] = 1  # a window of one row or column, from a very long image
-        return denorm_boxes((boxes - [y1, x1, y1, x1]) / size, self.original_size)
+        return np.array([y1, x1, y1, x1]), size
 
     def mask_corners(
         self, edges: np.ndarray, mask_size: Sequence[int], config: Config

@@ -31,11 +31,12 @@ class ErrorMeasure:
 
     Attributes:
         norm: the exponent p, see `mrcnn.ops.edge_filters.parse_norm`.
-        magnitude: compare the gradient magnitude of each x/y pair of filters too.
+        magnitude: compare the gradient magnitude of each x/y pair of filters too, or it alone
+            ("only").
     """
 
     norm: str | float = "l2"
-    magnitude: bool = False
+    magnitude: bool | str = False
 
 
 PLAIN_ERROR = ErrorMeasure()

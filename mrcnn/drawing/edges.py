@@ -110,7 +110,7 @@ def pair_figure(
             top += PAIR_ROW
             label = f"{name}\n\n{_smoothing_text(kind)}"
             if measure.magnitude:
-                label += "\nwith magnitude"
+                label += f"\n{_magnitude_text(measure)}"
             layout.text(figure, GAP, top + CELL / 2, label)
             _edges_of_both(figure, top, both, name, strongest)
             ax = layout.axes(figure, COLUMNS[2], top, CELL, CELL)
@@ -157,8 +157,15 @@ def _edges_of_both(
     layout.bar(figure, drawn, COLUMNS[1] + CELL + GAP / 2, top, CELL)
 
 
+def _magnitude_text(measure: ErrorMeasure) -> str:
+    return "magnitude alone" if measure.magnitude == "only" else "with magnitude"
+
+
 def _response(edge_map: np.ndarray, name: str) -> np.ndarray:
-    """One picture [H, W] of a filter set's responses [H, W, D], magnitudes aside."""
+    """One picture [H, W] of a filter set's responses [H, W, D], magnitudes aside.
+
+    Where there are magnitudes alone, of them.
+    """
     responses = edge_map[..., : len(resolve_filters(name))]
     if responses.shape[-1] == 1:
         return responses[..., 0]
@@ -230,7 +237,7 @@ def instances_figure(
     figure = layout.new_figure(width, height)
     heading = f"error {_formula(measure.norm)} of each pixel, {_smoothing_text(smoothing)}"
     if measure.magnitude:
-        heading += ", with magnitude"
+        heading += f", {_magnitude_text(measure)}"
     layout.text(figure, width / 2, TITLE / 2 + GAP / 2, heading, size=layout.FONT + 1, ha="center")
     if images is not None:
         layout.outline_legend(figure, left_of_first, TITLE + GAP, OUTLINES)

@@ -88,15 +88,15 @@ def detections_page(
     height = head + sum(cell_heights) + len(rows) * (TITLE_HEIGHT + MARGIN)
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    _write(figure, MARGIN, head / 2, "\n".join(explanation))
+    write(figure, MARGIN, head / 2, "\n".join(explanation))
 
     top = head
     for row, cell_height in zip(rows, cell_heights, strict=True):
         for column, i in enumerate(row):
             left = column * PAIR_WIDTH + MARGIN
             if titles is not None:
-                _write_title(figure, left, top + TITLE_HEIGHT - 1.6 * LINE_HEIGHT, titles[i])
-            shown = _Shown.of(ground_truths[i], detections[i], min_score)
+                write_title(figure, left, top + TITLE_HEIGHT - 1.6 * LINE_HEIGHT, titles[i])
+            shown = Shown.of(ground_truths[i], detections[i], min_score)
             for instances, describe in (
                 (shown.truth, shown.describe_truth),
                 (shown.found, shown.describe_found),
@@ -130,18 +130,27 @@ def _explanation(min_score: float) -> list[str]:
     ]
 
 
-def _write(figure: Figure, left: float, middle: float, text: str, **style: Any) -> Text:
+def write(figure: Figure, left: float, middle: float, text: str, **style: Any) -> Text:
     """Text at a place in inches from the upper left corner, centered on its height."""
     width, height = figure.get_size_inches()
     style = {"fontsize": FONT_SIZE, "va": "center", **style}
     return figure.text(left / width, 1 - middle / height, text, **style)
 
 
-def _write_title(figure: Figure, left: float, middle: float, title: str) -> None:
-    """The name of an image in bold type, its middle left out where it is wider than the pair."""
-    text = _write(figure, left, middle, title, fontweight="bold", parse_math=False)
+def write_title(
+    figure: Figure, left: float, middle: float, title: str, width: float = PAIR_WIDTH
+) -> None:
+    """The name of an image in bold type, its middle left out where it is wider than there is room.
+
+    Args:
+        figure: to write on.
+        left, middle: the place, see `write`.
+        title: the name.
+        width: of the room in inches.
+    """
+    text = write(figure, left, middle, title, fontweight="bold", parse_math=False)
     longest = len(title)
-    while text.get_window_extent().width > (PAIR_WIDTH - 2 * MARGIN) * figure.dpi and longest > 2:
+    while text.get_window_extent().width > (width - 2 * MARGIN) * figure.dpi and longest > 2:
         longest -= 2
         half = longest // 2
         text.set_text(f"{title[:half]}…{title[-half:]}")
@@ -150,7 +159,7 @@ def _write_title(figure: Figure, left: float, middle: float, title: str) -> None
 # --- What is shown of an image -----------------------------------------------------------
 
 
-class _Shown(NamedTuple):
+class Shown(NamedTuple):
     """An image's objects and detections, in one color where a detection found an object."""
 
     truth: Instances
@@ -160,8 +169,21 @@ class _Shown(NamedTuple):
     best_below: float  # the highest score of these
 
     @classmethod
-    def of(cls, truth: Mapping[str, Any], detected: Mapping[str, Any], min_score: float) -> _Shown:
-        """What is shown of dicts as `MaskRCNN.detect` returns them."""
+    def of(
+        cls,
+        truth: Mapping[str, Any],
+        detected: Mapping[str, Any],
+        min_score: float,
+        colors: Sequence[Color] | None = None,
+    ) -> Shown:
+        """What is shown of dicts as `MaskRCNN.detect` returns them.
+
+        Args:
+            truth, detected: of an image.
+            min_score: detections below are left out.
+            colors: those to choose from, at least one for each object and detection, the objects'
+                first; None: as many as there are objects and detections.
+        """
         scores = detected.get("scores")
         scores = np.ones(len(detected["class_ids"])) if scores is None else np.asarray(scores)
         keep = scores >= min_score
@@ -170,7 +192,7 @@ class _Shown(NamedTuple):
             for name, values in detected.items()
             if name in ("rois", "class_ids", "scores", "masks") and values is not None
         }
-        truth_colors, found_colors = _pair_colors(truth, shown)
+        truth_colors, found_colors = _pair_colors(truth, shown, colors)
         return cls(
             _colored(truth, truth_colors),
             _colored(shown, found_colors),
@@ -208,13 +230,16 @@ def _colored(found: Mapping[str, Any], colors: Sequence[Color]) -> Instances:
 
 
 def _pair_colors(
-    truth: Mapping[str, Any], detection: Mapping[str, Any]
+    truth: Mapping[str, Any],
+    detection: Mapping[str, Any],
+    colors: Sequence[Color] | None = None,
 ) -> tuple[list[Color], list[Color]]:
     """Colors of the objects, and of the detections: those of the objects that they found."""
     objects = np.asarray(truth["rois"]).reshape(-1, 4)
     found = np.asarray(detection["rois"]).reshape(-1, 4)
-    colors = distinct_colors(len(objects) + len(found))
-    truth_colors, found_colors = colors[: len(objects)], colors[len(objects) :]
+    count = len(objects) + len(found)
+    chosen = list(distinct_colors(count) if colors is None else colors)[:count]
+    truth_colors, found_colors = chosen[: len(objects)], chosen[len(objects) :]
     if len(objects) and len(found):
         overlaps = compute_overlaps(found, objects)
         same_class = np.not_equal.outer(detection["class_ids"], truth["class_ids"])

@@ -139,12 +139,18 @@ def boundary_metrics(
         ValueError: an image id is not in the ground truth, a result lacks a field, or the
             ratio is not above 0.
     """
-    _check_ratio(dilation_ratio)
     truth = Truth.of(ground_truth)
     chosen = truth.image_numbers(results, image_ids)
+    return run_evaluator(boundary_evaluator(truth, results, dilation_ratio), chosen)
+
+
+def boundary_evaluator(
+    truth: Truth, results: Sequence[Result], dilation_ratio: float = DILATION_RATIO
+) -> BoundaryEvaluator:
+    """The evaluator of `boundary_metrics`, that has not run."""
+    _check_ratio(dilation_ratio)
     annotations = [segm_annotation(result, number) for number, result in enumerate(results, 1)]
-    detections = truth.detections(annotations)
-    return run_evaluator(BoundaryEvaluator(truth.with_masks(), detections, dilation_ratio), chosen)
+    return BoundaryEvaluator(truth.with_masks(), truth.detections(annotations), dilation_ratio)
 
 
 class BoundaryEvaluator(COCOeval):

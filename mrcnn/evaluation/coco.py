@@ -16,7 +16,7 @@ import numpy as np
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.evaluation.detection import DetectFunction, StepwiseDetector, Timing, detect_images
+from mrcnn.evaluation.detection import AnyDetector, Timing, detect_images
 from mrcnn.evaluation.ground_truth import GroundTruth, Truth
 from mrcnn.evaluation.results import Result, bbox_annotation, segm_annotation
 
@@ -32,6 +32,7 @@ METRIC_NAMES = (
 )
 CLASS_METRIC_NAMES = ("AP", "AP50", "AP75")
 IOU_TYPES = ("segm", "bbox")
+MAX_DETECTIONS = 100  # of a category in an image that COCO counts
 UNDEFINED = -1.0  # COCO's value where the ground truth has no such object
 
 
@@ -81,7 +82,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate_model(
-    detector: StepwiseDetector | DetectFunction,
+    detector: AnyDetector,
     dataset: Dataset,
     coco_ground_truth: GroundTruth,
     image_ids: Iterable[int] | None = None,
@@ -115,7 +116,7 @@ def evaluate_model(
         ValueError: an image is listed twice, the detector gives too few dicts, or an image cannot
             be read (`mrcnn.evaluation.pipeline.ImageError`, which names it).
     """
-    chosen = _choose_images(dataset, image_ids, limit)
+    chosen = choose_images(dataset, image_ids, limit)
     truth = Truth.of(coco_ground_truth)  # first: what is wrong with it is said before the work
     started = time.perf_counter()
     results, timing = detect_images(detector, dataset, chosen, progress, workers)
@@ -125,7 +126,7 @@ def evaluate_model(
     return Evaluation(metrics, results, timing, classes)
 
 
-def _choose_images(dataset: Dataset, image_ids: Iterable[int] | None, limit: int) -> list[int]:
+def choose_images(dataset: Dataset, image_ids: Iterable[int] | None, limit: int) -> list[int]:
     """The internal ids of the images to evaluate on, none of them twice in the ground truth."""
     if limit < 0:
         raise ValueError(f"expected limit of at least 0; received {limit}.")
@@ -141,14 +142,45 @@ def _choose_images(dataset: Dataset, image_ids: Iterable[int] | None, limit: int
     return chosen
 
 
-def run_evaluator(evaluator: COCOeval, image_ids: list[Any]) -> dict[str, float]:
-    """The metrics of METRIC_NAMES by an evaluator of pycocotools, on some images."""
+def run_evaluator(
+    evaluator: COCOeval, image_ids: list[Any], max_detections: int = MAX_DETECTIONS
+) -> dict[str, float]:
+    """The metrics of METRIC_NAMES by an evaluator of pycocotools, on some images.
+
+    Args:
+        evaluator: its parameters are set here.
+        image_ids: those of its ground truth.
+        max_detections: of an image that count, of each category, the best ones first. COCO's
+            are 100; its own summary knows no others.
+    """
     evaluator.params.imgIds = image_ids
+    evaluator.params.maxDets = [1, 10, max_detections]
     with contextlib.redirect_stdout(io.StringIO()):
         evaluator.evaluate()
         evaluator.accumulate()
-        evaluator.summarize()
-    return dict(zip(METRIC_NAMES, map(float, evaluator.stats), strict=True))
+    return _summary(evaluator)
+
+
+def _summary(evaluator: COCOeval) -> dict[str, float]:
+    """The metrics of METRIC_NAMES of an evaluator that has run: means of what is defined."""
+    # [IoU thresholds, recall thresholds, categories, areas, detections an image]
+    precision = evaluator.eval["precision"]
+    recall = evaluator.eval["recall"]  # likewise, without recall thresholds
+    thresholds = evaluator.params.iouThrs
+    rows = {"AP50": np.isclose(thresholds, 0.5), "AP75": np.isclose(thresholds, 0.75)}
+    areas = {"S": 1, "M": 2, "L": 3}  # 0: all
+    values = {"AP": precision[:, :, :, 0, -1]}
+    values |= {name: precision[row, :, :, 0, -1] for name, row in rows.items()}
+    values |= {f"AP_{size}": precision[:, :, :, area, -1] for size, area in areas.items()}
+    # The last is called AR100 whatever the limit, as COCO's columns are.
+    values |= {f"AR{most}": recall[:, :, 0, limit] for limit, most in enumerate((1, 10, 100))}
+    values |= {f"AR_{size}": recall[:, :, area, -1] for size, area in areas.items()}
+    return {name: _mean_of_defined(values[name]) for name in METRIC_NAMES}
+
+
+def _mean_of_defined(values: np.ndarray) -> float:
+    known = values[values > UNDEFINED]
+    return float(np.mean(known)) if known.size else UNDEFINED
 
 
 def metrics_of_categories(evaluator: COCOeval) -> dict[int, dict[str, float]]:
@@ -163,10 +195,8 @@ def metrics_of_categories(evaluator: COCOeval) -> dict[int, dict[str, float]]:
     rows["AP75"] = np.isclose(thresholds, 0.75)
     found = {}
     for number, category in enumerate(evaluator.params.catIds):
-        values = {name: precision[row, :, number] for name, row in rows.items()}
         found[int(category)] = {
-            name: float(known[known > UNDEFINED].mean()) if (known > UNDEFINED).any() else UNDEFINED
-            for name, known in values.items()
+            name: _mean_of_defined(precision[row, :, number]) for name, row in rows.items()
         }
     return found
 
@@ -238,7 +268,7 @@ def _evaluate_all(
     metrics: Metrics = {}
     classes: ClassMetrics = {}
     for iou_type in iou_types:
-        evaluator = _evaluator(truth, results, iou_type)
+        evaluator = evaluator_of(truth, results, iou_type)
         metrics[iou_type] = run_evaluator(evaluator, chosen)
         classes[iou_type] = {
             category_ids[number]: values
@@ -247,7 +277,8 @@ def _evaluate_all(
     return metrics, classes
 
 
-def _evaluator(truth: Truth, results: Sequence[Result], iou_type: str) -> COCOeval:
+def evaluator_of(truth: Truth, results: Sequence[Result], iou_type: str) -> COCOeval:
+    """pycocotools' evaluator of a kind of IoU, that has not run."""
     if iou_type not in IOU_TYPES:
         raise ValueError(f"iou_types: expected some of {IOU_TYPES}; received {iou_type!r}.")
     to_annotation = segm_annotation if iou_type == "segm" else bbox_annotation

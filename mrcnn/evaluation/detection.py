@@ -41,6 +41,27 @@ class StepwiseDetector(Protocol):
         """
 
 
+@runtime_checkable
+class LabelledDetector(Protocol):
+    """A detector that is told of the objects, such as `mrcnn.inference.given_boxes.MasksOfBoxes`.
+
+    Its `batch_size` and `detect_batch` are those of a `StepwiseDetector`.
+    """
+
+    @property
+    def batch_size(self) -> int:
+        """The most images that `detect_batch` takes."""
+
+    def prepare_labelled(self, dataset: Dataset, image_id: int, image: np.ndarray) -> PreparedImage:
+        """Resize an image of a data set for the network, in any thread."""
+
+    def detect_batch(self, batch: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
+        """Run the network on prepared images of one shape."""
+
+
+AnyDetector = StepwiseDetector | LabelledDetector | DetectFunction
+
+
 class _AnyShape(NamedTuple):
     """An image for a function, which takes images of all shapes together."""
 
@@ -93,7 +114,7 @@ class Timing:
 
 
 def detect_images(
-    detector: StepwiseDetector | DetectFunction,
+    detector: AnyDetector,
     dataset: Dataset,
     image_ids: Sequence[int],
     progress: bool = True,
@@ -115,10 +136,20 @@ def detect_images(
         ValueError: the detector gives too few dicts, or an image cannot be read
             (`mrcnn.evaluation.pipeline.ImageError`, which names it).
     """
-    stepwise = detector if isinstance(detector, StepwiseDetector) else FunctionDetector(detector)
+    stepwise: StepwiseDetector | LabelledDetector
+    if isinstance(detector, StepwiseDetector | LabelledDetector):
+        stepwise = detector
+    else:
+        stepwise = FunctionDetector(detector)
     config = getattr(stepwise, "config", None)  # a function has none
     load = partial(load_image, dataset, config=config) if config else dataset.load_image
     batch_seconds: list[float] = []
+
+    def prepare(image_id: int) -> PreparedImage:
+        image = load(image_id)
+        if isinstance(stepwise, LabelledDetector):
+            return stepwise.prepare_labelled(dataset, image_id, image)
+        return stepwise.prepare(image)
 
     def detect_timed(batch: list[Any]) -> Sequence[Mapping[str, Any]]:
         batch_started = time.perf_counter()
@@ -127,7 +158,7 @@ def detect_images(
         return detections
 
     pipeline: Pipeline[int, Mapping[str, Any], list[Result]] = Pipeline(
-        load=lambda image_id: stepwise.prepare(load(image_id)),
+        load=prepare,
         detect=detect_timed,
         finish=lambda image_id, detections: image_results(dataset, image_id, detections),
         batch_size=stepwise.batch_size,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -12,9 +12,15 @@ from mrcnn import network
 from mrcnn.config import Config
 from mrcnn.data.boxes import norm_boxes
 from mrcnn.layers.molding import MoldImage
+from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend.compilation import default_jit_compile
 from mrcnn.tensorflow_backend.sums import with_fixed_sums
 from mrcnn.weights.keras_api import MatterportFiles, known_by_its_name
+
+if TYPE_CHECKING:
+    from keras import Model as _Model
+else:
+    _Model = object  # a mixin: the Keras model is the class behind it
 
 
 def with_static_shape(
@@ -41,8 +47,8 @@ def with_static_shape(
     return wrapped
 
 
-class FixedSumsModel(keras.Model):
-    """Keras's model, whose predictions do not depend on how busy the machine is."""
+class _FixedSums(_Model):
+    """Mixin of predictions that do not depend on how busy the machine is, before a Keras model."""
 
     predict_function: Any
 
@@ -51,6 +57,52 @@ class FixedSumsModel(keras.Model):
             super().make_predict_function(force=True)
             self.predict_function = with_fixed_sums(self.predict_function)
         return self.predict_function
+
+
+class FixedSumsModel(_FixedSums, keras.Model):
+    """Keras's model, whose predictions do not depend on how busy the machine is."""
+
+
+class MaskBranch(_FixedSums, keras.Model):
+    """The mask branch of an inference graph on boxes that are given, with the same weights.
+
+    From [images, image_meta, normalized boxes [B, N, 4]] to mask probabilities [B, N, h, w, C].
+
+    Args:
+        model: of `build`, or of a subclass with Matterport's layer names.
+        config: settings.
+        molded: the images are float32 and molded already, not uint8.
+
+    Attributes:
+        slots: N; None: any number.
+    """
+
+    def __init__(self, model: keras.Model, config: Config, molded: bool) -> None:
+        super().__init__(name="mask_branch")
+        self.roi_align = model.get_layer("roi_align_mask")
+        boxes, image_area, *feature_maps = self.roi_align.input
+        self.slots: int | None = boxes.shape[1]
+        self.trunk = keras.Model(model.inputs[:2], [image_area, *feature_maps])
+        self.head = _layers_between(self.roi_align, model.get_layer("mrcnn_mask"))
+        self.mold = None if molded else MoldImage(config.MEAN_PIXEL)
+        self.compile(jit_compile=default_jit_compile(config.JIT_COMPILE))
+
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
+        images, meta, boxes = inputs
+        x = images if self.mold is None else self.mold(images)
+        image_area, *feature_maps = self.trunk([x, meta])
+        x = self.roi_align([boxes, image_area, *feature_maps])
+        for layer in self.head:
+            x = layer(x)
+        return x
+
+
+def _layers_between(first: keras.Layer, last: keras.Layer) -> list[keras.Layer]:
+    """The layers after `first` up to `last`, of which each takes the output of the one before."""
+    found = [last]
+    while (source := found[-1].input._keras_history.operation) is not first:
+        found.append(source)
+    return found[::-1]
 
 
 @known_by_its_name

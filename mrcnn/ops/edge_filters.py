@@ -130,6 +130,18 @@ def parse_weight_entropy(weight_entropy: bool | str) -> str | None:
     )
 
 
+def parse_magnitude(magnitude: bool | str) -> str | None:
+    """What becomes of the gradient magnitude: None, `"beside"` the filters' responses or `"only"`.
+
+    True stands for `"beside"`, and False for None.
+    """
+    if not isinstance(magnitude, str):
+        return "beside" if magnitude else None
+    if magnitude == "only":
+        return magnitude
+    raise ValueError(f"Edge magnitude: expected False, True or 'only'; received {magnitude!r}")
+
+
 def gradient_pairs(names: str | Sequence[str]) -> tuple[tuple[int, int], ...]:
     """Positions of the x/y pairs among the resolved `names`: what has a magnitude.
 

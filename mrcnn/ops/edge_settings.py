@@ -10,6 +10,7 @@ from mrcnn.ops.edge_filters import (
     ENTROPY_DIVISOR,
     check_factor,
     gradient_pairs,
+    parse_magnitude,
     parse_norm,
     parse_weight_entropy,
     resolve_filters,
@@ -30,7 +31,8 @@ class EdgeSettings:
         weight_entropy: False; or weight the pixels' binary cross entropy by the edge error itself
             (`"product"`) or by its exponential (`"exp"`, or True).
         entropy_divisor: of the exponent, 16 in the published code, 4 in the paper.
-        magnitude: compare the gradient magnitude too; needs an x/y pair of filters.
+        magnitude: compare the gradient magnitude too, or it alone (`"only"`); needs an x/y pair of
+            filters.
 
     Raises:
         ValueError: a setting is not valid.
@@ -48,7 +50,7 @@ class EdgeSettings:
     smoothing_predictions: bool = False
     weight_entropy: bool | str = False
     entropy_divisor: float = ENTROPY_DIVISOR
-    magnitude: bool = False
+    magnitude: bool | str = False
 
     def __post_init__(self) -> None:
         parse_norm(self.norm)
@@ -59,9 +61,10 @@ class EdgeSettings:
             entropy_divisor=check_factor("entropy_divisor", self.entropy_divisor, above_zero=True),
             smoothing_gt=bool(self.smoothing_gt),
             smoothing_predictions=bool(self.smoothing_predictions),
-            magnitude=bool(self.magnitude),
         )
-        if self.magnitude:
+        if not isinstance(self.magnitude, str):  # True of NumPy, or 1
+            self._set(magnitude=bool(self.magnitude))
+        if parse_magnitude(self.magnitude):
             gradient_pairs(self.filters)
 
     def _set(self, **values: Any) -> None:

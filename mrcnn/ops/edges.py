@@ -15,7 +15,13 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
-from mrcnn.ops.edge_filters import FILTERS, GAUSSIAN, gradient_pairs, resolve_filters
+from mrcnn.ops.edge_filters import (
+    FILTERS,
+    GAUSSIAN,
+    gradient_pairs,
+    parse_magnitude,
+    resolve_filters,
+)
 from mrcnn.ops.edge_settings import DEFAULT_EDGE_SETTINGS, EdgeSettings
 from mrcnn.ops.indexing import masked_mean
 from mrcnn.ops.losses import binary_cross_entropy
@@ -48,13 +54,14 @@ def smooth(masks: Tensor) -> Tensor:
     return _correlate(masks, gaussian_kernel()[:, :, None, None])[..., 0]
 
 
-def edge_maps(masks: Tensor, names: str | Sequence[str], magnitude: bool = False) -> Tensor:
+def edge_maps(masks: Tensor, names: str | Sequence[str], magnitude: bool | str = False) -> Tensor:
     """Responses of the filters, stride 1, zeros outside the mask.
 
     Args:
         masks: [N, H, W], probabilities or {0, 1}.
         names: see `resolve_filters`.
-        magnitude: append sqrt(gx² + gy² + MAGNITUDE_EPSILON) for each x/y pair (section 5.6.3).
+        magnitude: append sqrt(gx² + gy² + MAGNITUDE_EPSILON) for each x/y pair (section 5.6.3);
+            "only": leave the responses themselves out.
 
     Returns:
         [N, H, W, D]: one channel a filter in the order of the names, then the magnitudes.
@@ -63,13 +70,15 @@ def edge_maps(masks: Tensor, names: str | Sequence[str], magnitude: bool = False
         ValueError: a magnitude is asked for and `names` hold no x/y pair.
     """
     maps = _correlate(masks, edge_kernel(names))
-    if not magnitude:
+    wanted = parse_magnitude(magnitude)
+    if wanted is None:
         return maps
     magnitudes = [
         ops.sqrt(ops.square(maps[..., x]) + ops.square(maps[..., y]) + MAGNITUDE_EPSILON)
         for x, y in gradient_pairs(names)
     ]
-    return ops.concatenate([maps, ops.stack(magnitudes, axis=-1)], axis=-1)
+    stacked = ops.stack(magnitudes, axis=-1)
+    return stacked if wanted == "only" else ops.concatenate([maps, stacked], axis=-1)
 
 
 def lp_distance(a: Tensor, b: Tensor, p: float) -> Tensor:

@@ -209,12 +209,12 @@ def draw_page(model: MaskRCNN, split: Split, path: str | Path, page: Page = DEFA
         model.detect(images),
         dataset.class_names,
         path,
-        titles=[_image_name(dataset, image_id) for image_id in image_ids],
+        titles=[image_name(dataset, image_id) for image_id in image_ids],
         min_score=page.min_score,
     )
 
 
-def _image_name(dataset: Dataset, image_id: int) -> str:
+def image_name(dataset: Dataset, image_id: int) -> str:
     """The name of an image's file; its id where it has none, as drawn ones."""
     info = dataset.image_info[image_id]
     return Path(info["path"]).name if info.get("path") else f"image {info['id']}"

@@ -9,6 +9,7 @@ from mrcnn.ops.edge_filters import (
     LARGEST_NORM,
     NORMS,
     SHORTHANDS,
+    parse_magnitude,
     parse_norm,
     parse_weight_entropy,
 )
@@ -63,6 +64,10 @@ def is_right(rule: Rule, value: Any) -> bool:
         return bool(rule.check(value))
     except (TypeError, ValueError, OverflowError, AttributeError):
         return False
+
+
+def _is_magnitude(value: Any) -> bool:
+    return is_flag(value) or (is_text(value) and accepted_by(parse_magnitude)(value))
 
 
 _PAIR = "(height, width), two integers of at least 1"
@@ -151,11 +156,12 @@ RULES = (
         (
             *("FREEZE_GRAPH", "USE_MINI_MASK", "USE_RPN_ROIS", "LOADER_PROCESSES"),
             *("KEEP_FREED_MEMORY", "EDGE_LOSS_SMOOTHING_GT", "EDGE_LOSS_SMOOTHING_PREDICTIONS"),
-            *("EDGE_LOSS_MAGNITUDE", "UNCERTAINTY_WEIGHTING"),
+            "UNCERTAINTY_WEIGHTING",
         ),
         is_flag,
         "True or False",
     ),
+    Rule(("EDGE_LOSS_MAGNITUDE",), _is_magnitude, "False, True or 'only'"),
     Rule(("JIT_COMPILE", "TRAIN_BN"), none_or(is_flag), "None, True or False"),
     Rule(
         ("BACKBONE",),

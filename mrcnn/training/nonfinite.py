@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -20,56 +19,13 @@ from keras import ops
 from mrcnn.checkpoints import state_file
 from mrcnn.checkpoints.variables import NonFiniteWeightsError, check_finite, restore, values_of
 from mrcnn.checkpoints.writer import StateWriter
-from mrcnn.config import Config
 from mrcnn.data.loader import Batch, Loader
 from mrcnn.logger import logger
-from mrcnn.tensorflow_backend.compilation import default_jit_compile
+from mrcnn.training.gradients import measure
 from mrcnn.training.loss_guard import NonFiniteLossError, text_of
 from mrcnn.training.model import TrainingModel
 
 SHOWN_NORMS = 5
-
-
-class GradientNorms(keras.optimizers.Optimizer):
-    """An "optimizer" that changes no weight: it keeps the L2 norm of each gradient."""
-
-    def __init__(self, name: str = "gradient_norms", **options: Any) -> None:
-        super().__init__(learning_rate=0.0, name=name, **options)
-
-    def build(self, variables: list[keras.Variable]) -> None:
-        super().build(variables)
-        self.paths = [variable.path for variable in variables]
-        self.norms = [self.add_variable((), dtype="float32", name="norm") for _ in variables]
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        gradient = ops.cast(gradient, "float32")
-        largest = ops.max(ops.abs(gradient))
-        # Scaled, so that squares of large values stay finite.
-        scale = ops.where(ops.logical_and(largest > 0, ops.isfinite(largest)), largest, 1.0)
-        norm = scale * ops.sqrt(ops.sum(ops.square(gradient / scale)))
-        self.norms[self._get_variable_index(variable)].assign(norm)
-
-
-def measure(
-    model: TrainingModel, config: Config, batch: Batch
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Compute a training step without its update.
-
-    The model's optimizer is lost; its statistics and random states move on, its weights stay.
-
-    Returns:
-        (losses by name, L2 norms of the gradients by the path of the weight)
-    """
-    optimizer = GradientNorms()
-    optimizer.build(model.trainable_variables)
-    model.compile(optimizer=optimizer, jit_compile=default_jit_compile(config.JIT_COMPILE))
-    model.traced_with = None  # the next stage needs an optimizer of its own
-    losses = model.train_on_batch(batch, return_dict=True)
-    norms = [float(ops.convert_to_numpy(norm)) for norm in optimizer.norms]
-    return (
-        {name: float(loss) for name, loss in losses.items()},
-        dict(zip(optimizer.paths, norms, strict=True)),
-    )
 
 
 def describe_losses(losses: Mapping[str, float], norms: Mapping[str, float]) -> str:

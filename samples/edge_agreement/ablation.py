@@ -17,7 +17,7 @@ A recipe is a set of options of `mrcnn ablate`; options after the data set are a
 win over the recipe's. After a kill, the same command continues. Each experiment gets its report in
 `reports/`; an arm that several experiments share is trained once for each seed.
 
-Of the recipes, "small" has been run; its results are in `docs/results`. "paper" is 24 arms x 3
+Of the recipes, "small" has been run; its results are in `docs/results`. "paper" is 25 arms x 3
 seeds of 160k steps: on one fast GPU that is weeks, so begin with `--grid short`.
 
 "paper" has the backbone that the published code names, ResNet-101, and images of at least 800 and

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrcnn.ablation.arms import ARMS, BASELINE, GRIDS, choose_arms
+from mrcnn.ablation.arms import ARMS, BASELINE, GRIDS, MATCHED, choose_arms
 from mrcnn.config import Config
 from mrcnn.runs.settings import configure
 
@@ -25,6 +25,12 @@ def test_a_grid_begins_with_the_baseline(name):
 def test_no_two_arms_are_the_same():
     settings = [repr(sorted(arm.items())) for arm in ARMS.values()]
     assert len(set(settings)) == len(settings)
+
+
+def test_a_control_has_no_setting_of_its_own():
+    """Its factor is measured; see test_matching."""
+    for control, arm in MATCHED.items():
+        assert choose_arms([control, arm]) == {control: {}, arm: ARMS[arm]}
 
 
 def test_an_unknown_arm_comes_with_its_neighbors():

@@ -19,6 +19,15 @@ def test_the_total_leaves_out_the_edge_loss_and_weight_decay(tmp_path):
     np.testing.assert_array_equal(table["val_total"], [3, np.nan])
 
 
+def test_the_weights_of_losses_are_taken_out(tmp_path):
+    path = tmp_path / "losses.csv"
+    path.write_text(f"{HEAD}\n1,9,5,4,2,6\n")
+    table = curves.read_losses(path, {"mrcnn_mask_loss": 2.0, "rpn_class_loss": 0.0})
+    np.testing.assert_array_equal(table["mrcnn_mask_loss"], [2])
+    np.testing.assert_array_equal(table["val_mrcnn_mask_loss"], [3])
+    assert np.isnan(table["rpn_class_loss"]).all()  # nothing is known of it
+
+
 @pytest.mark.parametrize("validation", [False, True])
 def test_the_figure_shows_every_arm(tmp_path, validation):
     prefix = "val_" if validation else ""

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mrcnn.ablation import grid as grids
+from mrcnn.ablation.curves import read_losses
 from mrcnn.ablation.run import ORPHAN_STATUS, WITH_PARENT
 from mrcnn.commands import cli
 from mrcnn.datasets.shapes import write_shapes
@@ -62,8 +63,11 @@ def test_every_run_leaves_its_results(finished):
     report = (finished / "report.md").read_text()
     assert "2 of 2 runs" in report and "sobel-l2" in report and "Boundary AP" in report
     assert "all zero" in report.lower() and "CPU hours" in report and "from 0 to 1" in report
-    for name in ("tables.csv", "runs.csv", "summary.csv", "losses.png", "losses_validation.png"):
+    assert "The paper's numbers" in report and "![arms.png](arms.png)" in report
+    for name in ("tables.csv", "runs.csv", "summary.csv", "contrasts.csv", "paper_numbers.csv"):
         assert (finished / name).stat().st_size > 100
+    for name in ("losses.png", "losses_validation.png", "arms.png"):
+        assert (finished / name).stat().st_size > 1000
 
 
 def test_the_arms_of_a_seed_start_from_the_same_weights_and_batches(finished):
@@ -132,6 +136,101 @@ def test_a_wrong_setting_is_found_before_anything_runs(data, tmp_path, capsys):
     output = str(tmp_path / "grid")
     assert cli.main(["ablate", str(data), "--output", output, *arm, *TINY]) == 2
     assert "EDGE_LOSS_NORM" in capsys.readouterr().err and not (tmp_path / "grid").exists()
+
+
+@pytest.fixture(scope="module")
+def branch(finished, data, tmp_path_factory):
+    """A grid in which a fresh mask branch learns and nothing else, with a control arm."""
+    output = tmp_path_factory.mktemp("branch")
+    weights = str(finished / "baseline" / "seed-3" / "weights.h5")
+    options = [
+        *("--arms", "baseline", "sobel-l2", "mask-loss-matched", "--seeds", "5"),
+        *("--models", str(finished / "sobel-l2" / "seed-3" / "weights.h5"), weights),
+        *("--exclude", "mrcnn_mask.*", "--layers", "mrcnn_mask.*"),
+        *("--primary", "segm_on_gt_boxes", "--image-resamples", "20"),
+    ]
+    # An untrained RPN proposes no object, and the mask branch would have no gradient.
+    set_ = ("TRAIN_BN=None", "OPTIMIZER=sgd", "USE_RPN_ROIS=False")
+    assert cli.main(["ablate", str(data), "--output", str(output), *options, *TINY, *set_]) == 0
+    return output
+
+
+def arrays_of(path):
+    found = {}
+
+    def take(name, item):
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()]
+
+    with h5py.File(path) as file:
+        file.visititems(take)
+    return found
+
+
+def test_only_the_layers_that_are_named_learn(branch, finished):
+    """Weights and statistics of all others stay those of the start, bit for bit."""
+    initial = arrays_of(branch / "initial" / "seed-5.h5")
+    # Seed 5 starts from the second of two files.
+    start = arrays_of(finished / "baseline" / "seed-3" / "weights.h5")
+    for arm in ("sobel-l2", "mask-loss-matched"):
+        trained = arrays_of(branch / arm / "seed-5" / "weights.h5")
+        assert trained.keys() == initial.keys() == start.keys()
+        changed = {name for name in trained if np.any(trained[name] != initial[name])}
+        own = {name for name in trained if name.startswith("mrcnn_mask")}
+        assert changed == own  # its batch statistics too
+        assert any("moving_mean" in name for name in own)
+        frozen = trained.keys() - own
+        assert all(np.array_equal(trained[name], start[name]) for name in frozen)
+        assert any("moving_mean" in name for name in frozen)
+
+
+def test_the_control_has_the_factor_that_was_measured(branch):
+    found = json.loads((branch / "mask-loss-matched" / "gradient.json").read_text())
+    assert found["reference"] == "sobel-l2" and found["batches"] == 2 and found["factor"] > 1
+    control = branch / "mask-loss-matched" / "seed-5"
+    run = json.loads((control / "run.json").read_text())
+    assert run["settings"]["LOSS_WEIGHTS"]["mrcnn_mask_loss"] == found["factor"]
+    losses, plain = (
+        read_losses(branch / arm / "seed-5" / "losses.csv")["mrcnn_mask_loss"][0]
+        for arm in ("mask-loss-matched", "baseline")
+    )
+    assert losses == pytest.approx(found["factor"] * plain, rel=1e-4)
+    with (branch / "runs.csv").open() as file:
+        rows = {row["arm"]: row for row in csv.DictReader(file)}
+    assert float(rows["mask-loss-matched"]["mask_loss_factor"]) == found["factor"]
+    assert rows["baseline"]["mask_loss_factor"] == "nan"
+
+
+def test_the_report_tests_its_headline_contrasts(branch):
+    report = (branch / "report.md").read_text()
+    assert "Headline contrasts: Mask AP on ground-truth boxes" in report
+    assert "the mask loss times" in report and "By start weights" in report
+    assert "Layers that learn: mrcnn_mask.*." in report
+    with (branch / "contrasts.csv").open() as file:
+        rows = [(row["arm"], row["against"], row["metric"]) for row in csv.DictReader(file)]
+    assert rows == [
+        ("sobel-l2", "baseline", "segm_on_gt_boxes/AP"),
+        ("mask-loss-matched", "baseline", "segm_on_gt_boxes/AP"),
+        ("sobel-l2", "mask-loss-matched", "segm_on_gt_boxes/AP"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--layers", "res9.*"], "res9"),
+        (["--layers", "("], "regular expression"),
+        (["--arms", "baseline", "mask-loss-matched"], "expected sobel-l2 among the arms"),
+        (["--models", "a.h5", "--model", "none"], "--model and --models"),
+        (["--image-resamples", "-1"], "--image-resamples"),
+    ],
+)
+def test_an_option_that_cannot_work_is_found_before_anything_runs(
+    data, tmp_path, capsys, options, said
+):
+    output = tmp_path / "grid"
+    assert cli.main(["ablate", str(data), "--output", str(output), *options, *TINY]) == 2
+    assert said in capsys.readouterr().err and not output.exists()
 
 
 def test_layers_are_left_out_of_start_weights_only(data, tmp_path, capsys):

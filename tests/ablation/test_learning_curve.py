@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from mrcnn.ablation import grid as grids
+from mrcnn.ablation import report as reports
 from mrcnn.ablation.learning_curve import name_of, with_mask_shares, write_learning_curve
 from mrcnn.commands import cli
 from mrcnn.datasets.shapes import write_shapes
@@ -106,7 +107,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
         return []
 
     monkeypatch.setattr(grids, "run_grid", run_grid)
-    monkeypatch.setattr(grids, "write_report", lambda *args: None)
+    monkeypatch.setattr(reports, "write_report", lambda *args: None)
     output = tmp_path / "out"
     command = ["ablate", str(tmp_path / "data"), "--output", str(output), "--backbone", "resnet10"]
     command += ["--mask-share", "0.1", "1", "--arms", "baseline", "sobel-l2", "--seeds", "0"]

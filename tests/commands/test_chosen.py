@@ -49,6 +49,12 @@ def test_the_variants_that_the_paper_tried_beside():
     assert config.EDGE_LOSS_MAGNITUDE and config.UNCERTAINTY_WEIGHTING
 
 
+def test_the_magnitude_alone_is_a_flag_of_its_own():
+    flags = ["--edge-loss-filters", "sobel", "--edge-loss-magnitude-only"]
+    config = configure(Config, chosen.settings_from_args(parse(*flags)))
+    assert config.EDGE_LOSS_MAGNITUDE == "only" and config.edge_settings().magnitude == "only"
+
+
 def test_steps_scale_the_schedule():
     found = stages_of(parse("--steps", "16"))
     assert [stage.steps for stage in found] == [4, 8, 4]

@@ -17,7 +17,12 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.masks import paste_masks
 from mrcnn.data.molding import mold_inputs, resize_to_input
 from mrcnn.data.sample import load_sample
-from mrcnn.data.unmolding import Unmolded, locate_detections, unmold_detections
+from mrcnn.data.unmolding import (
+    Unmolded,
+    boxes_of_network,
+    locate_detections,
+    unmold_detections,
+)
 from mrcnn.ops.target_settings import RoiTargetSettings
 from mrcnn.ops.targets import detection_targets
 
@@ -359,3 +364,33 @@ class TestExact:
         unmolded = unmold_detections(detections, masks, *shapes, config_of())
         assert unmolded.boxes.tolist() == [[0, 222, 3, 678]]
         assert unmolded.masks.sum() == 3 * (678 - 222)
+
+
+@property_test
+@given(
+    st.sampled_from(["exact", "matterport"]),
+    st.tuples(st.integers(20, 200), st.integers(20, 200)),
+    st.lists(st.tuples(*(st.floats(0, 1),) * 4), min_size=1, max_size=5),
+)
+def test_a_box_of_the_image_comes_back_through_the_network(kind, size, corners):
+    """`boxes_of_network` is the inverse of how the network's answers are read."""
+    config = config_of(DETECTION_BOXES=kind)
+    pixels = np.array(corners) * [*size, *size]
+    boxes = np.sort(np.rint(pixels).reshape(-1, 2, 2), axis=1).reshape(-1, 4).astype(int)
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
+    assume((boxes[:, 2:] <= size).all())
+    resized, _, window = resize_to_input(np.zeros((*size, 3), np.uint8), config)
+    shapes = (*size, 3), resized.shape, window, config
+    normalized = boxes_of_network(boxes, *shapes)
+    detections = rows(normalized, [1] * len(boxes))
+    found = locate_detections(detections, full_masks(detections), *shapes)
+    np.testing.assert_allclose(found.boxes, boxes, atol=1e-3)
+
+
+def test_a_box_of_the_network_is_what_training_teaches():
+    """Of an image that needs no resizing, it is the normalized box of its pixels."""
+    config = config_of()
+    shape = (128, 128, 3)
+    boxes = np.array([[8, 16, 40, 100], [0, 0, 128, 128]])
+    found = boxes_of_network(boxes, shape, shape, (0, 0, 128, 128), config)
+    np.testing.assert_allclose(found, norm_boxes(boxes, shape), atol=1e-6)

@@ -94,6 +94,16 @@ def test_several_filters_are_drawn_as_the_length_of_their_responses(masks):
     np.testing.assert_allclose(drawn.images[0].get_array(), magnitude, atol=2e-3)
 
 
+def test_a_magnitude_alone_is_drawn_and_measured(masks):
+    measure = ErrorMeasure(magnitude="only")
+    figure = drawing_edges.pair_figure(masks[0][0], masks[1][0], ["sobel"], measure=measure)
+    drawn = next(ax for ax in figure.axes if ax.get_title() == "edges of prediction")
+    both = drawing_edges.compare_edges(*masks, "sobel", measure)
+    assert both.predicted.shape[-1] == 1
+    np.testing.assert_array_equal(drawn.images[0].get_array(), both.predicted[0, ..., 0])
+    assert any("magnitude alone" in text.get_text() for text in figure.texts)
+
+
 def test_instances_of_a_column_share_their_scale(masks):
     figure = drawing_edges.instances_figure(*masks, ["sobel", "kayyali"])
     limits = {ax.get_gid(): ax.images[0].get_clim() for ax in figure.axes if ax.get_gid()}

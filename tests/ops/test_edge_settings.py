@@ -57,6 +57,8 @@ def test_through_json_and_back():
         ({"weight_factor": -1.0}, "weight_factor: expected a finite number of at least 0"),
         ({"entropy_divisor": 0}, "entropy_divisor: expected a finite number above 0"),
         ({"filters": "laplace", "magnitude": True}, "sobel, prewitt or roberts"),
+        ({"filters": "laplace", "magnitude": "only"}, "sobel, prewitt or roberts"),
+        ({"magnitude": "alone"}, "'only'; received 'alone'"),
     ],
 )
 def test_wrong_settings_are_refused(wrong, message):

@@ -50,7 +50,8 @@ def naive_maps(masks, names, magnitude=False) -> np.ndarray:
     ]
     if magnitude:
         gx, gy = np.array(channels[0]), np.array(channels[1])
-        channels.append(np.sqrt(gx**2 + gy**2 + edges.MAGNITUDE_EPSILON))
+        length = np.sqrt(gx**2 + gy**2 + edges.MAGNITUDE_EPSILON)
+        channels = [length] if magnitude == "only" else [*channels, length]
     return np.moveaxis(np.array(channels), 0, -1)
 
 
@@ -222,6 +223,16 @@ class TestEdgeMaps:
         expected = naive_maps(masks, edge_filters.SHORTHANDS[name], magnitude=True)
         np.testing.assert_allclose(maps, expected, atol=1e-5)
 
+    @pytest.mark.parametrize("name", PAIRS)
+    def test_a_magnitude_alone(self, name):
+        masks = random_masks(4)
+        maps = ops.convert_to_numpy(edges.edge_maps(masks, name, magnitude="only"))
+        expected = naive_maps(masks, edge_filters.SHORTHANDS[name], magnitude="only")
+        assert maps.shape[-1] == 1
+        np.testing.assert_allclose(maps, expected, atol=1e-5)
+        with pytest.raises(ValueError, match="'only'; received 'alone'"):
+            edges.edge_maps(masks, name, magnitude="alone")
+
     def test_a_magnitude_for_each_pair(self):
         masks = random_masks(4)
         names = ["sobel-y", "laplace", "roberts", "sobel-x"]
@@ -317,6 +328,7 @@ SETTINGS = [
     {"norm": 3.0, "smoothing_gt": True, "smoothing_predictions": True},
     {"norm": 4.0, "smoothing_predictions": True, "filters": ("laplace-4",)},
     {"magnitude": True, "filters": ("prewitt-x", "prewitt-y")},
+    {"magnitude": "only", "filters": ("sobel-x", "sobel-y"), "norm": 2.0},
     {"weight_entropy": "product", "smoothing_gt": True},
     {"weight_entropy": "exp", "entropy_divisor": 4.0, "weight_factor": 0.5},
     {"weight_entropy": "exp", "filters": ("laplace",), "norm": 4.0, "weight_factor": 0.1},

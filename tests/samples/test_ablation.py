@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mrcnn.ablation import grid as grids
+from mrcnn.ablation import report as reports
 from mrcnn.ablation.arms import ARMS, GRIDS
 from mrcnn.commands import chosen
 from mrcnn.config import Config
@@ -31,7 +32,7 @@ def start(monkeypatch):
         seen.update(grid=grid, output=output, jobs=jobs)
         return []
 
-    def report(grid, output, command, folder=None):
+    def report(grid, output, options, folder=None):
         seen["reports"].append((list(grid.arms), folder and folder.name))
 
     images = Dataset()
@@ -40,7 +41,7 @@ def start(monkeypatch):
     images.prepare()
     monkeypatch.setattr(chosen, "load_subset", lambda *args, **options: images)
     monkeypatch.setattr(grids, "run_grid", run)
-    monkeypatch.setattr(grids, "write_report", report)
+    monkeypatch.setattr(reports, "write_report", report)
 
     def call(*arguments: str):
         assert module.main(list(arguments)) == 0
@@ -52,7 +53,8 @@ def start(monkeypatch):
 def test_the_papers_experiments_share_their_runs(start):
     seen = start("paper", "coco", "--year", "2017", "--output", "o", "--jobs", "2")
     grid = seen["grid"]
-    tried = {arm for name in GRIDS for arm in GRIDS[name]}
+    # "weighting" is the paper's future work.
+    tried = {arm for name in GRIDS if name != "weighting" for arm in GRIDS[name]}
     assert set(grid.arms) == tried and len(grid.runs) == 3 * len(tried)
     assert {arm: dict(ARMS[arm]) for arm in tried} == grid.arms
     assert sum(stage.steps for stage in grid.stages) == 160_000 and grid.model == "imagenet"

@@ -140,6 +140,7 @@ def test_an_error_names_the_setting_and_both_values(changed: dict):
         ({"EDGE_LOSS_FILTERS": ["sobel-z"]}, "sobel-x, sobel-y, prewitt-x"),
         ({"EDGE_LOSS_FILTERS": ["sobel", "sobel-x"]}, "each named once"),
         ({"EDGE_LOSS_FILTERS": ["laplace"], "EDGE_LOSS_MAGNITUDE": True}, "sobel, prewitt"),
+        ({"EDGE_LOSS_FILTERS": ["laplace"], "EDGE_LOSS_MAGNITUDE": "only"}, "sobel, prewitt"),
         ({"EDGE_LOSS_NORM": "l0"}, "l1, l2, l3"),
         ({"EDGE_LOSS_NORM": 0.5}, "from 1 to 100"),
         ({"EDGE_LOSS_WEIGHT_ENTROPY": "sum"}, "'product' or 'exp'"),

@@ -11,7 +11,7 @@ import pytest
 from mrcnn.inference.model import InferenceNetwork
 from mrcnn.matterport.inspection import Inspector
 from mrcnn.tensorflow_backend.sums import with_fixed_sums
-from mrcnn.training import compile, nonfinite
+from mrcnn.training import compile, gradients
 from mrcnn.training.model import TrainingModel
 from tests.tiny import tiny_config
 
@@ -60,7 +60,7 @@ def training_step(model: TrainingModel) -> None:
 
 
 def replayed_step(model: TrainingModel) -> None:
-    losses, norms = nonfinite.measure(model, tiny_config(), batch_for(model))
+    losses, norms = gradients.measure(model, tiny_config(), batch_for(model))
     assert "rpn_class_loss" in losses and len(norms) == 1
 
 

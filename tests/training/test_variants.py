@@ -38,7 +38,7 @@ def test_the_variants_are_all_that_the_paper_tried():
         "EDGE_LOSS_ENTROPY_DIVISOR": ("4.0",),
         "EDGE_LOSS_SMOOTHING_GT": ("True",),
         "EDGE_LOSS_SMOOTHING_PREDICTIONS": ("True",),
-        "EDGE_LOSS_MAGNITUDE": ("True",),
+        "EDGE_LOSS_MAGNITUDE": ("True", "only"),
         "UNCERTAINTY_WEIGHTING": ("True",),
         "MASK_SHAPE": ("(56, 56)",),
     }.items():
