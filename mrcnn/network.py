@@ -22,7 +22,7 @@ from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.layers.anchors import Anchors
 from mrcnn.layers.box_head import BoxHeadSettings, box_head_graph
 from mrcnn.layers.classifier import Accuracy, classifier_graph
-from mrcnn.layers.detection_slots import CompactDetections, PadDetections
+from mrcnn.layers.detection_slots import CompactDetections, PadDetections, UsedSlots
 from mrcnn.layers.detections import Detections, DetectionSettings
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.layers.fpn import fpn_graph
@@ -101,9 +101,13 @@ def build_proposals(trunk: Trunk, anchors: Tensor, count: int, config: Config) -
 
 
 def build_box_head(
-    rois: Tensor, trunk: Trunk, image_area: Tensor, config: Config
+    rois: Tensor, trunk: Trunk, image_area: Tensor, config: Config, valid: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Class logits, class probabilities [B, R, C] and deltas [B, R, C, 4] of RoIs."""
+    """Class logits, class probabilities [B, R, C] and deltas [B, R, C, 4] of RoIs.
+
+    In training, batch statistics leave out RoIs that are not `valid`. Where shapes need not be
+    static, the head does not run on those at the end, whose outputs are zeros.
+    """
     settings = BoxHeadSettings(
         config.POOL_SIZE,
         config.NUM_CLASSES,
@@ -112,13 +116,24 @@ def build_box_head(
         use_tf_kernels=_use_tf_kernels(config),
         roi_pooling=config.ROI_POOLING,
     )
-    return box_head_graph(rois, trunk.feature_maps, image_area, settings)
+    used = valid is not None and _use_tf_kernels(config)
+    slots = rois.shape[1]
+    if used:
+        valid, rois = UsedSlots(name="used_rois")([valid, rois])
+    outputs = box_head_graph(rois, trunk.feature_maps, image_area, settings, valid)
+    if used:
+        outputs = tuple(PadDetections(slots)(rows) for rows in outputs)
+    return outputs
 
 
 def build_mask_head(
     rois: Tensor, trunk: Trunk, image_area: Tensor, config: Config, class_ids: Tensor | None = None
 ) -> Tensor:
-    """Mask probabilities of RoIs: [B, R, *MASK_SHAPE, C], or of their own class, without C."""
+    """Mask probabilities of RoIs: [B, R, *MASK_SHAPE, C], or of their own class, without C.
+
+    Given class ids, as in training, those without a class count as not `valid` in
+    `build_box_head`.
+    """
     settings = MaskHeadSettings(
         config.MASK_POOL_SIZE,
         config.NUM_CLASSES,
@@ -128,7 +143,13 @@ def build_mask_head(
         use_tf_kernels=_use_tf_kernels(config),
         roi_pooling=config.ROI_POOLING,
     )
-    return mask_head_graph(rois, trunk.feature_maps, image_area, settings, class_ids)
+    if class_ids is None:
+        return mask_head_graph(rois, trunk.feature_maps, image_area, settings)
+    slots, valid, used = rois.shape[1], class_ids > 0, _use_tf_kernels(config)
+    if used:
+        valid, rois, class_ids = UsedSlots(name="used_mask_rois")([valid, rois, class_ids])
+    masks = mask_head_graph(rois, trunk.feature_maps, image_area, settings, class_ids, valid)
+    return PadDetections(slots)(masks) if used else masks
 
 
 def build_training(config: Config, model_class: type[keras.Model] = keras.Model) -> keras.Model:
@@ -187,7 +208,7 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
         inputs.append(given)
         rois = NormalizeBoxes(name="ROI")([given, image])
 
-    # Second stage: the box head on all R slots, the mask head on the P that can be positive.
+    # Second stage: the box head on R slots, the mask head on the P that can be positive.
     targets = RoiTargets(
         roi_target_settings(config),
         use_tf_kernels=_use_tf_kernels(config),
@@ -196,12 +217,13 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
     )([rois, gt_class_ids, normalized_boxes, gt_masks])
     image_area = ImageArea(name="image_area")(meta)
     slots = config.POSITIVE_ROIS_PER_IMAGE
-    positive_ids = targets.class_ids[:, :slots]
     target_rois = keras.layers.Identity(name="output_rois")(targets.rois)  # as Matterport's
-    class_logits, probabilities, deltas = build_box_head(target_rois, trunk, image_area, config)
+    class_logits, probabilities, deltas = build_box_head(
+        target_rois, trunk, image_area, config, targets.valid
+    )
     # The masks of the true class alone, for the mask loss and the edge head.
     own_masks = build_mask_head(
-        target_rois[:, :slots], trunk, image_area, config, class_ids=positive_ids
+        target_rois[:, :slots], trunk, image_area, config, targets.mask_class_ids
     )
 
     arguments = {

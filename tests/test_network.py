@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from keras import ops
 
+from mrcnn import batch as batch_names
 from mrcnn import network
 from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.inference import model as inference_model
+from mrcnn.layers import detection_slots
 from mrcnn.layers.resnet import resnet_graph
 from mrcnn.layers.roi_align import RoiAlign
 from mrcnn.ops import losses
@@ -258,6 +260,7 @@ VARIANTS = {
         "EDGE_LOSS_FILTERS": ["laplace"],
         "EDGE_LOSS_WEIGHT_ENTROPY": True,
         "TRAIN_BN": True,
+        "USE_RPN_ROIS": False,  # or none would be valid, and have statistics
     },
     "RoIPool, no border anchors, given RoIs, masks of 56": {
         "ROI_POOLING": "pool",
@@ -297,7 +300,8 @@ def test_variants_train(settings: dict):
     assert_finite(model, logs)
     if not config.USE_RPN_ROIS:  # they are the objects' boxes
         assert logs["mrcnn_bbox_loss"] > 0 and logs["mrcnn_mask_loss"] > 0
-        assert {"mrcnn_mask_deconv2", "mrcnn_mask"} <= changed(before, weights_of(model))
+        last = "mrcnn_mask_deconv2" if config.MASK_SHAPE[0] == 56 else "mrcnn_mask_deconv"
+        assert {last, "mrcnn_mask"} <= changed(before, weights_of(model))
     if config.TRAIN_BN:
         statistics = {name: values[2:] for name, values in before.items() if "_bn" in name}
         after = {name: values[2:] for name, values in weights_of(model).items()}
@@ -404,6 +408,60 @@ def test_the_mask_branch_needs_the_positive_slots_only():
         select_class(masks, targets.class_ids, axis=4),
     )
     np.testing.assert_allclose(float(found["loss"]), float(loss), rtol=1e-5)
+
+
+def given_rois(config: Config, positives: int, negatives: int) -> np.ndarray:
+    """RoIs in pixels: in image 0, so many overlap the first square of `tiny_batch`; in 1, none."""
+    random = np.random.default_rng(0)
+    rois = np.zeros((config.BATCH_SIZE, config.POST_NMS_ROIS_TRAINING, 4), np.int32)
+    rois[0, :positives] = [8, 8, 40, 40] + random.integers(-3, 4, (positives, 4))
+    rois[:, positives : positives + negatives] = [42, 2, 62, 20] + random.integers(-2, 3, 4)
+    return rois
+
+
+@tensorflow_only
+@pytest.mark.parametrize("train_bn", [False, True])
+@pytest.mark.parametrize(
+    ("positives", "mask_slots", "box_slots"), [(0, 4, 4), (1, 4, 4), (6, 8, 20), (30, 15, 46)]
+)
+def test_heads_on_the_slots_in_use_are_heads_on_all(
+    monkeypatch: pytest.MonkeyPatch, positives: int, mask_slots: int, box_slots: int, train_bn: bool
+):
+    import tensorflow as tf
+
+    config = tiny_config(
+        USE_RPN_ROIS=False,
+        POST_NMS_ROIS_TRAINING=70,
+        TRAIN_ROIS_PER_IMAGE=46,
+        TRAIN_BN=train_bn,
+        EDGE_LOSS_FILTERS=["sobel"],
+        SEED=4,
+    )
+    model = training_model.build(config)
+    batch = {**tiny_batch(config), batch_names.ROIS: given_rois(config, positives, 40)}
+    batch = {name: tf.constant(value) for name, value in batch.items()}
+    used = [model.get_layer(name).output[0] for name in ("used_mask_rois", "used_rois")]
+    assert [x.shape[1] for x in keras.Model(model.inputs, used)(batch)] == [mask_slots, box_slots]
+    start = [variable.numpy() for variable in model.variables]
+
+    def computed() -> tuple[dict, list[np.ndarray], list[np.ndarray]]:
+        for variable, value in zip(model.variables, start, strict=True):
+            variable.assign(value)  # those of the random generators, too
+        with tf.GradientTape() as tape:
+            outputs = model(batch, training=True)
+            total = tf.add_n(model.losses)
+        gradients = tape.gradient(total, [v.value for v in model.trainable_variables])
+        statistics = [v.numpy() for v in model.non_trainable_variables]
+        return outputs, [tf.convert_to_tensor(g).numpy() for g in gradients], statistics
+
+    some = computed()
+    monkeypatch.setattr(detection_slots, "SLOTS_AT_ONCE", 1000)
+    every = computed()
+    for name in LOSS_NAMES:
+        np.testing.assert_allclose(some[0][name], every[0][name], rtol=1e-5, err_msg=name)
+        assert (float(some[0][name]) > 0) or not positives or name == "loss", name
+    for found, expected in zip(some[1] + some[2], every[1] + every[2], strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max() + 1e-5)
 
 
 @tensorflow_only

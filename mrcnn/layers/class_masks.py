@@ -31,7 +31,8 @@ class ClassMasks(RoiConv2D):
         return ops.sigmoid(ops.cast(logits, "float32"))
 
     def _own(self, inputs: Tensor, class_ids: Tensor) -> Tensor:
-        batch, rois, height, width, channels = inputs.shape
+        batch, rois = ops.shape(inputs)[:2]
+        height, width, channels = inputs.shape[2:]
         # A product with one-hot rows: the gradient of a gather would be a scatter.
         ids = ops.maximum(ops.cast(class_ids, "int32"), 0)
         chosen = ops.one_hot(ops.reshape(ids, (-1,)), self.filters, dtype=inputs.dtype)

@@ -1,10 +1,11 @@
-"""The mask head on what was found alone, instead of on every slot for a detection.
+"""Heads on the slots that are used alone, instead of on every slot there is.
 
-Most images hold a few objects, and there are DETECTION_MAX_INSTANCES slots: at 256 x 256 the
-masks of empty ones would be most of a detection's work. The number of rows then depends on the
-image, which XLA cannot compile; it is for graphs that use TensorFlow's kernels.
+Most images hold a few objects, and there are DETECTION_MAX_INSTANCES slots for detections: at
+256 x 256 the masks of empty ones would be most of a detection's work. In training, few of the
+slots for positive RoIs hold one, and their masks are most of a step's work. The number of rows then
+depends on the images, which XLA cannot compile; it is for graphs that use TensorFlow's kernels.
 
-Shape letters: B images, D slots of an image, N slots with a detection in some image of the batch.
+Shape letters: B images, S slots of an image, N slots that are used in some image of the batch.
 """
 
 from __future__ import annotations
@@ -18,21 +19,49 @@ from mrcnn.ops.tensor import Tensor
 
 # N is rounded up, so that the convolutions meet few different shapes: each is prepared once.
 SLOTS_AT_ONCE = 4
+# In training, with more slots, at most about so many shapes.
+ROUNDS = 16
+
+
+def _used(flags: Tensor, at_once: int) -> Tensor:
+    """How many leading slots hold all those with a flag [B, S], rounded up; at least one round."""
+    slots = flags.shape[1]
+    last = ops.max(ops.where(flags, ops.arange(1, slots + 1, dtype="int32"), 1))
+    return ops.minimum(-(-last // at_once) * at_once, slots)
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
+class UsedSlots(keras.layers.Layer):
+    """[flags [B, S], rows [B, S, ...], ...] to the leading slots [B, N, ...] with all true flags.
+
+    The flags are cut, too, and come first.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def call(self, inputs: list[Tensor]) -> list[Tensor]:
+        slots = inputs[0].shape[1]
+        count = _used(inputs[0], max(SLOTS_AT_ONCE, slots // ROUNDS))
+        return [values[:, :count] for values in inputs]
+
+    def compute_output_spec(self, inputs: list[Tensor]) -> list[keras.KerasTensor]:
+        return [
+            keras.KerasTensor((values.shape[0], None, *values.shape[2:]), dtype=values.dtype)
+            for values in inputs
+        ]
 
 
 # Registered under the names that models are saved with.
 @keras.saving.register_keras_serializable(package="mrcnn", name="FoundBoxes")
 class CompactDetections(keras.layers.Layer):
-    """Detections [B, D, 6], those without a class at the end, to the boxes [B, N, 4] found."""
+    """Detections [B, S, 6], those without a class at the end, to the boxes [B, N, 4] found."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
 
     def call(self, detections: Tensor) -> Tensor:
-        found = ops.sum(ops.cast(detections[:, :, 4] > 0, "int32"), axis=1)
-        most = ops.maximum(ops.max(found), 1)
-        count = ops.minimum(-(-most // SLOTS_AT_ONCE) * SLOTS_AT_ONCE, detections.shape[1])
-        return detections[:, :count, :4]
+        return detections[:, : _used(detections[:, :, 4] > 0, SLOTS_AT_ONCE), :4]
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], None, 4)
@@ -40,10 +69,10 @@ class CompactDetections(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="mrcnn", name="AllSlots")
 class PadDetections(keras.layers.Layer):
-    """Rows [B, N, ...] to [B, D, ...] by zeros.
+    """Rows [B, N, ...] to [B, S, ...] by zeros.
 
     Args:
-        slots: D.
+        slots: S.
     """
 
     def __init__(self, slots: int, **kwargs: Any) -> None:

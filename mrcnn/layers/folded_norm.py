@@ -41,10 +41,16 @@ class FoldsNorm(keras.layers.Conv2D):
         return None if self._norm is None else self._norm()
 
     def folds(self, output_shape: Sequence[int | None]) -> bool:
-        """Whether an output of this shape comes out normalized; one of open shape does."""
+        """Whether an output of this shape comes out normalized.
+
+        One of open shape does, unless it is that of a fully connected layer, which has one
+        position a row.
+        """
         positions = [side for side in output_shape[:-1] if side is not None]
-        if self._norm is None or len(positions) < len(output_shape) - 1:
-            return self._norm is not None
+        if self._norm is None:
+            return False
+        if len(positions) < len(output_shape) - 1:
+            return tuple(output_shape[-3:-1]) != (1, 1)
         kernel = math.prod(self.kernel.shape[:-1])
         return math.prod(positions) >= MIN_OUTPUT_TO_KERNEL * kernel
 

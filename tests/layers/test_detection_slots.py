@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from keras import ops
 
 from mrcnn.layers import detection_slots
-from mrcnn.layers.detection_slots import SLOTS_AT_ONCE, CompactDetections, PadDetections
+from mrcnn.layers.detection_slots import (
+    SLOTS_AT_ONCE,
+    CompactDetections,
+    PadDetections,
+    UsedSlots,
+)
 from mrcnn.model import MaskRCNN
 from tests.tiny import tiny_config
 
@@ -40,6 +45,20 @@ def test_all_that_was_found_and_little_more(counts: list[int]):
     assert filled.shape == (len(counts), SLOTS, 4)
     np.testing.assert_array_equal(filled[:, :number], boxes)
     assert not filled[:, number:].any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.lists(st.booleans(), min_size=SLOTS, max_size=SLOTS), min_size=1, max_size=3))
+def test_the_slots_in_use_come_with_their_rows(flags: list[list[bool]]):
+    marked = np.array(flags)
+    rows = np.random.default_rng(0).normal(size=(*marked.shape, 2)).astype(np.float32)
+    kept, kept_rows = (ops.convert_to_numpy(x) for x in UsedSlots()([marked, rows]))
+    number = kept.shape[1]
+    np.testing.assert_array_equal(kept, marked[:, :number])
+    np.testing.assert_array_equal(kept_rows, rows[:, :number])
+    assert not marked[:, number:].any() and number >= SLOTS_AT_ONCE
+    last = max((i + 1 for row in flags for i, flag in enumerate(row) if flag), default=1)
+    assert number == min(-(-last // SLOTS_AT_ONCE) * SLOTS_AT_ONCE, SLOTS)
 
 
 @pytest.mark.skipif(

@@ -23,7 +23,7 @@ from mrcnn.layers.anchors import Anchors
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.class_masks import ClassMasks
 from mrcnn.layers.classifier import Accuracy
-from mrcnn.layers.detection_slots import CompactDetections, PadDetections
+from mrcnn.layers.detection_slots import CompactDetections, PadDetections, UsedSlots
 from mrcnn.layers.detections import Detections
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.layers.folded_norm import FoldingConv2D, FoldsNorm
@@ -259,13 +259,14 @@ def symbols(case: Case, axes: Any = None) -> Any:
 
 
 def test_no_layer_is_forgotten():
-    # The shape of CompactDetections depends on values: tests/layers/test_detection_slots.py;
+    # The shapes of two layers depend on values: tests/layers/test_detection_slots.py;
     # UncertaintyWeighting takes scalars: tests/test_network.py; so does GradNormWeighting:
     # tests/training/test_gradnorm.py.
     # The other ones are bases.
     classes = {
         *(KernelChoiceLayer, FoldsNorm, per_roi._PerRoi, SwitchedLoss),
         CompactDetections,
+        UsedSlots,
         losses.UncertaintyWeighting,
         GradNormWeighting,
         *(type(case.make()) for case in CASES.values()),
