@@ -8,11 +8,17 @@ Shape letters: B images, N candidates, K kept.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from keras import ops
 
 from mrcnn.ops import boxes as box_ops
+from mrcnn.ops.indexing import first_true_indices, gather_rows
 from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend import nms as tf_kernels
+
+# Boxes that are compared with each other at once.
+BLOCK = 512
 
 
 def nms_sorted(
@@ -52,29 +58,83 @@ def nms_sorted(
         )
         return tf_kernels.nms_overlaps(overlaps, valid, threshold, count)
 
+    if groups is None:
+        groups = ops.zeros(tuple(boxes.shape[:2]), "int32")
+    return _by_blocks(boxes, valid, groups, threshold, count)
+
+
+class _Kept(NamedTuple):
+    """What the blocks so far have kept."""
+
+    number: Tensor  # [B] int32
+    index: Tensor  # [B, K] int32, 0 where there is none yet
+    boxes: Tensor  # [B, K, 4]
+    groups: Tensor  # [B, K]
+
+
+def _by_blocks(
+    boxes: Tensor, valid: Tensor, groups: Tensor, threshold: float, count: int
+) -> tuple[Tensor, Tensor]:
+    """`nms_sorted` in a few parallel steps, not one step for each box that is kept.
+
+    Block by block: boxes that an earlier block's suppress are dropped; of the others, "kept is
+    what no kept better box suppresses" is repeated from "all are kept" on until nothing changes.
+    After n rounds the n best boxes are as the greedy suppression leaves them, and so all that
+    depends on them only; in practice a few rounds are enough. It ends when all images are full or
+    through.
+    """
     batch, rows = boxes.shape[0], boxes.shape[1]
-    numbers = ops.arange(rows, dtype="int32")[None, :]
+    size = min(BLOCK, rows)
+    blocks = -(-rows // size)
+    padding = (0, blocks * size - rows)
+    boxes = ops.pad(boxes, ((0, 0), padding, (0, 0)))
+    valid, groups = (ops.pad(x, ((0, 0), padding)) for x in (valid, groups))
+    in_blocks = [
+        ops.reshape(x, (batch, blocks, size, *x.shape[2:])) for x in (boxes, valid, groups)
+    ]
+    used = ops.max(ops.where(valid, ops.arange(1, blocks * size + 1, dtype="int32"), 0))
     slots = ops.arange(count, dtype="int32")[None, :]
-    group_ids = ops.zeros((batch, rows), "int32") if groups is None else groups
+    places = ops.arange(size, dtype="int32")
+    better = (places < places[:, None])[None]
 
-    def more(k: Tensor, remaining: Tensor, index: Tensor, found: Tensor) -> Tensor:
-        return (k < count) & ops.any(remaining)
+    def more(block: Tensor, *kept: Tensor) -> Tensor:
+        return (block * size < used) & ops.any(_Kept(*kept).number < count)
 
-    def keep_best(k: Tensor, remaining: Tensor, index: Tensor, found: Tensor):
-        best = ops.cast(ops.argmax(ops.cast(remaining, "int32"), axis=1), "int32")[:, None]
-        exists = ops.any(remaining, axis=1, keepdims=True)
-        box = ops.take_along_axis(boxes, best[..., None], axis=1)
-        same_group = group_ids == ops.take_along_axis(group_ids, best, axis=1)
-        suppressed = (box_ops.iou(box, boxes)[:, 0] > threshold) & same_group
-        remaining = remaining & ~suppressed & (numbers != best)
-        here = (slots == k) & exists
-        return k + 1, remaining, ops.where(here, best, index), found | here
+    def next_block(block: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        kept = _Kept(*state)
+        own, alive, group = (ops.take(x, block, axis=1) for x in in_blocks)
+        filled = slots < kept.number[:, None]
+        earlier = filled[:, None, :] & (group[:, :, None] == kept.groups[:, None, :])
+        alive = alive & ~ops.any(earlier & (box_ops.iou(own, kept.boxes) > threshold), axis=2)
+        rivals = better & (group[:, :, None] == group[:, None, :])
+        rivals = rivals & (box_ops.iou(own, own) > threshold)
 
-    state = (
-        ops.zeros((), dtype="int32"),
-        valid,
-        ops.zeros((batch, count), dtype="int32"),
-        ops.zeros((batch, count), dtype="int32") > 0,
+        def changed(now: Tensor, before: Tensor) -> Tensor:
+            return ops.any(now != before)
+
+        def settle(now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+            return alive & ~ops.any(now[:, None, :] & rivals, axis=2), now
+
+        now, _ = ops.while_loop(changed, settle, (alive, alive & ~alive))
+        order, _ = first_true_indices(now, size)
+        found = ops.sum(ops.cast(now, "int32"), axis=1)
+        row = slots - kept.number[:, None]
+        fresh = (row >= 0) & (row < found[:, None])
+        row = ops.take_along_axis(order, ops.clip(row, 0, size - 1), axis=1)
+        return (
+            block + 1,
+            ops.minimum(kept.number + found, count),
+            ops.where(fresh, row + block * size, kept.index),
+            ops.where(fresh[..., None], gather_rows(own, row), kept.boxes),
+            ops.where(fresh, ops.take_along_axis(group, row, axis=1), kept.groups),
+        )
+
+    start = _Kept(
+        ops.zeros((batch,), "int32"),
+        ops.zeros((batch, count), "int32"),
+        ops.zeros((batch, count, 4), boxes.dtype),
+        ops.zeros((batch, count), groups.dtype),
     )
-    _, _, index, found = ops.while_loop(more, keep_best, state)
-    return index, found
+    state = ops.while_loop(more, next_block, (ops.zeros((), "int32"), *start))
+    kept = _Kept(*state[1:])
+    return kept.index, slots < kept.number[:, None]

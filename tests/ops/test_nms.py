@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
+from mrcnn.data.boxes import compute_overlaps
 from mrcnn.layers.detections import DetectionSettings, refine_detections
 from mrcnn.layers.proposals import ProposalSettings, propose
+from mrcnn.ops import nms
 from mrcnn.ops.nms import nms_sorted
 from tests.ops import naive
 from tests.ops.variants import quick
@@ -85,6 +87,45 @@ def test_like_the_loops(seed):
             np.testing.assert_array_equal(got[key][1], found, err_msg=f"{name} {key}")
             np.testing.assert_array_equal(got[key][0], index, err_msg=f"{name} {key}")
         assert got["few"][0].dtype == np.int32, name
+
+
+@pytest.mark.parametrize("block", [1, 5, 7])
+def test_blocks_of_any_size_keep_the_same(monkeypatch, block):
+    boxes, valid, groups = images(4)
+    monkeypatch.setattr(nms, "BLOCK", block)
+    for count in (1, 3, ROWS + 2):
+        found = nms_sorted(boxes, valid, 0.5, count, groups=groups)
+        expected = naive_nms(boxes, valid, 0.5, count, groups)
+        for got, wanted in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(ops.convert_to_numpy(got), wanted)
+
+
+def test_a_chain_in_which_each_box_suppresses_the_next():
+    """Every other one is kept, which takes as many rounds as there are boxes."""
+    rows = 40
+    left = np.arange(rows, dtype=np.float32)[:, None] * 0.3
+    box = np.array([0, 0, 1, 1], np.float32)
+    boxes = (box + left * np.array([0, 1, 0, 1], np.float32))[None]
+    index, found = nms_sorted(boxes, np.ones((1, rows), bool), 0.5, rows)
+    kept = ops.convert_to_numpy(index)[ops.convert_to_numpy(found)]
+    np.testing.assert_array_equal(kept, np.arange(0, rows, 2))
+
+
+def test_thousands_of_boxes_in_heaps():
+    random = np.random.default_rng(0)
+    centers = random.uniform(0, 1, (2, 40, 2)).repeat(50, axis=1)
+    centers += random.normal(0, 0.02, centers.shape)
+    boxes = np.concatenate([centers - 0.05, centers + 0.05], axis=-1).astype(np.float32)
+    valid = random.uniform(size=boxes.shape[:2]) < 0.95
+    for count in (100, 2000):
+        index, found = map(ops.convert_to_numpy, nms_sorted(boxes, valid, 0.7, count))
+        for b in range(2):
+            kept: list[int] = []
+            for i in np.flatnonzero(valid[b]):
+                rivals = compute_overlaps(boxes[b, i : i + 1], boxes[b, kept])
+                if len(kept) < count and not (rivals > 0.7).any():
+                    kept.append(i)
+            np.testing.assert_array_equal(index[b, found[b]], kept)
 
 
 @given(seed=st.integers(0, 2**32 - 1), threshold=st.sampled_from([0.0, 0.3, 0.7, 1.0]))
