@@ -71,11 +71,11 @@ def headline(arms: Sequence[str], matched: Mapping[str, str]) -> list[Contrast]:
         matched: control arms, with the arm that each is a control of.
 
     Returns:
-        Every arm against the baseline, and every arm against its control.
+        Every arm against the baseline, and every arm against its control, no two arms twice.
     """
     found = [Contrast(arm, arms[0]) for arm in arms[1:]]
     controls = [(arm, control) for control, arm in matched.items()]
-    return found + [Contrast(a, b) for a, b in controls if a in arms and b in arms and b != arms[0]]
+    return found + [Contrast(a, b) for a, b in controls if {a, b} <= set(arms[1:])]
 
 
 def compare(results: Results, contrasts: Sequence[Contrast], metric: str) -> list[Tested]:
@@ -211,14 +211,14 @@ def explain(baseline: str, controls: Sequence[str], count: int) -> str:
     """A paragraph on what the columns of `format_contrasts` mean."""
     which = f"every arm against {baseline}"
     if controls:
-        which += f", and each arm that {' or '.join(controls)} is the control of, against it"
+        which += f", and each arm that has a control ({', '.join(controls)}) against it"
     return (
-        f"Headline are {count} contrasts: {which}. Differences in points (one is 0.01) with "
-        f"Student's {CONFIDENCE:.0%} interval over the seeds; p of the paired t test, and after "
-        f"Holm's correction over these {count}; the correlation of the two arms over the seeds "
-        "(above 0, pairing by seed helps); and the seeds that a difference of one point would "
-        f"need, by the deviation of the differences seen here (power {POWER:.0%}, alpha "
-        f"{ALPHA:g}, two-sided paired t).\n"
+        f"The headline contrasts are {which}. Differences are in points (one is 0.01) with "
+        f"Student's {CONFIDENCE:.0%} interval over the seeds. p is that of the paired t test, "
+        f"without and with Holm's correction over all {count}. Correlation: of the two arms over "
+        "the seeds; above 0, pairing by seed helps. Seeds for 1 point: what a difference of one "
+        f"point would need, by the deviation of the differences seen here (power {POWER:.0%}, "
+        f"alpha {ALPHA:g}, two-sided paired t test).\n"
     )
 
 

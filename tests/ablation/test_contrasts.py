@@ -27,9 +27,10 @@ def test_headline_are_the_arms_against_the_baseline_and_against_their_controls()
         *(Contrast(arm, "baseline") for arm in arms[1:]),
         Contrast("sobel", "control"),
     ]
-    assert contrasts.headline(["control", "sobel"], {"control": "sobel"}) == [
-        Contrast("sobel", "control")
-    ]
+    for first, second in (("control", "sobel"), ("sobel", "control")):
+        assert contrasts.headline([first, second], {"control": "sobel"}) == [
+            Contrast(second, first)
+        ]
 
 
 def test_p_is_that_of_the_paired_t_test():
