@@ -22,7 +22,13 @@ class GradNormWeighting(keras.layers.Layer):
 
     Args:
         alpha, rate: see `mrcnn.ops.gradnorm.gradnorm_step`.
+
+    Attributes:
+        on: the places of the losses that train, where not all of them do: the others have no
+            gradient here, and take no part in the steps. Read when a step is traced.
     """
+
+    on: tuple[int, ...] | None = None
 
     def __init__(self, alpha: float, rate: float, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -46,7 +52,8 @@ class GradNormWeighting(keras.layers.Layer):
     def call(self, losses: list[Tensor]) -> Tensor:
         """From the scalar losses to their weights [losses]."""
         weights = ops.exp(self.state.log_weights)
-        self.add_loss(ops.sum((weights - 1) * ops.stack(losses)))
+        terms = (weights - 1) * ops.stack(losses)
+        self.add_loss(ops.sum(terms if self.on is None else ops.take(terms, self.on)))
         return weights
 
     def update(self, losses: Tensor, norms: Tensor) -> None:
@@ -56,6 +63,9 @@ class GradNormWeighting(keras.layers.Layer):
             losses: [T], those of `call`.
             norms: [T], of the gradient of each at a layer that all of them share.
         """
+        if self.on is not None:  # a loss of 0 takes no part
+            trains = [float(place in self.on) for place in range(losses.shape[0])]
+            losses = losses * ops.convert_to_tensor(trains, losses.dtype)
         before = GradNormState(*map(ops.convert_to_tensor, self.state))
         after = gradnorm_step(before, losses, norms, self.alpha, self.rate)
         for variable, value in zip(self.state, after, strict=True):

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from mrcnn.config import LOSS_NAMES, OPTIMIZERS, Config
+from mrcnn.layers.gradnorm import GradNormWeighting
 from mrcnn.layers.losses import UncertaintyWeighting
 from mrcnn.layers.switched_loss import SwitchedLoss
 from mrcnn.logger import logger
@@ -68,7 +69,7 @@ def set_trained_losses(model: keras.Model, losses: str) -> list[str]:
         layer.is_on = layer.name in chosen
     in_order = [name for name in LOSS_NAMES if any(layer.name == name for layer in own)]
     for layer in model.layers:
-        if isinstance(layer, UncertaintyWeighting):
+        if isinstance(layer, UncertaintyWeighting | GradNormWeighting):
             on = tuple(place for place, name in enumerate(in_order) if name in chosen)
             layer.on = None if len(on) == len(in_order) else on
     return chosen

@@ -12,6 +12,7 @@ from keras import ops
 from mrcnn.checkpoints import state_file, variables
 from mrcnn.config import LOSS_NAMES
 from mrcnn.layers.gradnorm import GradNormWeighting
+from mrcnn.layers.switched_loss import SwitchedLoss
 from mrcnn.ops.gradnorm import INITIAL_STEPS, GradNormState
 from mrcnn.training import compile
 from mrcnn.training import model as training_model
@@ -26,7 +27,7 @@ ALPHA, MOVE, RATE = 1.5, 0.1, 0.05
 GIVEN = {"USE_RPN_ROIS": False, "GRADNORM_ALPHA": ALPHA, "GRADNORM_RATE": MOVE}
 
 
-class Square(keras.layers.Layer):
+class Square(SwitchedLoss):
     """A loss: the mean square of what it is given, times a factor."""
 
     def __init__(self, factor: float, **kwargs: Any) -> None:
@@ -35,7 +36,7 @@ class Square(keras.layers.Layer):
 
     def call(self, x):
         loss = self.factor * ops.mean(ops.square(x))
-        self.add_loss(loss)
+        self.add(loss)
         return loss
 
     def compute_output_spec(self, x):
@@ -150,6 +151,30 @@ def test_the_norms_are_those_of_finite_differences(jit: bool, monkeypatch: pytes
     _, given_losses, given_norms = state_of(model)
     np.testing.assert_allclose(given_losses, losses, rtol=1e-5)
     np.testing.assert_allclose(given_norms, np.sqrt(np.sum(gradients**2, axis=(1, 2))), rtol=2e-3)
+
+
+def test_a_loss_that_does_not_belong_to_a_stage_takes_no_part():
+    """As in alternating training: neither its gradient nor its weight, whatever that is by now."""
+    model = small_model()
+    known(model)
+    assert compile.set_trained_losses(model, "rpn") == list(USES)[:2]
+    before, batch = state_of(model), some_batch()
+    losses = [float(model(batch)[name]) for name in USES]
+    heads = [ops.convert_to_numpy(model.get_layer(f"head_{k}").kernel) for k in range(3)]
+    logs = model.train_on_batch(batch, return_dict=True)
+    assert logs["loss"] == pytest.approx(np.dot(np.exp(before[0])[:2], losses[:2]), rel=1e-5)
+    assert logs["mrcnn_mask_loss"] == pytest.approx(losses[2], rel=1e-5)  # shown all the same
+    moved = [
+        np.any(ops.convert_to_numpy(model.get_layer(f"head_{k}").kernel) != heads[k])
+        for k in range(3)
+    ]
+    assert moved == [True, True, False]
+    after = state_of(model)
+    # The two that train move apart; the third changes with the sum alone.
+    steps = after[0] - before[0]
+    assert sorted(np.round(steps[:2] - steps[2], 4)) == [-MOVE, MOVE]
+    compile.set_trained_losses(model, "all")
+    assert model.gradnorm.on is None
 
 
 def test_validation_moves_nothing():
