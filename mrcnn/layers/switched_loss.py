@@ -14,7 +14,7 @@ class SwitchedLoss(keras.layers.Layer):
     gradient is not even computed.
 
     Attributes:
-        is_on: read when a step is traced. `mrcnn.training.compile.set_trained_losses` sets it.
+        is_on: read when a step is traced. See `mrcnn.training.loss_switches`.
     """
 
     is_on: bool = True

@@ -82,7 +82,7 @@ def describe_run(config: Config, chosen: Sequence[stages.Stage] = ()) -> str:
     lines = [
         f"backend {keras.backend.backend()}, backbone {config.BACKBONE}, pyramid of "
         f"{config.TOP_DOWN_PYRAMID_SIZE} channels, {config.NUM_CLASSES - 1} classes",
-        f"images {sizes} ({config.IMAGE_RESIZE_MODE}), "
+        f"images {sizes} ({config.IMAGE_RESIZE_MODE}{_describe_jitter(config)}), "
         f"batch {config.BATCH_SIZE}, masks {config.MASK_SHAPE[0]}x{config.MASK_SHAPE[1]}",
     ]
     lines.append(f"edge agreement: {_describe_edge_loss(config)}")
@@ -98,6 +98,17 @@ def describe_run(config: Config, chosen: Sequence[stages.Stage] = ()) -> str:
         for number, stage in enumerate(chosen, start=1)
     ]
     return "\n".join(lines)
+
+
+def _describe_jitter(config: Config) -> str:
+    """What is drawn of the scale of training images; "" where nothing is."""
+    if config.IMAGE_MIN_DIM_RANGE is not None:
+        sides = config.IMAGE_MIN_DIM_RANGE
+        return f", shorter side drawn from {sides[0]} to {sides[1]}"
+    if config.IMAGE_SCALE_RANGE is not None:
+        factors = config.IMAGE_SCALE_RANGE
+        return f", size drawn from {factors[0]:g} to {factors[1]:g} of it"
+    return ""
 
 
 def _describe_edge_loss(config: Config) -> str:

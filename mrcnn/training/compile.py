@@ -7,13 +7,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from mrcnn.config import LOSS_NAMES, OPTIMIZERS, Config
-from mrcnn.layers.gradnorm import GradNormWeighting
-from mrcnn.layers.losses import UncertaintyWeighting
+from mrcnn.config import OPTIMIZERS, Config
 from mrcnn.layers.switched_loss import SwitchedLoss
 from mrcnn.logger import logger
 from mrcnn.tensorflow_backend.compilation import default_jit_compile
 from mrcnn.training import optimizers
+from mrcnn.training.loss_switches import switch_losses
 from mrcnn.training.model import TrainingModel
 from mrcnn.training.stages import matching_layers, trained_losses
 from mrcnn.weights.layers import weighted_layers
@@ -65,13 +64,7 @@ def set_trained_losses(model: keras.Model, losses: str) -> list[str]:
             f"losses: {losses!r} means {', '.join(names)}; expected some of the model's, "
             f"{', '.join(layer.name for layer in own)}."
         )
-    for layer in own:
-        layer.is_on = layer.name in chosen
-    in_order = [name for name in LOSS_NAMES if any(layer.name == name for layer in own)]
-    for layer in model.layers:
-        if isinstance(layer, UncertaintyWeighting | GradNormWeighting):
-            on = tuple(place for place, name in enumerate(in_order) if name in chosen)
-            layer.on = None if len(on) == len(in_order) else on
+    switch_losses(model, {layer.name: layer.name in chosen for layer in own})
     return chosen
 
 

@@ -15,6 +15,7 @@ from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend.sums import with_fixed_sums
 from mrcnn.training import optimizers
 from mrcnn.training.gradnorm import BACKENDS, GradNormStep
+from mrcnn.training.loss_switches import all_losses_on
 from mrcnn.training.own_loops import OwnLoops
 from mrcnn.training.weight_decay import weight_decay
 from mrcnn.weights.keras_api import MatterportFiles
@@ -112,6 +113,11 @@ class TrainingModel(GradNormStep, keras.Model):
             return functions[shape](iter([batch]))
 
         return step
+
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
+        # The total of a validation is of all losses, so that epochs of other stages compare.
+        with all_losses_on(self):
+            return super().test_step(*args, **kwargs)
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         loss = super().compute_loss(*args, **kwargs)

@@ -47,6 +47,18 @@ def test_few_masks_are_said():
     assert described.endswith("masks of 25 % of the objects; boxes of all")
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "images 1024x1024x3 (square), batch 2"),
+        ({"IMAGE_MIN_DIM_RANGE": (640, 1024)}, "(square, shorter side drawn from 640 to 1024)"),
+        ({"IMAGE_SCALE_RANGE": [0.1, 2]}, "(square, size drawn from 0.1 to 2 of it)"),
+    ],
+)
+def test_scale_jitter_is_described(settings, words):
+    assert words in results.describe_run(configure(Config, settings))
+
+
 def test_the_stages_are_described():
     described = results.describe_run(Config(), [Stage("heads", 1e-3, 4), Stage("all", 1e-4, 3)])
     assert described.endswith(

@@ -109,12 +109,28 @@ def test_features_learn_what_they_would_if_the_other_losses_weighed_nothing(numb
 
 def test_the_total_is_of_the_losses_that_train():
     config = tiny_config(**LEARNING, WEIGHT_DECAY=0.0)
+    keras.utils.set_random_seed(0)
     model = training_model.build(config)
     for losses in ("rpn", "branches", "all", "mrcnn_mask.*"):
         shown = one_step(model, config, Stage("all", 0.05, 1, losses))
         total = sum(shown[name] for name in stages.trained_losses(losses))
         assert shown["loss"] == pytest.approx(total, rel=1e-5)
         assert set(LOSS_NAMES) <= shown.keys()  # the others are shown all the same
+
+
+def test_the_total_of_a_validation_is_of_all_losses():
+    """Else an epoch of the RPN's step would seem better than any of the branches'."""
+    config = tiny_config(**LEARNING, WEIGHT_DECAY=0.0, USE_RPN_ROIS=False)  # some are positive
+    keras.utils.set_random_seed(0)
+    model = training_model.build(config)
+    one_step(model, config, STEPS[0])
+    shown = model.test_on_batch(tiny_batch(config), return_dict=True)
+    total = sum(shown[name] for name in LOSS_NAMES)
+    assert shown["loss"] == pytest.approx(total, rel=1e-5) and shown["mrcnn_mask_loss"] > 0
+    model.reset_metrics()
+    again = model.train_on_batch(tiny_batch(config), return_dict=True)
+    expected = again["rpn_class_loss"] + again["rpn_bbox_loss"]
+    assert again["loss"] == pytest.approx(expected, rel=1e-5)  # training is as before
 
 
 def test_losses_that_the_model_lacks_are_named():
