@@ -40,6 +40,8 @@ def one_step(model: training_model.TrainingModel, config: Any, stage: Stage) -> 
     compile.set_trainable(model, stage.layers)
     compile.set_trained_losses(model, stage.losses)
     compile.compile_model(model, config, 0.05, 0.9)
+    # Quicker than tracing for one step; JAX without compiling is not.
+    model.run_eagerly = keras.backend.backend() == "tensorflow"
     return model.train_on_batch(tiny_batch(config), return_dict=True)
 
 
