@@ -9,8 +9,9 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	$(BIN)/mrcnn demo --output demo_output
 
-# A process a core; the tests of a file share what they build.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+# A process a core; the tests of a file share what they build. The order of files is that of
+# tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED)
 	$(PYTEST)

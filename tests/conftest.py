@@ -23,6 +23,23 @@ settings.load_profile("mrcnn")
 collect_ignore = ["scripts", "fixtures"]
 FIXTURES = REPOSITORY / "tests" / "fixtures"
 SHARED = REPOSITORY.parent / "shared"
+# A minute and more each; `make test` gives each file to one process.
+LONGEST_FILES = (
+    "tests/commands/test_backends.py",
+    "tests/training/test_session.py",
+    "tests/ablation/test_grid.py",
+    "tests/test_network.py",
+    "tests/commands/test_cli.py",
+    "tests/test_tutorial_scripts.py",
+    "tests/samples/test_notebooks.py",
+    "tests/test_docs.py",
+    "tests/training/test_alternating.py",
+    "tests/commands/test_pretrain.py",
+    "tests/runs/test_pretraining.py",
+    "tests/training/test_gradnorm.py",
+    "tests/training/test_compile.py",
+    "tests/test_model.py",
+)
 SHARED_IS_ABSENT = "needs ../shared (the large parity fixtures, real images)"
 
 
@@ -54,6 +71,12 @@ def parity_file() -> Callable[[str], Path]:
         pytest.skip(SHARED_IS_ABSENT)
 
     return find
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, or one process ends with them while others wait."""
+    place = {name: number for number, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: place.get(item.path.relative_to(REPOSITORY).as_posix(), len(place)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

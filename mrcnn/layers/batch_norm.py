@@ -74,6 +74,10 @@ class BatchNorm(keras.layers.BatchNormalization):
         Without any, the stored statistics are used, and stay.
         """
         x = ops.cast(inputs, "float32")
+        gamma, beta, stored_mean, stored_variance = (
+            ops.cast(v, "float32")
+            for v in (self.gamma, self.beta, self.moving_mean, self.moving_variance)
+        )
         axes = tuple(range(len(x.shape) - 1))
         flags = ops.cast(valid, "float32")
         weights = ops.reshape(flags, (*ops.shape(flags), *(1,) * (len(x.shape) - len(flags.shape))))
@@ -81,13 +85,13 @@ class BatchNorm(keras.layers.BatchNormalization):
         count = ops.sum(flags) * sides
         some = count > 0
         share = weights / ops.maximum(count, 1.0)
-        mean = ops.where(some, ops.sum(x * share, axis=axes), self.moving_mean)
+        mean = ops.where(some, ops.sum(x * share, axis=axes), stored_mean)
         spread = ops.sum(ops.square(x - mean) * share, axis=axes)
-        variance = ops.where(some, spread, self.moving_variance)
+        variance = ops.where(some, spread, stored_variance)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
-        scale = ops.rsqrt(variance + self.epsilon) * self.gamma
-        return ops.cast(x * scale + (self.beta - mean * scale), self.compute_dtype)
+        scale = ops.rsqrt(variance + self.epsilon) * gamma
+        return ops.cast(x * scale + (beta - mean * scale), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "training": self.training}

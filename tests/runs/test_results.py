@@ -121,4 +121,4 @@ def test_a_page_names_the_files_and_leaves_out_unsure_detections(tmp_path, monke
     assert all(name.endswith(".png") for name in names)
     # An image that is drawn when it is needed has no file.
     dataset.image_info[0]["path"] = None
-    assert results._image_name(dataset, 0) == f"image {dataset.image_info[0]['id']}"
+    assert results.image_name(dataset, 0) == f"image {dataset.image_info[0]['id']}"
