@@ -105,8 +105,8 @@ def build_box_head(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Class logits, class probabilities [B, R, C] and deltas [B, R, C, 4] of RoIs.
 
-    In training, batch statistics leave out RoIs that are not `valid`. Where shapes need not be
-    static, the head does not run on those at the end, whose outputs are zeros.
+    Given which RoIs are `valid`, as in training, the head need not run on those at the end that
+    are not, whose outputs are zeros then; see `_runs_on_used_slots`.
     """
     settings = BoxHeadSettings(
         config.POOL_SIZE,
@@ -116,14 +116,15 @@ def build_box_head(
         use_tf_kernels=_use_tf_kernels(config),
         roi_pooling=config.ROI_POOLING,
     )
-    used = valid is not None and _use_tf_kernels(config)
+    if valid is None or not _runs_on_used_slots(config):
+        return box_head_graph(rois, trunk.feature_maps, image_area, settings)
     slots = rois.shape[1]
-    if used:
-        valid, rois = UsedSlots(name="used_rois")([valid, rois])
-    outputs = box_head_graph(rois, trunk.feature_maps, image_area, settings, valid)
-    if used:
-        outputs = tuple(PadDetections(slots)(rows) for rows in outputs)
-    return outputs
+    _, rois = UsedSlots(name="used_rois")([valid, rois])
+    logits, probabilities, deltas = (
+        PadDetections(slots)(rows)
+        for rows in box_head_graph(rois, trunk.feature_maps, image_area, settings)
+    )
+    return logits, probabilities, deltas
 
 
 def build_mask_head(
@@ -143,13 +144,21 @@ def build_mask_head(
         use_tf_kernels=_use_tf_kernels(config),
         roi_pooling=config.ROI_POOLING,
     )
-    if class_ids is None:
-        return mask_head_graph(rois, trunk.feature_maps, image_area, settings)
-    slots, valid, used = rois.shape[1], class_ids > 0, _use_tf_kernels(config)
-    if used:
-        valid, rois, class_ids = UsedSlots(name="used_mask_rois")([valid, rois, class_ids])
-    masks = mask_head_graph(rois, trunk.feature_maps, image_area, settings, class_ids, valid)
-    return PadDetections(slots)(masks) if used else masks
+    if class_ids is None or not _runs_on_used_slots(config):
+        return mask_head_graph(rois, trunk.feature_maps, image_area, settings, class_ids)
+    slots = rois.shape[1]
+    _, rois, class_ids = UsedSlots(name="used_mask_rois")([class_ids > 0, rois, class_ids])
+    masks = mask_head_graph(rois, trunk.feature_maps, image_area, settings, class_ids)
+    return PadDetections(slots)(masks)
+
+
+def _runs_on_used_slots(config: Config) -> bool:
+    """Whether the heads of a training step leave out slots that no image of the batch uses.
+
+    Shapes then depend on values, which XLA cannot compile; and heads that learn batch statistics
+    would learn others.
+    """
+    return _use_tf_kernels(config) and config.TRAIN_BN is False
 
 
 def build_training(config: Config, model_class: type[keras.Model] = keras.Model) -> keras.Model:

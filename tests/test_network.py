@@ -420,12 +420,11 @@ def given_rois(config: Config, positives: int, negatives: int) -> np.ndarray:
 
 
 @tensorflow_only
-@pytest.mark.parametrize("train_bn", [False, True])
 @pytest.mark.parametrize(
     ("positives", "mask_slots", "box_slots"), [(0, 4, 4), (1, 4, 4), (6, 8, 20), (30, 15, 46)]
 )
 def test_heads_on_the_slots_in_use_are_heads_on_all(
-    monkeypatch: pytest.MonkeyPatch, positives: int, mask_slots: int, box_slots: int, train_bn: bool
+    monkeypatch: pytest.MonkeyPatch, positives: int, mask_slots: int, box_slots: int
 ):
     import tensorflow as tf
 
@@ -433,7 +432,6 @@ def test_heads_on_the_slots_in_use_are_heads_on_all(
         USE_RPN_ROIS=False,
         POST_NMS_ROIS_TRAINING=70,
         TRAIN_ROIS_PER_IMAGE=46,
-        TRAIN_BN=train_bn,
         EDGE_LOSS_FILTERS=["sobel"],
         SEED=4,
     )

@@ -44,7 +44,6 @@ def box_head_graph(
     feature_maps: Sequence[Tensor],
     image_area: Tensor,
     settings: BoxHeadSettings,
-    valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Build the class and box head.
 
@@ -53,7 +52,6 @@ def box_head_graph(
         feature_maps: [P2, P3, P4, P5].
         image_area: pixels of the image, a scalar.
         settings: the head's sizes.
-        valid: [B, R] bool, of which RoIs batch statistics are taken; None: of all.
 
     Returns:
         (logits [B, R, C], probabilities [B, R, C], deltas [B, R, C, 4]), float32.
@@ -64,10 +62,10 @@ def box_head_graph(
     x = roi_features(rois, feature_maps, image_area, reading, name="roi_align_classifier")
     # Two fully connected layers, written as convolutions as in Matterport's weights.
     x = RoiConv2D(fc_layers_size, pool_size, name="mrcnn_class_conv1")(x)
-    x = BatchNorm(name="mrcnn_class_bn1")(x, training=train_bn, valid=valid)
+    x = BatchNorm(name="mrcnn_class_bn1")(x, training=train_bn)
     x = layers.Activation("relu")(x)
     x = RoiConv2D(fc_layers_size, 1, name="mrcnn_class_conv2")(x)
-    x = BatchNorm(name="mrcnn_class_bn2")(x, training=train_bn, valid=valid)
+    x = BatchNorm(name="mrcnn_class_bn2")(x, training=train_bn)
     x = layers.Activation("relu")(x)
     shared = layers.Reshape((-1, fc_layers_size), name="pool_squeeze")(x)
 

@@ -59,7 +59,6 @@ def mask_head_graph(
     image_area: Tensor,
     settings: MaskHeadSettings,
     class_ids: Tensor | None = None,
-    valid: Tensor | None = None,
 ) -> Tensor:
     """Build the mask head.
 
@@ -69,7 +68,6 @@ def mask_head_graph(
         image_area: pixels of the image, a scalar.
         settings: the head's sizes.
         class_ids: [B, R] int, the class of which each RoI's mask is asked for; None: all.
-        valid: [B, R] bool, of which RoIs batch statistics are taken; None: of all.
 
     Returns:
         Mask probabilities [B, R, *mask_shape, C], or [B, R, *mask_shape] given class ids;
@@ -80,7 +78,7 @@ def mask_head_graph(
     x = roi_features(rois, feature_maps, image_area, reading, name="roi_align_mask")
     for number in range(1, 5):
         x = RoiConv2D(filters, 3, padding="same", name=f"mrcnn_mask_conv{number}")(x)
-        x = BatchNorm(name=f"mrcnn_mask_bn{number}")(x, training=settings.train_bn, valid=valid)
+        x = BatchNorm(name=f"mrcnn_mask_bn{number}")(x, training=settings.train_bn)
         x = layers.Activation("relu")(x)
     x = _double(x, filters, "mrcnn_mask_deconv")
     if settings.mask_shape[0] == 4 * pool_size:
