@@ -1,6 +1,6 @@
 """Figures that are kept: which they are, and how they are measured and stored.
 
-    python -m benchmarks.figures paste rle --repeats 5 --output benchmarks/results/quiet.json
+    python -m benchmarks.figures paste rle --repeats 5 --output benchmarks/results/idle.json
     python -m benchmarks.figures --list
 
 A file of figures says on what machine and at what commit they were measured. Each figure has one

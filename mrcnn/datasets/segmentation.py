@@ -23,7 +23,7 @@ Rle = dict[str, Any]  # {"size": [H, W], "counts": compressed bytes}
 
 # The ways on from an annotation that training cannot use.
 REMEDY = (
-    "`mrcnn check DATASET --fix OUT` writes a mended copy; --skip-invalid (skip_invalid=True) "
+    "`mrcnn check DATASET --fix OUT` writes a repaired copy; --skip-invalid (skip_invalid=True) "
     "leaves such annotations out and counts them."
 )
 # Annotators' points stray a little over the border. Further out than this (in image sides) a

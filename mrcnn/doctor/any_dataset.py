@@ -47,7 +47,7 @@ def read_dataset(
 
     Returns:
         The entries of its images and objects, and what was found while they were read. An object is
-        named by its image's id and its number in it. There is no json to mend.
+        named by its image's id and its number in it. There is no json to repair.
     """
     subset = Subset(name, Path(type(dataset).__name__), Path(os.devnull))
     subset.exif_orientation = config.EXIF_ORIENTATION

@@ -1,4 +1,4 @@
-"""Entries of annotations mended: polygons clipped, boxes and areas computed, ids made unique."""
+"""Entries of annotations repaired: polygons clipped, boxes and areas computed, ids made unique."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PLURALS = {"bbox": "boxes", "area": "areas"}
 
 @dataclass(frozen=True)
 class Options:
-    """How annotations are mended.
+    """How annotations are repaired.
 
     Attributes:
         box_only: as `mrcnn train --box-only`: annotations with a box and no mask are kept.
@@ -35,15 +35,15 @@ class Options:
     crowds_as_objects: bool = False
 
 
-def mend_annotations(
+def repair_annotations(
     subset: Subset, images: list[Entry], options: Options, done: Counter[str]
 ) -> list[Entry]:
     """The entries of annotations that training can use.
 
     Args:
         subset: readable.
-        images: the mended entries.
-        options: of mending.
+        images: the repaired entries.
+        options: of repairing.
         done: what is done is counted here.
     """
     sizes = {image["id"]: (image["height"], image["width"]) for image in images}
@@ -62,16 +62,16 @@ def mend_annotations(
             done["annotations left out that say the same as another"] += 1
         else:
             seen.add(key)
-            mended = _mend(reading, raw, sizes[entry["image_id"]], options, done)
-            if mended is not None:
-                kept.append(mended)
+            repaired = _repair(reading, raw, sizes[entry["image_id"]], options, done)
+            if repaired is not None:
+                kept.append(repaired)
     return _make_ids_unique(kept, done)
 
 
-def _mend(
+def _repair(
     reading: Reading, raw: Entry, size: tuple[int, int], options: Options, done: Counter[str]
 ) -> Entry | None:
-    """A mended annotation; None: it is left out."""
+    """A repaired annotation; None: it is left out."""
     if reading.problem("iscrowd"):
         done["annotations left out: crowd-flag"] += 1
         return None
@@ -84,7 +84,7 @@ def _mend(
     fault = segmentations.MALFORMED if reading.problem("segmentation") else None
     rle = None
     if fault is None:
-        entry, fault, rle = _mend_mask(entry, size, options.box_only, done)
+        entry, fault, rle = _repair_mask(entry, size, options.box_only, done)
     if fault is not None:
         return _keep_box(entry, fault, size, options.box_only, done)
     for field, computed in (("bbox", _box_of), ("area", _area_of)):
@@ -94,11 +94,11 @@ def _mend(
     return entry
 
 
-def _mend_mask(
+def _repair_mask(
     entry: Entry, size: tuple[int, int], box_only: bool, done: Counter[str]
 ) -> tuple[Entry, Kind | None, Rle | None]:
-    """The annotation with a mended mask, box and area; why it cannot be used; and its mask."""
-    with_polygons = _mend_polygons(entry, size, done)
+    """The annotation with a repaired mask, box and area; why it cannot be used; and its mask."""
+    with_polygons = _repair_polygons(entry, size, done)
     if with_polygons is None:
         faults, _ = check_annotation(entry, size, box_only, masks=False)
         errors = [kind for kind, _ in faults if kind.severity == ERROR]
@@ -145,7 +145,7 @@ def _area_of(rle: Rle) -> int:
     return int(mask_api.area(rle))
 
 
-def _mend_polygons(entry: Entry, size: tuple[int, int], done: Counter[str]) -> Entry | None:
+def _repair_polygons(entry: Entry, size: tuple[int, int], done: Counter[str]) -> Entry | None:
     """The annotation with its polygons clipped and without those of no area; None: none is left."""
     parts = entry.get("segmentation")
     if not isinstance(parts, list):

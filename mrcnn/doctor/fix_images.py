@@ -1,4 +1,4 @@
-"""Entries of images mended: sizes taken from the files, what cannot be read left out."""
+"""Entries of images repaired: sizes taken from the files, what cannot be read left out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mrcnn.files.image_file import width_and_height
 from mrcnn.files.untrusted import is_outside
 
 
-def mend_images(subset: Subset, checked: ImageFiles, done: Counter[str]) -> list[Entry]:
+def repair_images(subset: Subset, checked: ImageFiles, done: Counter[str]) -> list[Entry]:
     """The entries of images that training can use.
 
     Args:
@@ -29,7 +29,7 @@ def mend_images(subset: Subset, checked: ImageFiles, done: Counter[str]) -> list
         done: what is done is counted here.
     """
     files = {image["id"]: file for image, file in checked}
-    mended = []
+    repaired = []
     for entry in _one_of_each_id(subset, done):
         file = files.get(entry["id"])
         if file is None:  # its size is malformed, or its file does not exist
@@ -44,8 +44,8 @@ def mend_images(subset: Subset, checked: ImageFiles, done: Counter[str]) -> list
             height, width = file.size
             entry = {**entry, "height": height, "width": width}
             done["sizes of images taken from the file"] += 1
-        mended.append(entry)
-    return mended
+        repaired.append(entry)
+    return repaired
 
 
 def _one_of_each_id(subset: Subset, done: Counter[str]) -> Iterator[Entry]:

@@ -1,4 +1,4 @@
-"""What is safe to mend, mended in a copy: new json files beside links to the images.
+"""What is safe to repair, repaired in a copy: new json files beside links to the images.
 
 Nothing is invented. What can be computed from the masks or read from the image files is
 corrected; what would stop training, or trains nothing, is left out; both are counted. What may
@@ -16,8 +16,8 @@ from typing import Any
 from mrcnn.data import coco_fields
 from mrcnn.data.coco_fields import Entry
 from mrcnn.doctor.examine import Examination, ExaminedSubset
-from mrcnn.doctor.fix_annotations import Options, mend_annotations
-from mrcnn.doctor.fix_images import mend_images
+from mrcnn.doctor.fix_annotations import Options, repair_annotations
+from mrcnn.doctor.fix_images import repair_images
 from mrcnn.doctor.subset import Subset
 
 
@@ -27,7 +27,7 @@ def fix(
     box_only: bool = False,
     crowds_as_objects: bool = False,
 ) -> dict[str, Counter[str]]:
-    """Write a mended copy of a data set, with its images as links.
+    """Write a repaired copy of a data set, with its images as links.
 
     Args:
         examination: of the data set, not a quick one.
@@ -39,28 +39,28 @@ def fix(
         What was done, and how often, by the name of the subset.
 
     Raises:
-        ValueError: `out` is in use, or a subset cannot be mended, or would have no object left.
+        ValueError: `out` is in use, or a subset cannot be repaired, or would have no object left.
     """
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(
-            f"{folder}: expected a new or an empty folder for the mended data set; it is in use. "
+            f"{folder}: expected a new or an empty folder for the repaired data set; it is in use. "
             f"Name another one."
         )
-    mended, done = {}, {}
+    repaired, done = {}, {}
     for examined in examination.subsets:
         name = examined.subset.name
-        mended[name], done[name] = mend(examined, box_only, crowds_as_objects)
+        repaired[name], done[name] = repair(examined, box_only, crowds_as_objects)
     (folder / "annotations").mkdir(parents=True, exist_ok=True)
     for examined in examination.subsets:
-        _write(folder, examined.subset, mended[examined.subset.name])
+        _write(folder, examined.subset, repaired[examined.subset.name])
     return done
 
 
-def mend(
+def repair(
     examined: ExaminedSubset, box_only: bool = False, crowds_as_objects: bool = False
 ) -> tuple[dict[str, Any], Counter[str]]:
-    """The mended content of a subset's json, and what was done to it, counted.
+    """The repaired content of a subset's json, and what was done to it, counted.
 
     Args:
         examined: the subset.
@@ -73,37 +73,38 @@ def mend(
     if not subset.is_readable or not subset.folder.is_dir():
         raise ValueError(
             f"{subset.file}: expected a readable json and the image folder {subset.folder}; "
-            f"one is missing, so that there is nothing to mend it from."
+            f"one is missing, so that there is nothing to repair it from."
         )
     done: Counter[str] = Counter()
-    categories = _mend_categories(subset.content["categories"], done)
-    images = mend_images(subset, examined.image_files, done)
+    categories = _repair_categories(subset.content["categories"], done)
+    images = repair_images(subset, examined.image_files, done)
     if not images:
         raise ValueError(
             f"{subset.file}: expected an image that can be kept; all would be left out, so that "
-            f"there is nothing to mend."
+            f"there is nothing to repair."
         )
     options = Options(box_only, crowds_as_objects)
-    annotations = mend_annotations(subset, images, options, done)
+    annotations = repair_annotations(subset, images, options, done)
     _check_objects(subset, annotations, done)
     lists = {"images": images, "annotations": annotations, "categories": categories}
     return {**subset.content, **lists}, done
 
 
-def _check_objects(subset: Subset, mended: list[Entry], done: Counter[str]) -> None:
+def _check_objects(subset: Subset, repaired: list[Entry], done: Counter[str]) -> None:
     """Refuse a copy in which nothing is left to learn from, where there was something."""
     entries = subset.content["annotations"]
-    if not entries or not all(entry.get("iscrowd") for entry in mended):
+    if not entries or not all(entry.get("iscrowd") for entry in repaired):
         return
     ways = ["correct the json, or the program that wrote it"]
     if any(isinstance(entry, dict) and entry.get("bbox") for entry in entries):
         ways.append("--box-only keeps boxes without masks")
-    if mended:
+    if repaired:
         ways.append("--crowds-as-objects makes objects of crowds")
     what = ", ".join(f"{count} {text}" for text, count in done.most_common())
     raise ValueError(
         f"{subset.file}: expected an ordinary object that can be kept; of {len(entries)} "
-        f"annotations, {len(mended)} crowds and no object would be left ({what or 'as they are'}). "
+        f"annotations, {len(repaired)} crowds and no object would be left "
+        f"({what or 'as they are'}). "
         f"No copy was written. Ways on: {'; '.join(ways)}."
     )
 
@@ -115,7 +116,7 @@ def describe(done: dict[str, Counter[str]]) -> str:
         for name, of_subset in done.items()
         for what, number in of_subset.most_common()
     ]
-    return "\n".join(lines) or "nothing to mend"
+    return "\n".join(lines) or "nothing to repair"
 
 
 def _write(folder: Path, subset: Subset, content: dict[str, Any]) -> None:
@@ -127,7 +128,7 @@ def _write(folder: Path, subset: Subset, content: dict[str, Any]) -> None:
         link.symlink_to(subset.folder.resolve(), target_is_directory=True)
 
 
-def _mend_categories(entries: list[Any], done: Counter[str]) -> list[Entry]:
+def _repair_categories(entries: list[Any], done: Counter[str]) -> list[Entry]:
     kept: dict[Any, Entry] = {}
     for raw in entries:
         reading = coco_fields.read_category(raw)

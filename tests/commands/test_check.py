@@ -32,11 +32,11 @@ def test_a_sound_data_set(data, capsys):
     assert "0 errors, 0 warnings, 0 notes." in out
 
 
-def test_errors_are_shown_written_mended_and_gone(tmp_path, capsys):
+def test_errors_are_shown_written_repaired_and_gone(tmp_path, capsys):
     damaged("rle-counts", tmp_path / "data")
-    report, mended = tmp_path / "report.json", tmp_path / "mended"
+    report, repaired = tmp_path / "report.json", tmp_path / "repaired"
     command = ["check", str(tmp_path / "data"), *SETTINGS]
-    assert cli.main([*command, "--json", str(report), "--fix", str(mended)]) == 1
+    assert cli.main([*command, "--json", str(report), "--fix", str(repaired)]) == 1
     out = capsys.readouterr().out
     assert "1  rle-counts: training puts another image in its place" in out
     assert "annotation 1, field 'segmentation': expected run lengths" in out
@@ -50,7 +50,7 @@ def test_errors_are_shown_written_mended_and_gone(tmp_path, capsys):
     assert finding["id"] == 1 and finding["file"].endswith("instances_train.json")
     assert content["subsets"][0]["objects_by_category"] == {"fig": 10, "nut": 10}
     assert len(content["sizes"]["object_sides"]) == 19
-    assert cli.main(["check", str(mended), *SETTINGS]) == 0
+    assert cli.main(["check", str(repaired), *SETTINGS]) == 0
 
 
 def test_one_subset_quickly(data, capsys):
@@ -125,12 +125,12 @@ class TestBeforeTraining:
         captured = capsys.readouterr()
         assert "expected at least one ordinary object; received 20 crowds" in captured.err
         assert "--crowds-as-objects" in captured.out + captured.err
-        fix = ["check", str(tmp_path / "data"), "--fix", str(tmp_path / "mended")]
+        fix = ["check", str(tmp_path / "data"), "--fix", str(tmp_path / "repaired")]
         assert cli.main(fix) == 2  # a copy that teaches nothing is not written
         assert "--crowds-as-objects" in capsys.readouterr().err
         assert cli.main([*fix, "--crowds-as-objects"]) == 1
         assert "20  train: crowds made objects" in capsys.readouterr().out
-        assert cli.main(["check", str(tmp_path / "mended"), *SETTINGS]) == 0
+        assert cli.main(["check", str(tmp_path / "repaired"), *SETTINGS]) == 0
 
     def test_a_class_of_crowds_only_stops_it_in_training_and_is_said_of_validation(
         self, tmp_path, capsys, monkeypatch

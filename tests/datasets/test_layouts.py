@@ -84,7 +84,7 @@ def test_they_are_used(tmp_path, export):
 
 
 @pytest.mark.parametrize("export", READ, ids=lambda of: of.write.__name__)
-def test_the_command_checks_and_mends_them(tmp_path, export, capsys):
+def test_the_command_checks_and_repairs_them(tmp_path, export, capsys):
     export.write(tmp_path / "data")
     val = [] if export.validates else ["--val-subset", ""]
     cli.main(["check", str(tmp_path / "data"), *val, "--quick"])
@@ -93,12 +93,12 @@ def test_the_command_checks_and_mends_them(tmp_path, export, capsys):
     if "only-crowds" in export.findings:
         return
     assert "0 errors" in out
-    mended = tmp_path / "mended"
-    check = ["check", str(tmp_path / "data"), *val, "--image-size", "64", "--fix", str(mended)]
+    repaired = tmp_path / "repaired"
+    check = ["check", str(tmp_path / "data"), *val, "--image-size", "64", "--fix", str(repaired)]
     assert cli.main(check) == 0
     for subset in ("train", "val") if export.validates else ("train",):
-        assert find_split(mended, subset).annotations.parent == mended / "annotations"
-        assert len(CocoDataset.of(mended, subset).image_ids) >= 2
+        assert find_split(repaired, subset).annotations.parent == repaired / "annotations"
+        assert len(CocoDataset.of(repaired, subset).image_ids) >= 2
 
 
 @pytest.mark.parametrize("folder", ["annotations", "."])

@@ -49,7 +49,7 @@ class Right:
         findings: kinds that the doctor finds, but those of `OF_FEW`.
         objects: that training sees, crowds included.
         stops: in the reader's message, where it refuses the data set as it is.
-        mended: objects in the copy that `--fix` writes; None: there is nothing to keep.
+        repaired: objects in the copy that `--fix` writes; None: there is nothing to keep.
         box_only, crowds_as_objects: options; with the first one, `stops` is what it says without.
         follow_links: with MRCNN_FOLLOW_LINKS it is read; `stops` is what it says without.
     """
@@ -57,7 +57,7 @@ class Right:
     findings: frozenset[str] = frozenset()
     objects: int = 1
     stops: str = ""
-    mended: int | None = 1
+    repaired: int | None = 1
     box_only: bool = False
     crowds_as_objects: bool = False
     follow_links: bool = False
@@ -110,7 +110,7 @@ def hold_to_one_answer(
     """Check the training subset of a data set by all its readers.
 
     Returns:
-        The objects that training sees (none where it refuses), and those in the mended copy.
+        The objects that training sees (none where it refuses), and those in the repaired copy.
     """
     file = find_split(root, "train").annotations
     examination = look(root, right.box_only)
@@ -131,7 +131,7 @@ def hold_to_one_answer(
         for evaluate in (evaluate_results, boundary_metrics):
             with pytest.raises(ValueError):
                 evaluate(str(file), [])
-    return seen, _hold_mended(examination, right, out, seen)
+    return seen, _hold_repaired(examination, right, out, seen)
 
 
 def _hold_accepted(root: Path, file: Path, right: Right, examination: Examination) -> list[Seen]:
@@ -160,19 +160,21 @@ def _hold_evaluations(truths: list[Any], dataset: CocoDataset, seen: list[Seen])
         assert scores["bbox"] >= 0.75 if ordinary else scores["bbox"] == -1
 
 
-def _hold_mended(examination: Examination, right: Right, out: Path, seen: list[Seen]) -> list[Seen]:
-    if right.mended is None or right.crowds_as_objects:
+def _hold_repaired(
+    examination: Examination, right: Right, out: Path, seen: list[Seen]
+) -> list[Seen]:
+    if right.repaired is None or right.crowds_as_objects:
         with pytest.raises(ValueError, match="object that can be kept"):
             fixes.fix(examination, out, right.box_only)
         assert not out.exists()
-    if right.mended is None:
+    if right.repaired is None:
         return []
     fixes.fix(examination, out, right.box_only, right.crowds_as_objects)
     assert not look(out, right.box_only).stops_training
     dataset = CocoDataset.of(out, "train", box_only=right.box_only)
-    mended = read_objects(dataset)
-    assert len(mended) == right.mended and not dataset.forms
-    _hold_evaluations([dataset.ground_truth], dataset, mended)
+    repaired = read_objects(dataset)
+    assert len(repaired) == right.repaired and not dataset.forms
+    _hold_evaluations([dataset.ground_truth], dataset, repaired)
     if seen and not right.crowds_as_objects:
-        assert sorted(map(repr, mended)) == sorted(map(repr, seen))
-    return mended
+        assert sorted(map(repr, repaired)) == sorted(map(repr, seen))
+    return repaired

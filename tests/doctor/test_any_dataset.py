@@ -149,8 +149,8 @@ def test_leaks_and_classes_are_compared(tmp_path):
     assert "classes-differ" in kinds(train, val)
 
 
-def test_there_is_nothing_to_mend(tmp_path):
+def test_there_is_nothing_to_repair(tmp_path):
     examination = check(Squares(tmp_path / "a"))
-    with pytest.raises(ValueError, match="nothing to mend it from"):
+    with pytest.raises(ValueError, match="nothing to repair it from"):
         fixes.fix(examination, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -14,7 +14,7 @@ def test_all_readers_give_one_answer(tmp_path, export, monkeypatch):
     root = tmp_path / "data"
     export.write(root)
     right = Right(
-        *(export.findings, export.objects, export.stops, export.mended),
+        *(export.findings, export.objects, export.stops, export.repaired),
         **dict.fromkeys(export.options, True),
     )
     for objects in hold_to_one_answer(root, right, tmp_path / "out", monkeypatch):
@@ -23,4 +23,4 @@ def test_all_readers_give_one_answer(tmp_path, export, monkeypatch):
             if seen.name in BOXES and not (seen.is_crowd and seen.pixels == 30):
                 assert seen.pixels == pytest.approx(area(seen.name), rel=0.13)
         pictures = {seen.picture for seen in objects}
-        assert not objects or len(pictures) == (1 if export.mended == 2 else 3)
+        assert not objects or len(pictures) == (1 if export.repaired == 2 else 3)

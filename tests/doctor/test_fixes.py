@@ -1,4 +1,4 @@
-"""What is mended: a copy that trains, in which nothing mendable is left, with all of it counted."""
+"""What is repaired: a copy that trains, in which nothing repairable is left, and all is counted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.doctor.test_examine import config_of, training_stops
 HOPELESS = ("json-cut-off", "json-without-categories", "folder-missing", "no-images")
 # Damage by which a subset would lose all its objects, or has none.
 LOST = ("image-id-twice", "only-crowds", "validation-of-crowds-only")
-# What no json can mend: the settings are to be changed.
+# What no json can repair: the settings are to be changed.
 OF_SETTINGS = (
     *("image-too-large", "validation-has-another-class"),
     *("no-annotations", "no-annotations-to-validate-on", "class-of-crowds-only", "path-by-a-link"),
@@ -32,8 +32,8 @@ def files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def mend(data: Data, out: Path, name: str = "", crowds_as_objects: bool = False) -> Counter[str]:
-    """Mend; returns what was done to the training."""
+def repair(data: Data, out: Path, name: str = "", crowds_as_objects: bool = False) -> Counter[str]:
+    """Repair; returns what was done to the training."""
     case = CASES.get(name)
     config = config_of(case.settings) if case else DoctorConfig()
     box_only = bool(case and case.box_only)
@@ -48,15 +48,15 @@ def annotations(out: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in HOPELESS + LOST])
-def test_the_copy_trains_and_has_nothing_more_to_mend(tmp_path, name):
+def test_the_copy_trains_and_has_nothing_more_to_repair(tmp_path, name):
     case = CASES[name]
     data = damaged(name, tmp_path / "data")
     before = files(data.folder)
-    done = mend(data, tmp_path / "out", name)
+    done = repair(data, tmp_path / "out", name)
     assert files(data.folder) == before  # never in place
-    mended = DatasetFiles(tmp_path / "out")
+    repaired = DatasetFiles(tmp_path / "out")
     config = config_of(case.settings)
-    examination = examine(mended, config, case.box_only, jobs=1, progress=False)
+    examination = examine(repaired, config, case.box_only, jobs=1, progress=False)
     left = {finding.kind for finding in examination.findings} & MENDABLE
     assert not left or name.endswith("class-of-crowds-only")  # which takes an option
     if name not in OF_SETTINGS:
@@ -68,7 +68,7 @@ def test_the_copy_trains_and_has_nothing_more_to_mend(tmp_path, name):
 def test_of_a_sound_data_set_nothing_is_changed(tmp_path):
     data = sound(tmp_path / "data")
     data.write()
-    assert not mend(data, tmp_path / "out")
+    assert not repair(data, tmp_path / "out")
     for subset in ("train", "val"):
         name = f"annotations/instances_{subset}.json"
         copy, original = (json.loads((tmp_path / d / name).read_text()) for d in ("out", "data"))
@@ -77,11 +77,11 @@ def test_of_a_sound_data_set_nothing_is_changed(tmp_path):
 
 
 @pytest.mark.parametrize("name", HOPELESS)
-def test_what_cannot_be_mended_is_refused_and_nothing_is_written(tmp_path, name):
+def test_what_cannot_be_repaired_is_refused_and_nothing_is_written(tmp_path, name):
     data = damaged(name, tmp_path / "data")
     expected = "an image that can be kept" if name == "no-images" else "a readable json"
     with pytest.raises(ValueError, match=rf"instances_train\.json: expected {expected}"):
-        mend(data, tmp_path / "out")
+        repair(data, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_mended_is_refused_and_nothing_is_written(tmp_path, name)
 def test_a_copy_without_any_object_is_refused_and_not_written(tmp_path, name):
     data = damaged(name, tmp_path / "data")
     with pytest.raises(ValueError, match="expected an ordinary object that can be kept") as error:
-        mend(data, tmp_path / "out")
+        repair(data, tmp_path / "out")
     subset = "val" if name.startswith("validation") else "train"
     assert f"instances_{subset}.json" in str(error.value)
     assert ("--crowds-as-objects" in str(error.value)) == ("crowds" in name)
@@ -100,7 +100,7 @@ def test_a_copy_without_any_object_is_refused_and_not_written(tmp_path, name):
 def test_crowds_become_objects_on_demand(tmp_path, name):
     data = damaged(name, tmp_path / "data")
     crowds = sum(annotation["iscrowd"] for annotation in data.train["annotations"])
-    done = mend(data, tmp_path / "out", crowds_as_objects=True)
+    done = repair(data, tmp_path / "out", crowds_as_objects=True)
     assert done == {"crowds made objects": crowds}
     assert not any(annotation["iscrowd"] for annotation in annotations(tmp_path / "out"))
     assert len(annotations(tmp_path / "out")) == 20
@@ -132,7 +132,7 @@ def test_what_is_null_or_none_is_computed_from_the_mask(tmp_path):
     data.object(0).update(bbox=None, area=None)
     data.object(1).update(bbox=[[18, 2, 12, 12]], area=True)
     data.write()
-    mend(data, tmp_path / "out")
+    repair(data, tmp_path / "out")
     for annotation, x in zip(annotations(tmp_path / "out"), (2, 18), strict=False):
         assert annotation["bbox"] == [x, 2, 12, 12] and annotation["area"] == 144
 
@@ -141,7 +141,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
     data = sound(tmp_path / "data")
     data.write()
     with pytest.raises(ValueError, match="expected a new or an empty folder"):
-        mend(data, data.folder)
+        repair(data, data.folder)
 
 
 def test_a_polygon_is_clipped_and_its_box_and_area_follow(tmp_path):
@@ -149,10 +149,10 @@ def test_a_polygon_is_clipped_and_its_box_and_area_follow(tmp_path):
     data.object(3)["segmentation"] = [[50, 2, 74, 2, 74, 14, 50, 14]]  # 10 of 24 pixels outside
     data.object(3).update(bbox=[50, 2, 24, 12], area=24 * 12)
     data.write()
-    done = mend(data, tmp_path / "out")
-    mended = annotations(tmp_path / "out")[3]
-    assert max(mended["segmentation"][0][0::2]) == 64
-    assert mended["bbox"] == [50, 2, 14, 12] and mended["area"] == 14 * 12
+    done = repair(data, tmp_path / "out")
+    repaired = annotations(tmp_path / "out")[3]
+    assert max(repaired["segmentation"][0][0::2]) == 64
+    assert repaired["bbox"] == [50, 2, 14, 12] and repaired["area"] == 14 * 12
     assert done == {
         "polygons clipped to the image": 1,
         "boxes computed from the mask": 1,
@@ -165,7 +165,7 @@ def test_of_several_polygons_the_bad_ones_go(tmp_path):
     good = data.object()["segmentation"][0]
     data.object()["segmentation"] = [[1, 2, 3, 4], good, [5, 5, 6, 6, 7, 7]]
     data.write()
-    done = mend(data, tmp_path / "out")
+    done = repair(data, tmp_path / "out")
     assert annotations(tmp_path / "out")[0]["segmentation"] == [good]
     assert sum(done.values()) == 2
 
@@ -175,7 +175,7 @@ def test_ids_are_given_anew_and_none_is_taken_twice(tmp_path):
     data.object(4)["id"] = data.object(5)["id"] = 2
     del data.object(6)["id"]
     data.write()
-    done = mend(data, tmp_path / "out")
+    done = repair(data, tmp_path / "out")
     ids = [annotation["id"] for annotation in annotations(tmp_path / "out")]
     assert len(set(ids)) == len(ids) == 20 and ids[:4] == [1, 2, 3, 4]
     assert done == {"annotations given a new id": 3}
@@ -183,10 +183,10 @@ def test_ids_are_given_anew_and_none_is_taken_twice(tmp_path):
 
 def test_a_size_is_corrected_only_where_the_annotations_fit_the_file(tmp_path):
     data = damaged("size-wrong", tmp_path / "right")
-    assert mend(data, tmp_path / "out1") == {"sizes of images taken from the file": 1}
+    assert repair(data, tmp_path / "out1") == {"sizes of images taken from the file": 1}
     # A scaled copy: the polygons lie in the file, but in the wrong place.
     data = damaged("size-of-a-thumbnail", tmp_path / "scaled")
-    done = mend(data, tmp_path / "out2")
+    done = repair(data, tmp_path / "out2")
     assert done["images left out whose annotations may be of another size"] == 1
     assert done["annotations left out of images that are unknown or left out"] == 10
     # Run lengths say of which size they are.
@@ -195,7 +195,7 @@ def test_a_size_is_corrected_only_where_the_annotations_fit_the_file(tmp_path):
     mask[4:28, 4:28] = 1
     data.train["annotations"][:10] = [{**data.object(), "segmentation": rle(mask)}]
     data.write()
-    done = mend(data, tmp_path / "out3")
+    done = repair(data, tmp_path / "out3")
     assert done["sizes of images taken from the file"] == 1
     assert len(annotations(tmp_path / "out3")) == 11
 
@@ -203,12 +203,12 @@ def test_a_size_is_corrected_only_where_the_annotations_fit_the_file(tmp_path):
 def test_what_was_done_is_said(tmp_path):
     text = fixes.describe({"train": Counter({"boxes computed from the mask": 3}), "val": Counter()})
     assert text == "     3  train: boxes computed from the mask"
-    assert fixes.describe({"train": Counter()}) == "nothing to mend"
+    assert fixes.describe({"train": Counter()}) == "nothing to repair"
 
 
-def mended_names(data: Data, out: Path) -> tuple[dict[int, str], Counter[str]]:
+def repaired_names(data: Data, out: Path) -> tuple[dict[int, str], Counter[str]]:
     data.write()
-    done = mend(data, out)
+    done = repair(data, out)
     content = json.loads((out / "annotations" / "instances_train.json").read_text())
     return {image["id"]: image["file_name"] for image in content["images"]}, done
 
@@ -220,21 +220,21 @@ class TestNamesOfAnotherMachine:
         data = sound(tmp_path / "data")
         for image in data.train["images"]:
             image["file_name"] = "..\\..\\media/upload/" + image["file_name"]
-        names, done = mended_names(data, tmp_path / "out")
+        names, done = repaired_names(data, tmp_path / "out")
         assert names == {0: "0.png", 1: "1.png"}
         assert done == {"file names written as they are here": 2}
 
     def test_not_one_of_another_size(self, tmp_path):
         data = sound(tmp_path / "data")
         data.train["images"][0].update(file_name="/home/me/0.png", width=WIDTH + 1)
-        names, done = mended_names(data, tmp_path / "out")
+        names, done = repaired_names(data, tmp_path / "out")
         assert names == {1: "1.png"}
         assert done["images left out whose file is missing or cannot be read"] == 1
 
     def test_not_one_that_another_entry_names(self, tmp_path):
         data = sound(tmp_path / "data")
         data.train["images"][0]["file_name"] = "day2/1.png"
-        assert mended_names(data, tmp_path / "out")[0] == {1: "1.png"}
+        assert repaired_names(data, tmp_path / "out")[0] == {1: "1.png"}
 
     def test_not_one_that_several_entries_may_mean(self, tmp_path):
         data = sound(tmp_path / "data")
@@ -244,10 +244,10 @@ class TestNamesOfAnotherMachine:
         data.train["images"].append({**first, "id": 2, "file_name": "2.png"})
         noise(2).save(data.folder / "train" / "2.png")
         data.train["annotations"].append({**data.object(), "id": 99, "image_id": 2})
-        assert mended_names(data, tmp_path / "out")[0] == {2: "2.png"}
+        assert repaired_names(data, tmp_path / "out")[0] == {2: "2.png"}
 
     def test_one_that_is_listed_again_for_another_annotator_is_taken_for_both(self, tmp_path):
         data = sound(tmp_path / "data")
         data.train["images"][0]["file_name"] = "/media/0.png"
         data.train["images"].append({**data.train["images"][0], "id": 2})
-        assert mended_names(data, tmp_path / "out")[0] == {0: "0.png", 1: "1.png", 2: "0.png"}
+        assert repaired_names(data, tmp_path / "out")[0] == {0: "0.png", 1: "1.png", 2: "0.png"}

@@ -158,10 +158,10 @@ def test_five_readers_hold_one_answer(folder, place, value):
     except ValueError as error:
         assert "that can be kept" in str(error) and seen is None
         return
-    mended = read_training(out)
-    assert mended is not None and not doctor_stops(out)[0]
+    repaired = read_training(out)
+    assert repaired is not None and not doctor_stops(out)[0]
     if seen is not None:  # nothing is lost but repetitions, and nothing changes its meaning
-        kept, had = (sorted(sorted(set(of)) for of in found.values()) for found in (mended, seen))
+        kept, had = (sorted(sorted(set(of)) for of in found.values()) for found in (repaired, seen))
         assert kept == had
     written = json.loads((out / "annotations" / "instances_train.json").read_text())
     for entries in (written["images"], written["annotations"], written["categories"]):

@@ -23,7 +23,7 @@ VALUES = (
     *({"size": [48, 64], "counts": "11"}, {"size": [48, 64], "counts": [3072]}),
 )
 DRAWS = 60
-# What leaving entries out of one subset cannot mend: the other has other classes then.
+# What leaving entries out of one subset cannot repair: the other has other classes then.
 REMAINS = "classes-count"
 
 

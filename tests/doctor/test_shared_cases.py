@@ -19,7 +19,7 @@ CASES = {
         FORM | {"box-only"}, stops="There is a 'bbox': --box-only", box_only=True
     ),
     "placeholder_segmentation": Right(
-        FORM | {"box-only"}, 2, stops="There is a 'bbox': --box-only", mended=2, box_only=True
+        FORM | {"box-only"}, 2, stops="There is a 'bbox': --box-only", repaired=2, box_only=True
     ),
     "windows_names": Right(
         frozenset(["path-backslash", "no-images"]), stops="expected 'images/a.png', which exists"
@@ -35,6 +35,6 @@ def test_there_is_a_right_answer_for_each(shared):
 @pytest.mark.parametrize("name", CASES)
 def test_all_readers_give_it(shared, name, tmp_path, monkeypatch):
     root = shared / "cases" / name
-    seen, mended = hold_to_one_answer(root, CASES[name], tmp_path / "out", monkeypatch)
-    for objects in (seen, mended):
+    seen, repaired = hold_to_one_answer(root, CASES[name], tmp_path / "out", monkeypatch)
+    for objects in (seen, repaired):
         assert not objects or sorted(o.pixels for o in objects) == PIXELS.get(name, [1200])

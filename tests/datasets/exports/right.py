@@ -32,8 +32,8 @@ class Export:
         validates: it has a subset "val", of two pictures.
         objects: in the training, by the name of their class.
         stops: the message of the reader where it refuses the export as it is.
-        mended: what `--fix` keeps: objects, or None where no copy can be written.
-        options: "box_only", "crowds_as_objects", "follow_links": with them it is read or mended.
+        repaired: what `--fix` keeps: objects, or None where no copy can be written.
+        options: "box_only", "crowds_as_objects", "follow_links": with them it is read or repaired.
     """
 
     write: Callable[[Path], None]
@@ -43,7 +43,7 @@ class Export:
     validates: bool = False
     objects: int = 6
     stops: str = ""
-    mended: int | None = 6
+    repaired: int | None = 6
     options: frozenset[str] = frozenset()
 
 
@@ -63,7 +63,7 @@ EXPORTS = (
         *(coco.coco_2017, "annotations/instances_train2017.json", "train2017", "crowd"),
         validates=True,
         objects=7,
-        mended=7,
+        repaired=7,
     ),
     export(
         roboflow.roboflow,
@@ -134,7 +134,7 @@ EXPORTS = (
     export(
         *(label_studio.label_studio_two_annotators, "result.json", ".", "image-file-twice"),
         objects=8,
-        mended=8,
+        repaired=8,
     ),
     export(
         *(label_studio.label_studio_keypoints, "result.json", ".", "segmentation-missing"),
@@ -151,7 +151,7 @@ EXPORTS = (
     export(
         *(makesense.makesense_unlabelled, MAKESENSE, ".", "annotation-entry"),
         stops="annotation 1: expected the field 'category_id'",
-        mended=5,
+        repaired=5,
     ),
     export(via.via, VIA, "."),
     export(
@@ -161,7 +161,7 @@ EXPORTS = (
     export(
         *(via.via_same_ids, VIA, ".", "image-id-twice", "annotation-twice"),
         stops="10 is the id of 0.jpg and of 1.jpg",
-        mended=2,
+        repaired=2,
     ),
     export(
         *(
@@ -173,7 +173,7 @@ EXPORTS = (
             "no-annotations",
         ),
         stops="category None, field 'id'",
-        mended=None,
+        repaired=None,
     ),
     export(via.via_208, "via_export_coco.json", ".", "annotation-form", "category-repeated"),
     export(labelme.labelme, "annotations.json", ".", "class-empty"),
