@@ -87,7 +87,8 @@ class Config:
     # whenever weights changed: `mrcnn.inference.frozen_graph`. With XLA, JAX or batches it warns.
     FREEZE_GRAPH: bool = False
     # "bfloat16" or "float16" (with loss scaling): what the convolutions compute in. Weights, boxes,
-    # suppression and losses stay float32. None: Keras's global policy, float32 unless changed.
+    # suppression and losses stay float32. "auto": bfloat16 where the device computes it natively,
+    # otherwise None (`mrcnn.precision`). None: Keras's global policy, float32 unless changed.
     MIXED_PRECISION: str | None = None
 
     # --- Backbone and feature pyramid ----------------------------------------------
@@ -215,6 +216,13 @@ class Config:
     # A loss or metric of an epoch that says which state is the best: the lowest when its name ends
     # in "loss", else the highest. None: "val_loss", or "loss" without validation.
     CHECKPOINT_METRIC: str | None = None
+    # COCO's metrics of the validation set after every so many epochs: val_segm_AP, val_segm_AP50,
+    # val_bbox_AP and val_boundary_AP, in losses.csv and for CHECKPOINT_METRIC. None: never.
+    EVALUATION_EPOCHS: int | None = None
+    EVALUATION_IMAGES: int = 0  # of the validation set, spread over it; 0: all
+    # End a stage after so many evaluations (epochs, for a loss) in which CHECKPOINT_METRIC has not
+    # become better; the next stage follows. None: do not.
+    PATIENCE: int | None = None
     # Log a step whose loss is above this many times the median of the last 100. None: do not.
     LOSS_SPIKE_FACTOR: float | None = 10
 

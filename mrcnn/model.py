@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import keras.backend as K
@@ -27,7 +27,7 @@ import keras.layers as KL
 import keras.models as KM
 import numpy as np
 
-from mrcnn import network, utils
+from mrcnn import network, precision, utils
 from mrcnn.checkpoints import folders
 from mrcnn.config import Config
 from mrcnn.data import molding, unmolding
@@ -88,6 +88,9 @@ from mrcnn.training.stages import Stage
 from mrcnn.weights import pretrained
 from mrcnn.weights.matterport import load_weights, save_weights
 from mrcnn.weights.report import WeightsReport
+
+if TYPE_CHECKING:
+    from mrcnn.prediction.stream import Predictions
 
 __all__ = [
     "BatchNorm",
@@ -170,6 +173,7 @@ class MaskRCNN:
             raise ValueError(f"mode: expected 'training' or 'inference'; received {mode!r}.")
         self.mode = mode
         self.config = config
+        precision.settle(config)
         self.model_dir = os.fspath(model_dir)
         if mode == "inference":
             self._say_if_whole_images()
@@ -518,6 +522,52 @@ class MaskRCNN:
         results = self._detector.detect(images)
         self._last_shape = self._detector.image_shape
         return results
+
+    def predict(
+        self,
+        sources: Any,
+        *,
+        min_score: float | None = None,
+        classes: Sequence[str] | None = None,
+        max_detections: int | None = None,
+        keep_images: bool = True,
+    ) -> Predictions:
+        """Find the objects in pictures, folders of pictures, videos or arrays.
+
+        Nothing is computed before it is asked for, and one prediction is held at a time::
+
+            model.predict("image.jpg")[0].show()
+            for prediction in model.predict("photos", keep_images=False):
+                print(prediction.name, prediction.names, prediction.rois)
+
+        Args:
+            sources: one or several paths, patterns or arrays; see
+                `mrcnn.prediction.sources.find_sources`.
+            min_score: detections below are left out. The network gives none below
+                DETECTION_MIN_CONFIDENCE.
+            classes: names of those that are kept; None: all.
+            max_detections: the surest so many of a picture; None: all.
+            keep_images: let each prediction have its picture, which drawing it needs.
+
+        Returns:
+            An iterable of `mrcnn.prediction.prediction.Prediction`, which takes an index too.
+
+        Raises:
+            OSError, ValueError: there is no such source; while predicting, a file cannot be read.
+        """
+        from mrcnn.prediction import stream
+
+        self._expect_inference("predict")
+        selection = stream.Selection(
+            min_score, None if classes is None else tuple(classes), max_detections
+        )
+        return stream.predictions(
+            self._detector,
+            sources,
+            class_names=self.class_names,
+            selection=selection,
+            keep_images=keep_images,
+        )
 
     @property
     def detector(self) -> Detector:

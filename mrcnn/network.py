@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from mrcnn import batch
+from mrcnn import batch, precision
 from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.layers.anchors import Anchors
 from mrcnn.layers.box_head import BoxHeadSettings, box_head_graph
@@ -389,8 +389,9 @@ def _build_inference(config: Config, model_class: type[keras.Model]) -> keras.Mo
 def _dtype_policy(config: Config) -> Iterator[None]:
     """Let layers that are made inside compute as MIXED_PRECISION says."""
     before = keras.config.dtype_policy()
-    if config.MIXED_PRECISION is not None:
-        keras.config.set_dtype_policy(f"mixed_{config.MIXED_PRECISION}")
+    dtype = precision.resolve(config.MIXED_PRECISION, config.JIT_COMPILE)
+    if dtype is not None:
+        keras.config.set_dtype_policy(f"mixed_{dtype}")
     try:
         yield
     finally:

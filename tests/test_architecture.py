@@ -19,13 +19,15 @@ PACKAGE = REPOSITORY / "mrcnn"
 # from rooms below its own level.
 LEVELS = (
     ("batch", "process", "logger", "tensorflow_backend"),
-    ("ops", "files", "__init__"),
+    ("ops", "files", "precision", "__init__"),
     ("setting_rules", "layers", "weights", "edge_loss"),
     ("config",),
     ("network", "data"),
     ("checkpoints", "datasets", "inference"),
-    ("training", "evaluation", "doctor"),
+    ("evaluation", "doctor"),
+    ("training",),
     ("matterport", "drawing"),
+    ("prediction",),
     ("utils",),  # a door; the others hand its name on, as Matterport's do
     ("model", "visualize", "parallel_model"),  # the doors
     ("runs",),

@@ -128,6 +128,25 @@ def find_last(
     return last_checkpoint(folder)
 
 
+def find_newest(model_dir: str | os.PathLike[str]) -> str:
+    """Return the newest checkpoint of the newest run, whatever its name.
+
+    Raises:
+        FileNotFoundError: there is none; the message says where it was looked for.
+    """
+    root = Path(model_dir)
+    runs = [entry.name for entry in root.iterdir() if entry.is_dir()] if root.is_dir() else []
+    dated = {name: match for name in runs if (match := re.search(f"{_DATE_AND_NUMBER}$", name))}
+    newest_first = sorted(dated, key=lambda name: _start_of(dated[name].group()), reverse=True)
+    for name in newest_first:
+        if epochs_in(root / name):
+            return last_checkpoint(root / name)
+    raise FileNotFoundError(
+        f"{root}: expected the folder of a run with weights, mask_rcnn_*_<epoch>.h5; found none. "
+        "Give a weights file, or the folder of a run, with --model."
+    )
+
+
 def find_last_run(
     model_dir: str | os.PathLike[str], name: str | None, run_name: str | None = None
 ) -> str:

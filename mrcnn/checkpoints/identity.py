@@ -19,11 +19,11 @@ from mrcnn.config import DERIVED_SETTINGS, Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.logger import logger
 
-_FREE_PREFIXES = ("LOADER_", "CHECKPOINT", "DETECTION_", "LOSS_SPIKE_")
+_FREE_PREFIXES = ("LOADER_", "CHECKPOINT", "DETECTION_", "EVALUATION_", "LOSS_SPIKE_")
 # BATCH_SIZE is compared in place of its factors, the rate of the stage in place of the setting's.
 _FREE = frozenset(
     (
-        *("NAME", "RUN_NAME", "KEEP_FREED_MEMORY", "FREEZE_GRAPH"),
+        *("NAME", "RUN_NAME", "KEEP_FREED_MEMORY", "FREEZE_GRAPH", "PATIENCE"),
         *("GPU_COUNT", "IMAGES_PER_GPU", "LEARNING_RATE", "POST_NMS_ROIS_INFERENCE"),
     )
 )

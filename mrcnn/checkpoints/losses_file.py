@@ -6,9 +6,11 @@ Epochs are counted from 1, as on the screen and in the names of the weights file
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mrcnn.files import atomic
@@ -56,8 +58,13 @@ def drop_losses(path: str | os.PathLike[str], epochs_done: int) -> None:
             Path(temporary).write_text("".join(kept), encoding="utf-8", newline="")
 
 
+def is_metric(name: str) -> bool:
+    """Whether a column holds COCO's metrics of a validation set, such as `val_segm_AP`."""
+    return name.startswith("val_") and "_AP" in name
+
+
 def read_losses_file(path: str | os.PathLike[str]) -> dict[str, list[float]]:
-    """The columns `epoch`, from 1 on, and `…loss` of a CSV file with a header.
+    """The columns `epoch`, from 1 on, `…loss`, and of metrics, of a CSV file with a header.
 
     Blank lines are passed over. Cells that are empty, missing or Keras's "NA" are NaN.
 
@@ -66,7 +73,11 @@ def read_losses_file(path: str | os.PathLike[str]) -> dict[str, list[float]]:
     """
     with open(path, newline="", encoding="utf-8", errors="replace") as file:
         reader = csv.DictReader(file, restval="")
-        names = [n for n in reader.fieldnames or () if n == "epoch" or n.endswith("loss")]
+        names = [
+            name
+            for name in reader.fieldnames or ()
+            if name == "epoch" or name.endswith("loss") or is_metric(name)
+        ]
         columns: dict[str, list[float]] = {name: [] for name in names}
         for row in reader:
             for name in names:
@@ -81,6 +92,51 @@ def read_losses_file(path: str | os.PathLike[str]) -> dict[str, list[float]]:
     if 0 in columns.get("epoch", ()):
         columns["epoch"] = [epoch + 1 for epoch in columns["epoch"]]
     return columns
+
+
+def append_losses(path: str | os.PathLike[str], epoch: int, logs: Mapping[str, float]) -> None:
+    """Write the row of an epoch.
+
+    The columns are those that are there; where a run has come to log more, the file gets them, and
+    earlier rows are empty in them. What is not logged any more is left empty.
+
+    Args:
+        path: the CSV file; made where it is missing.
+        epoch: from 1 on.
+        logs: losses and metrics.
+    """
+    names = ["epoch", *sorted(logs)]
+    with contextlib.suppress(FileNotFoundError), open(path, newline="", encoding="utf-8") as file:
+        names = next(csv.reader(file), names)
+    further = sorted(logs.keys() - set(names))
+    if further:
+        names = [*names, *further]
+        _widen(path, names)
+    is_new = not os.path.exists(path) or os.path.getsize(path) == 0
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, restval="")
+        if is_new:
+            writer.writeheader()
+        values = {name: _cell(name, value) for name, value in logs.items()}
+        writer.writerow({"epoch": epoch, **values})
+
+
+def _cell(name: str, value: float) -> str | float:
+    """A metric that was not computed in this epoch is empty."""
+    return "" if is_metric(name) and math.isnan(value) else float(value)
+
+
+def _widen(path: str | os.PathLike[str], names: Sequence[str]) -> None:
+    """Write the file anew with more columns."""
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+        rows = list(csv.DictReader(file, restval=""))
+    with (
+        atomic.atomic_path(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, names, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _epoch_of(line: str) -> int | None:

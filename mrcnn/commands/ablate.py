@@ -173,7 +173,6 @@ def _grid_from_args(args: argparse.Namespace) -> Grid:
     from mrcnn.ablation.grid import Grid, expect_arms
     from mrcnn.ablation.learning_curve import name_of, with_mask_shares
     from mrcnn.checkpoints import folders
-    from mrcnn.commands.train import DATA_OPTIONS
     from mrcnn.evaluation.boundary import DILATION_RATIO
     from mrcnn.runs import defaults
 
@@ -192,9 +191,7 @@ def _grid_from_args(args: argparse.Namespace) -> Grid:
     for path in args.models:
         folders.weights_of(path)
     first_model = args.models[0] if args.models else args.model
-    for option, default in DATA_OPTIONS.items():
-        if getattr(args, option) is None:
-            setattr(args, option, default)
+    chosen.fill_data_options(args, {})
     given = chosen.settings_from_args(args)
     train_set, val_set = (
         chosen.load_subset(args, subset, ground_truth=False)

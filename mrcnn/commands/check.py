@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fix",
         metavar="OUT",
-        help="mend what is safe to mend, in a copy in this new folder; images become links",
+        help="repair what is safe to repair, in a copy in this new folder; images become links",
     )
     parser.add_argument(
         "--crowds-as-objects",
@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check, report and mend as the options say. Returns 1 when there is an error, else 0."""
+    """Check, report and repair as the options say. Returns 1 when there is an error, else 0."""
     from mrcnn.doctor import fixes, report
     from mrcnn.doctor.examine import examine
 
@@ -125,7 +125,7 @@ def _ways(errors: list[Finding]) -> str:
     kinds = {error.kind for error in errors}
     ways = []
     if any(kind.fix for kind in KINDS if kind.name in kinds):
-        ways.append("`mrcnn check` reads every file and writes a mended copy with --fix; ")
+        ways.append("`mrcnn check` reads every file and writes a repaired copy with --fix; ")
     if {"only-crowds", "class-only-crowds", "val-only-crowds"} & kinds:
         ways.append("with --crowds-as-objects it makes objects of crowds; ")
     if {"val-only-crowds", "val-no-annotations"} & kinds:
@@ -140,8 +140,8 @@ def _ways(errors: list[Finding]) -> str:
 def _files(args: argparse.Namespace) -> DatasetFiles:
     from mrcnn.doctor.examine import DatasetFiles
 
-    subsets = [
-        default if given is None else given
-        for given, default in ((args.train_subset, "train"), (args.val_subset, "val"))
-    ]
-    return DatasetFiles(chosen.dataset_of(args), subsets[0], subsets[1] or None, args.year or "")
+    train, val = (
+        chosen.DATA_OPTIONS[option] if getattr(args, option) is None else getattr(args, option)
+        for option in options.SUBSETS
+    )
+    return DatasetFiles(chosen.dataset_of(args), train, val or None, args.year or "")

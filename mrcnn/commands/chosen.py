@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mrcnn.commands.config_file import CONFIG_SETTINGS
 from mrcnn.config import Config
 from mrcnn.ops.edge_filters import parse_norm, resolve_filters
 from mrcnn.runs.settings import configure, parse_setting
@@ -13,6 +14,17 @@ from mrcnn.training import stages
 
 if TYPE_CHECKING:
     from mrcnn.datasets.coco import CocoDataset
+    from mrcnn.model import MaskRCNN
+
+# The options about data that a run remembers, with what holds where nothing is given.
+DATA_OPTIONS: dict[str, Any] = {
+    "train_subset": "train",
+    "val_subset": "val",
+    "year": "",
+    "box_only": False,
+    "skip_invalid": False,
+    "augment": ["flip"],
+}
 
 # The settings that options change, by the name of the option.
 _SETTINGS = {
@@ -31,6 +43,9 @@ _SETTINGS = {
     "checkpoints_kept": "CHECKPOINTS_KEPT",
     "checkpoint_disk_budget": "CHECKPOINT_DISK_BUDGET",
     "checkpoint_metric": "CHECKPOINT_METRIC",
+    "evaluation_epochs": "EVALUATION_EPOCHS",
+    "evaluation_images": "EVALUATION_IMAGES",
+    "patience": "PATIENCE",
     "edge_loss_weight_factor": "EDGE_LOSS_WEIGHT_FACTOR",
     "edge_loss_smoothing_groundtruth": "EDGE_LOSS_SMOOTHING_GT",
     "edge_loss_smoothing_predictions": "EDGE_LOSS_SMOOTHING_PREDICTIONS",
@@ -59,7 +74,8 @@ def settings_from_args(args: argparse.Namespace) -> dict[str, Any]:
         parse_norm(norm)
         given["EDGE_LOSS_NORM"] = norm
     given = {name: value for name, value in given.items() if value is not None}
-    return given | parse_settings(getattr(args, "set", ()))
+    of_file = getattr(args, CONFIG_SETTINGS, {})
+    return {**of_file, **given, **parse_settings(getattr(args, "set", ()))}
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
@@ -121,6 +137,19 @@ def dataset_of(args: argparse.Namespace) -> str:
     return str(dataset)
 
 
+def fill_data_options(args: argparse.Namespace, stored: Mapping[str, Any], *further: str) -> None:
+    """Set the options about data that were not given.
+
+    Args:
+        args: of a command that has all of `DATA_OPTIONS`.
+        stored: what the run that is resumed was started with, by option; empty for a new one.
+        further: options of the command that a run remembers too, by default None.
+    """
+    for option, default in {**DATA_OPTIONS, **dict.fromkeys(further)}.items():
+        if getattr(args, option) is None:
+            setattr(args, option, stored.get(option, default))
+
+
 def load_subset(args: argparse.Namespace, subset: str, *, ground_truth: bool = True) -> CocoDataset:
     """A subset of the data set that was given, read as the options say.
 
@@ -135,6 +164,26 @@ def load_subset(args: argparse.Namespace, subset: str, *, ground_truth: bool = T
         skip_invalid=bool(args.skip_invalid),
         ground_truth=ground_truth,
     )
+
+
+def detector_from_args(model: MaskRCNN, args: argparse.Namespace) -> Any:
+    """The detector of a model that looks at pictures as the options `options.LOOKS` say.
+
+    Raises:
+        ValueError: the options do not go together, or have values that cannot be.
+    """
+    from mrcnn.prediction.augmented import Augmented, looks
+    from mrcnn.prediction.tiles import Tiled, Tiling
+
+    if args.overlap is not None and args.tile is None:
+        raise ValueError("--overlap: expected --tile, of which it is an option.")
+    detector: Any = model.detector
+    if args.tta is not None:
+        detector = Augmented(detector, looks(args.tta or [1.0]))
+    if args.tile is not None:
+        overlap = args.tile // 8 if args.overlap is None else args.overlap
+        detector = Tiled(detector, Tiling(args.tile, overlap))
+    return detector
 
 
 def weights_from_args(base: type[Config], args: argparse.Namespace) -> str:

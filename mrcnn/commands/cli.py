@@ -19,7 +19,10 @@ from mrcnn.commands.parser import Parser
 from mrcnn.logger import logger
 
 # In the order of `mrcnn --help`; a name is that of the command's file.
-COMMANDS = ("check", "pretrain", "train", "evaluate", "ablate", "edges", "demo", "replay")
+COMMANDS = (
+    *("check", "pretrain", "train", "evaluate", "predict"),
+    *("ablate", "edges", "demo", "replay"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

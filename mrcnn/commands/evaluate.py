@@ -32,7 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_options(
         parser,
         *("dataset", "subset", *options.ANNOTATIONS, "limit"),
-        *("trained_model", "name", "run_name", "logs", "output", *options.NETWORK, "workers"),
+        *("trained_model", "name", "run_name", "logs", "output", *options.NETWORK),
+        *(*options.LOOKS, "workers"),
         output="beside the weights",
         backbone="default: the run's",
         image_size="default: the run's",
@@ -91,8 +92,19 @@ def evaluate_from_args(
     _expect_classes(model.class_names, split.dataset.class_names, weights)
     folder = getattr(args, "output", None) or Path(weights).resolve().parent
     if getattr(args, "boxes", BOXES[0]) == "ground-truth":
+        _expect_one_look(args)
         return given_boxes.evaluate_run_on_ground_truth_boxes(model, split, folder)
-    return results.evaluate_run(model, split, folder)
+    detector = chosen.detector_from_args(model, args) if hasattr(args, "tta") else None
+    return results.evaluate_run(model, split, folder, detector=detector)
+
+
+def _expect_one_look(args: argparse.Namespace) -> None:
+    given = [name for name in options.LOOKS if getattr(args, name, None) is not None]
+    if given:
+        raise ValueError(
+            f"--{given[0]}: expected the detector's boxes; received --boxes ground-truth, for "
+            "which the mask branch looks once."
+        )
 
 
 def _expect_classes(trained_on: list[str] | None, in_data: list[str], weights: str | Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mrcnn.commands.config_file import CONFIG_OPTIONS
 from mrcnn.config import BACKBONES, MIXED_PRECISIONS, Config
 from mrcnn.data.augment import AUGMENTATIONS
 from mrcnn.ops.edge_filters import FILTERS, NORMS, SHORTHANDS
@@ -43,8 +44,11 @@ def _option(*flags: str, group: str, help: str, positional: bool = False, **deta
 
 _DATA, _WEIGHTS, _OUTPUT = "data", "weights", "output"
 _NETWORK, _TRAINING = "network", "training"
+_FILE = "options from a file"
+_LOOKS = "how pictures are looked at"
 _SCHEDULE = "length and rate"
 _STATES = "exact states (docs/reliability.md)"
+_EVALUATION = "metrics while training"
 _EDGES = "Edge Agreement Head (arXiv 1809.07069)"
 _FLAG: dict[str, Any] = {"action": "store_true", "default": None}
 
@@ -197,7 +201,40 @@ OPTIONS: dict[str, Option] = {
         "--mixed-precision",
         group=_NETWORK,
         choices=MIXED_PRECISIONS,
-        help="compute in this, with weights in float32 (default: all in float32)",
+        help="compute in this, with weights in float32; auto: bfloat16 where the device computes "
+        "it natively, otherwise float32 (default: all in float32)",
+    ),
+    "tile": _option(
+        "--tile",
+        group=_LOOKS,
+        type=int,
+        metavar="PIXELS",
+        help="look at large pictures in square tiles of this side (default: the whole picture)",
+    ),
+    "overlap": _option(
+        "--overlap",
+        group=_LOOKS,
+        type=int,
+        metavar="PIXELS",
+        help="of neighbouring tiles; at least as large as the objects (default: an eighth of "
+        "--tile)",
+    ),
+    "tta": _option(
+        "--tta",
+        group=_LOOKS,
+        nargs="*",
+        type=float,
+        metavar="SCALE",
+        help="test-time augmentation: look at each picture at these scales of its usual size, as "
+        "it is and mirrored, and put together what is found; slower, and usually more exact; "
+        "without a number: 1 (default: one look)",
+    ),
+    "config": _option(
+        "--config",
+        group=_FILE,
+        metavar="FILE",
+        help="options and settings from a YAML or JSON file, or from the config.json of a run; the "
+        "command line wins (default: none)",
     ),
     "set": _option(
         "--set",
@@ -336,6 +373,30 @@ OPTIONS: dict[str, Option] = {
         help="loss or metric that says which state is the best (default: val_loss; loss without "
         "validation)",
     ),
+    "evaluation_epochs": _option(
+        "--eval-epochs",
+        group=_EVALUATION,
+        type=int,
+        metavar="N",
+        help="COCO metrics of the validation set after every N epochs: val_segm_AP, val_segm_AP50, "
+        "val_bbox_AP and val_boundary_AP in losses.csv; --checkpoint-metric val_segm_AP keeps the "
+        "best weights by them (default: never)",
+    ),
+    "evaluation_images": _option(
+        "--eval-images",
+        group=_EVALUATION,
+        type=int,
+        metavar="N",
+        help="of the validation set, spread over it (default: all)",
+    ),
+    "patience": _option(
+        "--patience",
+        group=_EVALUATION,
+        type=int,
+        metavar="N",
+        help="end a stage after N evaluations without a better value of --checkpoint-metric (a "
+        "loss is evaluated every epoch); the next stage follows (default: train all steps)",
+    ),
     # --- Edge Agreement Head
     "edge_loss_filters": _option(
         "--edge-loss-filters",
@@ -406,6 +467,7 @@ OPTIONS: dict[str, Option] = {
 }
 
 # Names of options that occur together.
+LOOKS = ("tile", "overlap", "tta")
 SUBSETS = ("train_subset", "val_subset")
 ANNOTATIONS = ("year", "box_only", "skip_invalid")
 NETWORK = ("backbone", "image_size", "mask_size", "batch_size", "mixed_precision", "set")
@@ -418,7 +480,8 @@ STATES = (
     "checkpoint_metric",
 )
 EDGE_LOSS = tuple(name for name in OPTIONS if name.startswith("edge_loss_"))
-TRAINING = ("rois", "workers", "uncertainty_weighting", *STATES, *EDGE_LOSS)
+EVALUATION = ("evaluation_epochs", "evaluation_images", "patience")
+TRAINING = ("rois", "workers", "uncertainty_weighting", *EVALUATION, *STATES, *EDGE_LOSS)
 
 # Words for the defaults that `mrcnn.runs.defaults` chooses.
 CHOSEN_DEFAULTS = {
@@ -459,7 +522,8 @@ def add_options(parser: argparse.ArgumentParser, *names: str, **defaults: str) -
             command's business, and that of an option that is not given is None.
     """
     groups: dict[str, Any] = {}
-    for name in names:
+    parser.set_defaults(options_parser=parser)
+    for name in (*names, "config"):
         option = OPTIONS[name]
         if option.group not in groups:
             groups[option.group] = parser.add_argument_group(option.group)
@@ -488,7 +552,8 @@ class _Once(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         before = getattr(namespace, self.dest, None)
-        if before is not None and before != values:
+        of_file = getattr(namespace, CONFIG_OPTIONS, {}).get(self.dest)
+        if before not in (None, of_file, values):
             parser.error(f"{self.dest}: expected one; received {before!r} and {values!r}")
         setattr(namespace, self.dest, values)
 

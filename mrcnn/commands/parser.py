@@ -25,7 +25,6 @@ OTHER_NAMES = {
     "--jobs": "--workers",
     "--resume": "--model last",
     "--pretrained": "--model coco or --model imagenet",
-    "--config": "--set NAME=VALUE",
 }
 
 
@@ -44,6 +43,22 @@ class Parser(argparse.ArgumentParser):
         if names:
             self._refuse(names)
         return found, unknown
+
+    def parse_args(  # type: ignore[override]  # the stubs have overloads
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """As Python's; what the file of --config says becomes the default of what is not given."""
+        found = super().parse_args(args, namespace)
+        path = getattr(found, "config", None)
+        if path is None or namespace is not None:
+            return found
+        from mrcnn.commands.config_file import defaults_of_file
+
+        try:
+            with defaults_of_file(found.options_parser, path):
+                return super().parse_args(args)
+        except (OSError, ValueError) as error:
+            found.options_parser.error(f"--config: {error}")
 
     def _refuse(self, names: Iterable[str]) -> NoReturn:
         texts = []

@@ -79,9 +79,7 @@ def run(args: argparse.Namespace) -> int:
         last_run = train.settings_of_last_run(base, args)
         stored = run_settings.load_training(last_run)
         base = run_settings.derive_config(base, run_settings.load_settings(last_run))
-    for option, default in {**train.DATA_OPTIONS, **dict.fromkeys(CROP_OPTIONS)}.items():
-        if getattr(args, option) is None:
-            setattr(args, option, stored.get(option, default))
+    chosen.fill_data_options(args, stored, *CROP_OPTIONS)
     given = chosen.settings_from_args(args)
     seed = {"SEED": base.SEED, **given}["SEED"]
     train_set = _load(args, args.train_subset, seed)

@@ -24,15 +24,6 @@ if TYPE_CHECKING:
     from mrcnn.runs.plan import Plan
 
 HELP = "train on a data set in COCO's layout"
-# The options about data that a run remembers, with what holds where nothing is given.
-DATA_OPTIONS: dict[str, Any] = {
-    "train_subset": "train",
-    "val_subset": "val",
-    "year": "",
-    "box_only": False,
-    "skip_invalid": False,
-    "augment": ["flip"],
-}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -69,9 +60,7 @@ def run(args: argparse.Namespace) -> int:
         last_run = settings_of_last_run(base, args)
         stored = run_settings.load_training(last_run)
         settings = run_settings.load_settings(last_run)
-    for option, default in DATA_OPTIONS.items():
-        if getattr(args, option) is None:
-            setattr(args, option, stored.get(option, default))
+    chosen.fill_data_options(args, stored)
     if not args.train_subset:
         raise ValueError("--train-subset: expected the name of a subset; received none.")
     given = chosen.settings_from_args(args)
@@ -115,7 +104,7 @@ class Network:
     Attributes:
         model: a subclass of `mrcnn.model.MaskRCNN`.
         describe: the settings that matter, in words.
-        options: those that a run remembers, beside `DATA_OPTIONS`.
+        options: those that a run remembers, beside `chosen.DATA_OPTIONS`.
     """
 
     model: type[MaskRCNN]
@@ -144,6 +133,7 @@ def train_from_args(
     Returns:
         The last weights file.
     """
+    from mrcnn import precision
     from mrcnn.checkpoints import folders
     from mrcnn.model import MaskRCNN
     from mrcnn.process import set_random_seed
@@ -182,6 +172,8 @@ def train_from_args(
         logger.info(f"{name} data: {dataset.summary() if dataset is not None else 'none'}")
     logger.info(network.describe(config))
     logger.info(plans.describe(config, plan, train_set, val_set, weights))
+    if hint := precision.hint(config):
+        logger.info(hint)
     planned = stages.epochs(plan.stages, config.STEPS_PER_EPOCH, start)
     if model.planned_epoch >= planned[-1]:
         logger.info(
@@ -190,7 +182,7 @@ def train_from_args(
         )
     else:
         logger.info(f"Settings: {Path(model.claim_log_dir(), run_settings.SETTINGS_FILE)}")
-        remembered = (*DATA_OPTIONS, *network.options)
+        remembered = (*chosen.DATA_OPTIONS, *network.options)
         details = {name: getattr(args, name, None) for name in remembered}
         own = model.session.details.get(run_settings.TRAINING, {})
         model.session.details = {run_settings.TRAINING: {**own, **details, **plan.as_json(start)}}
@@ -203,6 +195,8 @@ def train_from_args(
     logger.info(f"Loss curves: {results.draw_loss_curves(model.log_dir)}")
     last = folders.last_checkpoint(model.log_dir)
     logger.info(f"Weights: {last}")
+    if best := results.describe_best(model.log_dir, config):
+        logger.info(f"Best: {best}")
     return last
 
 

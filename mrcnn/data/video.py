@@ -35,16 +35,18 @@ class VideoFrames:
     """The frames of a source; each iteration reads them again.
 
     Attributes:
-        count: how many there are.
+        count: how many there are; None where there is no end, as of a camera.
         rate: frames a second, the mean where they vary.
         read: makes an iterator over the frames, uint8 [H, W, 3].
     """
 
-    count: int
+    count: int | None
     rate: float
     read: Callable[[], Iterator[np.ndarray]]
 
     def __len__(self) -> int:
+        if self.count is None:
+            raise TypeError("a camera has no number of frames")
         return self.count
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -73,6 +75,33 @@ def read_frames(path: str | os.PathLike[str]) -> VideoFrames:
     if path.suffix.lower() in ANIMATIONS:
         return _read_animation(path)
     return _read_video(path)
+
+
+def read_camera(number: int) -> VideoFrames:
+    """Open a camera of this machine; its frames end when nobody asks for more.
+
+    Args:
+        number: as the system counts its cameras, the first is 0.
+
+    Raises:
+        ValueError: there is no such camera, or it cannot be read.
+        ImportError: reading it needs the extra "video".
+    """
+    name = f"<video{number}>"  # as imageio calls it
+    imageio = _imageio(Path(f"camera {number}"))
+    try:
+        with imageio.get_reader(name, format="FFMPEG") as reader:
+            rate = float(reader.get_meta_data()["fps"])
+    except Exception as error:  # imageio, ffmpeg and drivers raise errors of any kind
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise ValueError(f"camera {number}: cannot be read ({reason[0]}).") from error
+
+    def read() -> Iterator[np.ndarray]:
+        with imageio.get_reader(name, format="FFMPEG") as reader:
+            for frame in reader:
+                yield np.asarray(frame)
+
+    return VideoFrames(None, rate, read)
 
 
 def write_frames(

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from mrcnn.checkpoints.losses_file import read_losses_file
+from mrcnn.checkpoints.losses_file import is_metric, read_losses_file
 from mrcnn.checkpoints.stages_file import TrainedStage
 from mrcnn.drawing.pages import DPI, save_figure
 
@@ -80,8 +80,10 @@ def plot_losses(
     # The total comes first, the components in the order of the table.
     order = [name.removeprefix("val_") for name in table]
     panels = sorted(names, key=lambda name: (name != "loss", order.index(name)))
-    columns = min(len(panels), 3 if len(panels) != 4 else 2)
-    rows = math.ceil(len(panels) / columns)
+    metrics = [name for name in table if is_metric(name)]
+    count = len(panels) + bool(metrics)
+    columns = min(count, 3 if count != 4 else 2)
+    rows = math.ceil(count / columns)
     spans = _spans(stages, table["epoch"][0], table["epoch"][-1])
     explained = _explanation(spans)
     figure = Figure(
@@ -93,9 +95,13 @@ def plot_losses(
         facecolor="white",
         layout=ConstrainedLayoutEngine(w_pad=PAD_INCHES, h_pad=PAD_INCHES),
     )
-    for position, name in enumerate(panels):
+    numbered = 1 < len(spans) <= MAX_STAGES_EXPLAINED
+    for position in range(count):
         ax = figure.add_subplot(rows, columns, position + 1)
-        _plot_loss(ax, name, table, 1 < len(spans) <= MAX_STAGES_EXPLAINED)
+        if position < len(panels):
+            _plot_loss(ax, panels[position], table, numbered)
+        else:
+            _plot_metrics(ax, metrics, table, numbered)
         _label_epochs(ax, table["epoch"], steps_per_epoch)
         if len(spans) > 1:
             _mark_stages(ax, spans)
@@ -128,20 +134,45 @@ def _plot_loss(ax: Axes, name: str, table: Mapping[str, np.ndarray], numbered: b
             label = f"{label}, last {values[known][-1]:.4g}"
             x = table["epoch"][known]
             ax.plot(x, values[known], color=color, label=label, marker=marker, ms=3, lw=1.4)
+    title = "loss (total)" if name == "loss" else name
+    _title(ax, title, bool(drawn), numbered)
+    if not drawn:
+        ax.set_ylabel(LOSS_AXIS, fontsize=8)
+        return
+    scale = "" if _scale_losses(ax, np.concatenate(drawn)) == "linear" else ", log scale"
+    ax.set_ylabel(f"{LOSS_AXIS}{scale}", fontsize=8)
+
+
+def _plot_metrics(
+    ax: Axes, names: Sequence[str], table: Mapping[str, np.ndarray], numbered: bool
+) -> None:
+    """Draw COCO's metrics of the validation set, of the epochs that were evaluated."""
+    drawn = False
+    for name in names:
+        known = np.isfinite(table[name])
+        if known.any():
+            drawn = True
+            values = table[name][known]
+            label = f"{name.removeprefix('val_').replace('_', ' ')} {values[-1]:.3f}"
+            ax.plot(table["epoch"][known], values, label=label, marker="o", ms=3, lw=1.4)
+    _title(ax, "COCO metrics (validation)", drawn, numbered)
+    ax.set_ylabel("AP, from 0 to 1", fontsize=8)
+    ax.set_ylim(bottom=0)
+
+
+def _title(ax: Axes, title: str, drawn: bool, numbered: bool) -> None:
+    """The name of a panel, and above its axes the legend of what is drawn."""
     ax.tick_params(which="both", labelsize=8)
     ax.grid(True, which="both", color="0.9", linewidth=0.6)
     ax.set_axisbelow(True)
-    title = "loss (total)" if name == "loss" else name
     # From the axes upward: numbers of the stages, the legend, which hides no point there, the name.
     numbers = NUMBER_POINTS if numbered else 0
+    lines = math.ceil(len(ax.get_lines()) / 2)
     if not drawn:
         ax.set_title(title, loc="left", fontsize=10, pad=4 + numbers)
-        ax.set_ylabel(LOSS_AXIS, fontsize=8)
         ax.text(0.5, 0.5, "no finite value", transform=ax.transAxes, ha="center", color="0.4")
         return
-    ax.set_title(title, loc="left", fontsize=10, pad=17 + numbers)
-    scale = "" if _scale_losses(ax, np.concatenate(drawn)) == "linear" else ", log scale"
-    ax.set_ylabel(f"{LOSS_AXIS}{scale}", fontsize=8)
+    ax.set_title(title, loc="left", fontsize=10, pad=5 + 12 * lines + numbers)
     above = ScaledTranslation(0, (2 + numbers) / 72, ax.figure.dpi_scale_trans)
     ax.legend(
         loc="lower left",

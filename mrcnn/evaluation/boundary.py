@@ -23,9 +23,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.rle import Rle
-from mrcnn.evaluation.coco import (
-    run_evaluator,
-)
+from mrcnn.evaluation.coco import metrics_of_categories, run_evaluator
 from mrcnn.evaluation.ground_truth import GroundTruth, Truth
 from mrcnn.evaluation.results import Result, segm_annotation
 
@@ -142,6 +140,20 @@ def boundary_metrics(
     truth = Truth.of(ground_truth)
     chosen = truth.image_numbers(results, image_ids)
     return run_evaluator(boundary_evaluator(truth, results, dilation_ratio), chosen)
+
+
+def boundary_evaluation(
+    truth: Truth,
+    results: Sequence[Result],
+    image_ids: Iterable[Any] | None = None,
+    dilation_ratio: float = DILATION_RATIO,
+) -> tuple[dict[str, float], dict[Any, dict[str, float]]]:
+    """The metrics of `boundary_metrics`, and those of each category by its id."""
+    evaluator = boundary_evaluator(truth, results, dilation_ratio)
+    metrics = run_evaluator(evaluator, truth.image_numbers(results, image_ids))
+    by_number = metrics_of_categories(evaluator)
+    classes = {category: by_number[number] for category, number in truth.categories.items()}
+    return metrics, classes
 
 
 def boundary_evaluator(

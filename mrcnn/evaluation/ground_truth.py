@@ -25,7 +25,7 @@ from mrcnn.datasets.segmentation import Annotation, annotation_to_image_rle, box
 from mrcnn.evaluation.results import Result
 from mrcnn.logger import logger
 
-GroundTruth: TypeAlias = str | os.PathLike[str] | COCO
+GroundTruth: TypeAlias = "str | os.PathLike[str] | COCO | Truth"
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,13 @@ class Truth:
         """Read a ground truth, which is left as it was.
 
         Args:
-            ground_truth: a COCO json file, or its `COCO` object.
+            ground_truth: a COCO json file, its `COCO` object, or one that is read already.
 
         Raises:
             ValueError: a file is not a COCO json, or an entry is one that training refuses.
         """
+        if isinstance(ground_truth, Truth):
+            return ground_truth
         if isinstance(ground_truth, COCO):
             content, file = normalized(ground_truth.dataset, "ground truth"), "ground truth"
         else:

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from pycocotools.coco import COCO
 
-from mrcnn.checkpoints.losses_file import LOSSES_FILE
+from mrcnn.checkpoints.losses_file import LOSSES_FILE, read_losses_file
 from mrcnn.checkpoints.stages_file import read_stages
 from mrcnn.config import Config
 from mrcnn.data.boxes import extract_bboxes
+from mrcnn.data.coco_fields import read_id
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.dataset_checks import load_mask
 from mrcnn.data.orientation import load_image
 from mrcnn.drawing import loss_curves, pages
 from mrcnn.evaluation import coco
+from mrcnn.evaluation.boundary import boundary_evaluation
+from mrcnn.evaluation.detection import StepwiseDetector
+from mrcnn.evaluation.errors import IGNORED, MATCHED, Matching, curve_of_all
+from mrcnn.evaluation.ground_truth import Truth
+from mrcnn.evaluation.matches import BOUNDARY
 from mrcnn.files.atomic import write_json
 from mrcnn.logger import logger
 from mrcnn.model import MaskRCNN
 from mrcnn.ops import edge_filters
+from mrcnn.prediction.prediction import Prediction
+from mrcnn.runs.analysis import write_analysis
 from mrcnn.runs.settings import load_settings
 from mrcnn.training import stages
 
@@ -148,8 +158,32 @@ def draw_loss_curves(log_dir: str | Path, path: str | Path | None = None) -> Pat
     )
 
 
+def describe_best(log_dir: str | Path, config: Config) -> str:
+    """Which weights of a run are the best by CHECKPOINT_METRIC, in words; "" where none are known.
+
+    Args:
+        log_dir: folder of the run.
+        config: of the run.
+    """
+    file = Path(log_dir, f"mask_rcnn_{str(config.NAME).lower()}_best.h5")
+    if not file.is_file() or not Path(log_dir, LOSSES_FILE).is_file():
+        return ""
+    recorded = read_losses_file(Path(log_dir, LOSSES_FILE))
+    metric = config.CHECKPOINT_METRIC or ("val_loss" if "val_loss" in recorded else "loss")
+    pairs = zip(recorded["epoch"], recorded.get(metric, ()), strict=False)
+    known = [(value, epoch) for epoch, value in pairs if math.isfinite(value)]
+    if not known:
+        return ""
+    value, epoch = min(known) if metric.endswith("loss") else max(known, key=lambda pair: pair[0])
+    return f"{file} (epoch {epoch:.0f}, {metric} {value:.4g})"
+
+
 def evaluate_run(
-    model: MaskRCNN, split: Split, folder: str | Path, page: Page = DEFAULT_PAGE
+    model: MaskRCNN,
+    split: Split,
+    folder: str | Path,
+    page: Page = DEFAULT_PAGE,
+    detector: StepwiseDetector | None = None,
 ) -> coco.Metrics:
     """Evaluate a model with pycocotools; show the metrics, write them and a page of pictures.
 
@@ -158,12 +192,16 @@ def evaluate_run(
         split: the images.
         folder: where `coco_<split>.csv` and `detections_<split>.png` go.
         page: what the page of pictures shows.
+        detector: detects in place of the model's, such as `mrcnn.prediction.tiles.Tiled`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    truth = Truth.of(split.ground_truth)
     metrics, found, timing, classes = coco.evaluate_model(
-        model.detector, split.dataset, split.ground_truth, limit=split.limit
+        detector or model.detector, split.dataset, truth, limit=split.limit
     )
+    source_ids = [split.dataset.image_info[image_id]["id"] for image_id in split.image_ids]
+    metrics[BOUNDARY], classes[BOUNDARY] = boundary_evaluation(truth, found, source_ids)
     logger.info(coco.format_table(metrics))
     names = _category_names(split.dataset)
     logger.info(f"\n{coco.format_classes(classes, names)}")
@@ -174,13 +212,15 @@ def evaluate_run(
     table = folder / f"coco_{split.name}.csv"
     coco.write_csv(table, metrics)
     coco.write_class_csv(folder / f"coco_{split.name}_classes.csv", classes, names)
-    _write_images(folder / f"images_{split.name}.csv", split, found)
+    matching = write_analysis(folder, split.name, truth, found, source_ids, names)
+    _write_images(folder / f"images_{split.name}.csv", split, found, truth, matching)
     detections = folder / f"detections_{split.name}.json"
     write_json(detections, found)
     logger.info(f"Metrics: {table}; of each class: coco_{split.name}_classes.csv")
     logger.info(f"Images: images_{split.name}.csv; detections in COCO's format: {detections}")
     if page.images:
-        picture = draw_page(model, split, folder / f"detections_{split.name}.png", page)
+        path = folder / f"detections_{split.name}.png"
+        picture = draw_page(model, split, path, page, detector)
         logger.info(f"Pictures: {picture}")
     return metrics
 
@@ -194,20 +234,44 @@ def _category_names(dataset: Dataset) -> dict[Any, str]:
     }
 
 
-def _write_images(path: Path, split: Split, found: Sequence[dict[str, Any]]) -> None:
-    """Write which images were evaluated, by file name, and how much was found in each."""
+def _write_images(
+    path: Path,
+    split: Split,
+    found: Sequence[dict[str, Any]],
+    truth: Truth,
+    matching: Matching,
+) -> None:
+    """Write which images were evaluated, by file name, and how well, masks at an IoU of 0.5.
+
+    Detections count from the score on that has the best F1 over all images.
+    """
     detections = Counter(result["image_id"] for result in found)
+    score = curve_of_all(matching).best_score
+    shown = [entry for entry in matching.detections if entry.score >= score]
+    right = Counter(entry.image for entry in shown if entry.kind == MATCHED)
+    wrong = Counter(entry.image for entry in shown if entry.kind not in (MATCHED, IGNORED))
+    missed = Counter(image for _, image, _ in matching.unmatched(score))
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["image_id", "file_name", "detections"])
+        writer.writerow(
+            ["image_id", "file_name", "detections", "threshold", "found", "false", "missed"]
+        )
         for image_id in split.image_ids:
             info = split.dataset.image_info[image_id]
             name = Path(info["path"]).name if info.get("path") else ""
-            writer.writerow([info["id"], name, detections[info["id"]]])
+            number = truth.images[read_id(info["id"])]
+            counts = (right[number], wrong[number], missed[number])
+            writer.writerow([info["id"], name, detections[info["id"]], f"{score:.4f}", *counts])
 
 
-def draw_page(model: MaskRCNN, split: Split, path: str | Path, page: Page = DEFAULT_PAGE) -> Path:
-    """Draw detections beside the ground truth of some images."""
+def draw_page(
+    model: MaskRCNN,
+    split: Split,
+    path: str | Path,
+    page: Page = DEFAULT_PAGE,
+    detector: StepwiseDetector | None = None,
+) -> Path:
+    """Draw detections beside the ground truth of some images; see `evaluate_run`."""
     dataset, image_ids = split.dataset, split.sample_ids(page.images)
     images = [load_image(dataset, image_id, model.config) for image_id in image_ids]
     truths = []
@@ -217,12 +281,22 @@ def draw_page(model: MaskRCNN, split: Split, path: str | Path, page: Page = DEFA
     return pages.detections_page(
         images,
         truths,
-        model.detect(images),
+        model.detect(images) if detector is None else list(map(_detecting(detector), images)),
         dataset.class_names,
         path,
         titles=[image_name(dataset, image_id) for image_id in image_ids],
         min_score=page.min_score,
     )
+
+
+def _detecting(detector: StepwiseDetector) -> Callable[[np.ndarray], dict[str, Any]]:
+    """A function that detects in an image with any detector, and answers as `MaskRCNN.detect`."""
+
+    def detect(image: np.ndarray) -> dict[str, Any]:
+        (found,) = detector.detect_batch([detector.prepare(image)])
+        return Prediction.of("", None, found, ()).to_matterport()
+
+    return detect
 
 
 def image_name(dataset: Dataset, image_id: int) -> str:

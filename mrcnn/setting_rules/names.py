@@ -4,7 +4,7 @@ from __future__ import annotations
 
 BACKBONES = ("resnet50", "resnet101", "resnet10", "resnet18", "resnext50", "resnext101")
 OPTIMIZERS = ("sgd", "adam")
-MIXED_PRECISIONS = ("bfloat16", "float16")
+MIXED_PRECISIONS = ("auto", "bfloat16", "float16")
 EXIF_ORIENTATIONS = ("auto", "apply", "ignore")
 DETECTION_BOXES = ("exact", "matterport")
 BORDER_ANCHORS = ("keep", "ignore")

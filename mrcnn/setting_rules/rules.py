@@ -90,7 +90,7 @@ RULES = (
         "an integer of at least 1",
     ),
     Rule(
-        ("VALIDATION_STEPS", "WARMUP_STEPS", "LOADER_MAX_RESTARTS"),
+        ("VALIDATION_STEPS", "WARMUP_STEPS", "LOADER_MAX_RESTARTS", "EVALUATION_IMAGES"),
         integer_from(0),
         "an integer of at least 0",
     ),
@@ -100,7 +100,7 @@ RULES = (
         "None or an integer of at least 0",
     ),
     Rule(
-        ("IMAGE_MAX_DIM", "CHECKPOINT_STEPS"),
+        ("IMAGE_MAX_DIM", "CHECKPOINT_STEPS", "EVALUATION_EPOCHS", "PATIENCE"),
         none_or(integer_from(1)),
         "None or an integer of at least 1",
     ),

@@ -29,3 +29,12 @@ def default_jit_compile(jit_compile: bool | None) -> bool:
 
         return bool(tf.config.list_logical_devices("GPU"))
     return keras.backend.backend() == "jax"
+
+
+def compute_capability() -> tuple[int, int] | None:
+    """The lowest CUDA compute capability of TensorFlow's GPUs; None: one of them has none."""
+    import tensorflow as tf
+
+    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    found = [detail.get("compute_capability") for detail in details]
+    return None if None in found else min(found, default=None)

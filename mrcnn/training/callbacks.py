@@ -19,6 +19,7 @@ import numpy as np
 from keras import ops
 
 from mrcnn.checkpoints import folders, variables
+from mrcnn.checkpoints.losses_file import append_losses
 from mrcnn.checkpoints.state_file import State
 from mrcnn.checkpoints.variables import NonFiniteWeightsError
 from mrcnn.checkpoints.writer import StateWriter
@@ -191,11 +192,15 @@ class SaveEpoch(keras.callbacks.Callback):
             save_weights(self.model, path)
 
 
-class SaveLosses(keras.callbacks.CSVLogger):
-    """Appends the losses of every epoch to a CSV, with the epoch counted from 1."""
+class SaveLosses(keras.callbacks.Callback):
+    """Appends the losses and metrics of every epoch to a CSV, with the epoch counted from 1."""
+
+    def __init__(self, losses_file: Path) -> None:
+        super().__init__()
+        self.losses_file = losses_file
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        super().on_epoch_end(epoch + 1, logs)
+        append_losses(self.losses_file, epoch + 1, logs or {})
 
 
 @contextmanager
@@ -240,7 +245,8 @@ class TensorBoard(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         for name, value in (logs or {}).items():
-            self.writer.add_scalar(name, value, epoch + 1)
+            if not np.isnan(value):  # a metric of other epochs
+                self.writer.add_scalar(name, value, epoch + 1)
         self.writer.flush()
 
     def on_train_end(self, logs: Logs = None) -> None:

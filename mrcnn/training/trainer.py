@@ -29,6 +29,7 @@ from mrcnn.training.callbacks import (
     SaveLosses,
     TensorBoard,
 )
+from mrcnn.training.coco_evaluation import CocoEvaluation, Patience
 from mrcnn.training.interrupts import StopRequest
 from mrcnn.training.loss_guard import LossGuard, NonFiniteLossError
 from mrcnn.training.model import TrainingModel
@@ -112,9 +113,13 @@ def fit(
                 guard,
                 # Before the others: if a later callback fails, the weights are safe.
                 SaveEpoch(log_dir, config.NAME),
-                SaveLosses(str(losses_file), append=True),
+                # Their metrics are logged beside the losses.
+                *_evaluation(config, data),
+                *(given for given in callbacks if isinstance(given, CocoEvaluation)),
+                SaveLosses(losses_file),
                 TensorBoard(log_dir, span.first_epoch),
-                *callbacks,
+                *(given for given in callbacks if not isinstance(given, CocoEvaluation)),
+                *_patience(config, losses_file, writer.metric, identity.stage.first_epoch),
                 AfterEpochs(writer, stop, losses_file),
             ],
             add_progbar=True,
@@ -128,6 +133,27 @@ def fit(
         except NonFiniteLossError as error:
             raise diagnose(error, model, writer, batches.loader, images_of) from None
     return model.history
+
+
+def _evaluation(config: Config, data: TrainingData) -> list[keras.callbacks.Callback]:
+    if config.EVALUATION_EPOCHS is None:
+        return []
+    if data.val_dataset is None:
+        raise ValueError(
+            f"EVALUATION_EPOCHS: expected a validation set to evaluate on every "
+            f"{config.EVALUATION_EPOCHS} epochs; received none. Give one, or set it to None."
+        )
+    return [
+        CocoEvaluation(data.val_dataset, config, config.EVALUATION_EPOCHS, config.EVALUATION_IMAGES)
+    ]
+
+
+def _patience(
+    config: Config, losses_file: Path, metric: str, first_epoch: int
+) -> list[keras.callbacks.Callback]:
+    if config.PATIENCE is None:
+        return []
+    return [Patience(losses_file, metric, config.PATIENCE, first_epoch)]
 
 
 def _span_of(identity: RunIdentity, state: State | None, config: Config) -> _Span:

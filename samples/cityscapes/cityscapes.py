@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         schedule=DEFAULT_SCHEDULE,
     )
     parser.add_argument(
-        "--classes",
+        "--labels",
         choices=tuple(CLASSES),
         default="instance",
         help="the benchmark's 8 classes, or all 34 labels (default: instance)",
@@ -176,7 +176,7 @@ def _load(args: argparse.Namespace, subset: str, limit: int = 0) -> CityscapesDa
     from mrcnn.commands.chosen import dataset_of
 
     dataset = CityscapesDataset()
-    dataset.load_cityscapes(dataset_of(args), subset, args.annotations, args.classes, limit=limit)
+    dataset.load_cityscapes(dataset_of(args), subset, args.annotations, args.labels, limit=limit)
     dataset.prepare()
     return dataset
 
@@ -257,7 +257,7 @@ def _inference_config(args: argparse.Namespace, weights: str, dataset: Cityscape
     if config.NUM_CLASSES != dataset.num_classes:
         raise ValueError(
             f"{weights}: expected weights for the {dataset.num_classes} classes, background "
-            f"included, of --classes {args.classes}; they are for {config.NUM_CLASSES}."
+            f"included, of --labels {args.labels}; they are for {config.NUM_CLASSES}."
         )
     return config
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcnn.checkpoints.losses_file import drop_losses, read_losses_file
+from mrcnn.checkpoints.losses_file import append_losses, drop_losses, read_losses_file
 
 
 def test_rows_of_epochs_to_come_are_dropped(tmp_path: Path):
@@ -68,3 +68,19 @@ def test_a_cell_that_is_no_number_is_named(tmp_path: Path):
     path.write_text("epoch,loss\n0,1.5\n\0\0\n")
     with pytest.raises(ValueError, match=r"losses.csv: line 3, column 'epoch': expected a number"):
         read_losses_file(path)
+
+
+def test_columns_that_come_later_widen_the_file(tmp_path):
+    path = tmp_path / "losses.csv"
+    append_losses(path, 1, {"loss": 2.0, "val_segm_AP": math.nan})
+    append_losses(path, 2, {"loss": 1.5, "val_segm_AP": 0.25, "other_loss": 1.0})
+    append_losses(path, 3, {"loss": math.nan})
+    assert path.read_text().splitlines() == [
+        "epoch,loss,val_segm_AP,other_loss",
+        "1,2.0,,",
+        "2,1.5,0.25,1.0",
+        "3,nan,,",
+    ]
+    found = read_losses_file(path)
+    assert found["loss"][:2] == [2.0, 1.5] and found["val_segm_AP"][1] == 0.25
+    assert math.isnan(found["val_segm_AP"][0]) and math.isnan(found["loss"][2])

@@ -49,4 +49,4 @@ def test_two_stages_then_the_last_one_then_an_evaluation(
     # Three stages, of five epochs and one.
     epochs = [path.stem[-4:] for path in sorted(run.glob("*_0*.h5"))]
     assert epochs == ["0001", "0002", "0003", "0004", "0005", "0006"]
-    assert set(read_metrics(run / "coco_val.csv")) == {"segm", "bbox"}
+    assert set(read_metrics(run / "coco_val.csv")) == {"segm", "bbox", "boundary"}

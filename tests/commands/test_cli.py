@@ -71,7 +71,7 @@ def test_train_then_evaluate(shapes, tmp_path, capsys):
     weights_path = run / weights[-1]
     assert cli.main(["evaluate", str(shapes), "--model", str(weights_path)]) == 0
     metrics = read_metrics(run / "coco_val.csv")
-    assert set(metrics) == {"segm", "bbox"} and len(metrics["segm"]) == 13
+    assert set(metrics) == {"segm", "bbox", "boundary"} and len(metrics["segm"]) == 13
     with open(run / "coco_val_classes.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["category"] for row in rows} == set(CLASS_NAMES)
@@ -80,6 +80,16 @@ def test_train_then_evaluate(shapes, tmp_path, capsys):
     detections = json.loads((run / "detections_val.json").read_text())
     assert len(images) == 3 and all(row["file_name"].endswith(".png") for row in images)
     assert sum(int(row["detections"]) for row in images) == len(detections)
+    objects = json.loads((shapes / "annotations" / "instances_val.json").read_text())["annotations"]
+    there = sum(int(row["found"]) + int(row["missed"]) for row in images)
+    assert there == sum(not entry["iscrowd"] for entry in objects)
+    with open(run / "errors_val.csv", newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 6
+    with open(run / "confusion_val.csv", newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert [row["object"] for row in table] == [*CLASS_NAMES, "background"]
+    assert sum(int(row[name]) for row in table[:-1] for name in row if name != "object") == there
+    assert Image.open(run / "analysis_val.png").width > 100
     assert Image.open(run / "detections_val.png").width > 100
     assert "AP50" in capsys.readouterr().out
 

@@ -87,7 +87,7 @@ def test_the_data_set_is_checked(trained, capsys):
 def test_weights_of_other_classes_are_a_clear_error(trained, capsys):
     data, logs = trained
     command = ["evaluate", "--dataset", str(data), "--logs", str(logs), "--model", "last"]
-    assert sample.main([*command, "--run-name", "tiny", "--classes", "all"]) == 2
+    assert sample.main([*command, "--run-name", "tiny", "--labels", "all"]) == 2
     assert "they are for 9" in capsys.readouterr().err
 
 

@@ -48,7 +48,7 @@ def test_it_trains_and_evaluates(sample, tmp_path, capsys):
     evaluate = ["evaluate", *common, "--model", "last", "--run-name", "sobel", "--limit", "2"]
     assert sample.main(evaluate) == 0
     with open(run / "coco_val2017.csv", newline="", encoding="utf-8") as file:
-        assert {row["iou_type"] for row in csv.DictReader(file)} == {"segm", "bbox"}
+        assert {row["iou_type"] for row in csv.DictReader(file)} == {"segm", "bbox", "boundary"}
     assert "2 images in" in capsys.readouterr().out
 
 

@@ -1,0 +1,313 @@
+"""The command `mrcnn predict`: find objects in pictures, folders, videos and from cameras."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mrcnn.commands import chosen, options
+from mrcnn.config import Config
+from mrcnn.logger import logger
+from mrcnn.runs.settings import derive_config
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mrcnn.prediction.annotations import Losses
+    from mrcnn.prediction.prediction import Prediction
+    from mrcnn.prediction.records import Records
+    from mrcnn.prediction.sources import Picture, Source, Video
+    from mrcnn.prediction.stream import Predictor
+
+HELP = "find objects in pictures, folders, videos or a camera's frames"
+OVERLAYS, LABELME, COCO = FORMS = ("overlays", "labelme", "coco")
+COCO_FILE = "annotations.json"
+DEFAULT_OUTPUT = "predictions"
+_WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mrcnn predict`."""
+    parser.description = (
+        "Find objects in pictures with trained weights. Writes predictions.json (COCO's results), "
+        "images.json (which picture has which id), predictions.csv, and the pictures with the "
+        "objects drawn on them."
+    )
+    parser.add_argument(
+        "source",
+        nargs="+",
+        metavar="SOURCE",
+        help="a picture, a folder (with its subfolders), a pattern such as 'photos/*.jpg', a "
+        "video, or the number of a camera, such as 0",
+    )
+    options.add_options(
+        parser,
+        *("trained_model", "name", "run_name", "logs", "output", "limit"),
+        *(*options.NETWORK, *options.LOOKS, "workers"),
+        trained_model="last, the newest run in the folder of --logs",
+        output=DEFAULT_OUTPUT,
+        backbone="default: the run's",
+        image_size="default: the run's",
+    )
+    group = parser.add_argument_group("detections")
+    group.add_argument(
+        "--score",
+        type=float,
+        metavar="SCORE",
+        help="keep detections from this score on, from 0 to 1 "
+        "(default: the run's DETECTION_MIN_CONFIDENCE)",
+    )
+    group.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="keep these classes (default: all)"
+    )
+    group.add_argument(
+        "--max-detections",
+        type=int,
+        metavar="N",
+        help="keep the N surest of a picture (default: the run's DETECTION_MAX_INSTANCES)",
+    )
+    group = parser.add_argument_group("files")
+    group.add_argument(
+        "--save",
+        nargs="*",
+        choices=FORMS,
+        default=[OVERLAYS],
+        help="what is written beside predictions.json: overlays, the pictures with the objects "
+        "drawn on them; labelme, a file for each picture, to correct in labelme; coco, a data set "
+        "of polygons that tools and `mrcnn train` read; without a word, nothing "
+        "(default: overlays)",
+    )
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="leave out the pictures that an earlier call has predicted on in the same folder",
+    )
+    group.add_argument(
+        "--image-ids",
+        metavar="JSON",
+        help="a COCO json file whose ids of images (by file_name) and categories are used "
+        "(default: numbers from 1 on)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict on the sources; returns 1 when some pictures could not be read."""
+    from mrcnn.prediction import sources
+    from mrcnn.prediction.records import OWN_IDS, Ids, Records
+    from mrcnn.prediction.stream import Predictor, Selection, numbered_classes
+    from mrcnn.runs import results, trained
+
+    if args.score is not None and not 0 <= args.score <= 1:
+        raise ValueError(f"--score: expected a number from 0 to 1; received {args.score:g}.")
+    if args.limit < 0:
+        raise ValueError(f"--limit: expected a number of at least 0; received {args.limit}.")
+    found = sources.find_sources(args.source)
+    if args.limit:
+        found = _limited(found, args.limit)
+    ids = Ids.of_dataset(args.image_ids) if args.image_ids else OWN_IDS
+    weights = _weights(args)
+    given = chosen.settings_from_args(args)
+    if args.score is not None:
+        given.setdefault("DETECTION_MIN_CONFIDENCE", args.score)
+    if args.max_detections is not None:
+        limit = given.get("DETECTION_MAX_INSTANCES")
+        given["DETECTION_MAX_INSTANCES"] = max(args.max_detections, limit or 0)
+    config = trained.inference_config(weights, Config, given)
+    model = trained.load_detector(config, weights)
+    logger.info(f"Weights: {weights}\n{results.describe_run(config)}")
+    class_names = model.class_names or numbered_classes(config.NUM_CLASSES)
+    predictor = Predictor(
+        chosen.detector_from_args(model, args),
+        class_names,
+        Selection(args.score, tuple(args.classes) if args.classes else None, args.max_detections),
+        keep_images=OVERLAYS in args.save,
+        workers=args.workers,
+    )
+    output = Path(args.output or DEFAULT_OUTPUT)
+    records = Records(output, _settings(args, weights, given), class_names, ids, resume=args.resume)
+    return _Run(predictor, records, args).over(found)
+
+
+def _weights(args: argparse.Namespace) -> str:
+    from mrcnn.checkpoints import folders
+
+    if (args.model or "last") == "last" and not (args.name or args.run_name):
+        return folders.find_newest(args.logs)
+    base = derive_config(Config, {"NAME": args.name} if args.name else {})
+    return chosen.weights_from_args(base, args)
+
+
+def _settings(args: argparse.Namespace, weights: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What predictions depend on, for a call that goes on with them."""
+    digest = hashlib.sha256()
+    with open(weights, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return {
+        "weights": digest.hexdigest(),
+        "settings": {name: repr(value) for name, value in given.items()},
+        **{name: getattr(args, name) for name in ("score", "classes", "max_detections")},
+        **{name: getattr(args, name) for name in options.LOOKS},
+    }
+
+
+def _limited(found: list[Source], limit: int) -> list[Source]:
+    """The first pictures; a video counts as one, and of it the first frames are taken."""
+    from dataclasses import replace
+
+    from mrcnn.prediction.sources import Video
+
+    kept: list[Source] = []
+    for source in found[:limit]:
+        if isinstance(source, Video):
+            kept.append(replace(source, frames=_first_frames(source, limit)))
+        else:
+            kept.append(source)
+    return kept
+
+
+def _first_frames(video: Video, limit: int) -> Any:
+    from mrcnn.data.video import VideoFrames
+
+    frames = video.frames
+    count = limit if frames.count is None else min(limit, frames.count)
+    return VideoFrames(count, frames.rate, lambda: islice(frames.read(), limit))
+
+
+class _Run:
+    """A call of the command: it goes through the sources and writes what is found."""
+
+    def __init__(self, predictor: Predictor, records: Records, args: argparse.Namespace) -> None:
+        from mrcnn.prediction.annotations import Losses
+
+        self._predictor, self._records = predictor, records
+        self._folder, self._forms = records.folder, tuple(args.save)
+        self._losses: Losses = Losses()
+        self._unreadable = 0
+        self._stopped = False
+        self._seconds = 0.0
+        self._count = 0
+
+    def over(self, found: list[Source]) -> int:
+        """Predict on all sources, write the files, and say what was done."""
+        from mrcnn.prediction.sources import Picture
+
+        started = time.perf_counter()
+        for is_picture, group in groupby(found, key=lambda source: isinstance(source, Picture)):
+            if is_picture:
+                self._pictures(list(group))  # type: ignore[arg-type]
+            else:
+                for video in group:
+                    self._video(video)  # type: ignore[arg-type]
+            if self._stopped:
+                break
+        self._seconds = time.perf_counter() - started
+        self._finish()
+        if self._stopped:
+            raise KeyboardInterrupt
+        return 1 if self._unreadable else 0
+
+    def _pictures(self, pictures: list[Picture]) -> None:
+        todo = [picture for picture in pictures if picture.name not in self._records.done]
+        if len(todo) < len(pictures):
+            logger.info(f"{len(pictures) - len(todo)} pictures are done already and left out.")
+        for prediction in self._predicted(todo, len(todo)):
+            if OVERLAYS in self._forms:
+                path = self._folder / OVERLAYS / _overlay_name(prediction.name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                prediction.save(path)
+            if LABELME in self._forms and prediction.path is not None:
+                self._write_labelme(prediction)
+            self._records.add(prediction)
+
+    def _video(self, video: Video) -> None:
+        from mrcnn.data.video import write_frames
+
+        path = self._folder / OVERLAYS / (video.name if video.path else f"{video.name}.mp4")
+        frames = self._video_frames(video)
+        if OVERLAYS not in self._forms:
+            for _ in frames:
+                pass
+        elif path.exists() and self._records.done:
+            logger.info(f"{video.name} is done already and left out.")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f"part_{path.name}")
+            write_frames(part, frames, video.frames.rate)
+            part.replace(path)
+        if LABELME in self._forms:
+            logger.warning(
+                f"{video.name}: labelme opens pictures; of the frames of a video no file was "
+                "written. Take the video apart into pictures first."
+            )
+
+    def _video_frames(self, video: Video) -> Iterator[np.ndarray]:
+        """Predict on the frames, and hand them on with the objects drawn."""
+        for prediction in self._predicted(video.pictures(), video.frames.count):
+            if prediction.name not in self._records.done:
+                self._records.add(prediction)
+            if OVERLAYS in self._forms:
+                yield prediction.draw()
+
+    def _predicted(self, pictures: Iterable[Picture], total: int | None) -> Iterator[Prediction]:
+        """What is found, with a progress bar; unreadable pictures are named and counted."""
+        from tqdm import tqdm
+
+        from mrcnn.prediction.stream import Unreadable
+
+        found = tqdm(self._predictor(pictures), total=total, desc="Predict", unit="image")
+        try:
+            for prediction in found:
+                if isinstance(prediction, Unreadable):
+                    self._unreadable += 1
+                    found.clear()
+                    logger.warning(prediction.reason)
+                    self._records.add_unreadable(prediction.picture.name, prediction.reason)
+                    continue
+                self._count += 1
+                yield prediction
+        except KeyboardInterrupt:
+            self._stopped = True
+        finally:
+            found.close()
+
+    def _write_labelme(self, prediction: Prediction) -> None:
+        from mrcnn.prediction.annotations import write_labelme
+
+        assert prediction.path is not None
+        path = self._folder / LABELME / Path(prediction.name).with_suffix(".json")
+        write_labelme(path, prediction, prediction.path, self._losses)
+
+    def _finish(self) -> None:
+        from mrcnn.files.atomic import write_json
+        from mrcnn.prediction.annotations import coco_dataset
+
+        self._records.finish()
+        if COCO in self._forms:
+            content = coco_dataset(
+                self._records.predictions(), self._records.categories, self._losses
+            )
+            write_json(self._folder / COCO_FILE, content)
+            logger.info(f"Data set of polygons: {self._folder / COCO_FILE}")
+        for form in (OVERLAYS, LABELME):
+            if form in self._forms:
+                logger.info(f"{form}: {self._folder / form}")
+        if str(self._losses):
+            logger.info(str(self._losses))
+        rate = self._count / self._seconds if self._seconds else 0
+        logger.info(
+            f"{self._count} pictures in {self._seconds:.1f} s ({rate:.2f} a second); "
+            f"{self._unreadable} could not be read."
+        )
+        if self._stopped:
+            logger.info("Stopped; the same command with --resume does the rest.")
+
+
+def _overlay_name(name: str) -> str:
+    """The file of a drawn picture: the picture's name, of a format that can be written."""
+    return name if Path(name).suffix.lower() in _WRITABLE else f"{name}.png"

@@ -1,0 +1,148 @@
+"""Predictions as annotations that a person corrects: labelme's files, and a COCO data set.
+
+Both hold polygons. What a polygon cannot hold (holes, specks) is counted in `Losses`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_api
+
+from mrcnn.files.atomic import write_json
+from mrcnn.prediction.outlines import Outline, area, outline
+from mrcnn.prediction.prediction import Prediction
+
+# The version of labelme whose files these are like; every later one reads them.
+LABELME_VERSION = "5.0.0"
+_DECIMALS = 2  # of a pixel
+
+
+@dataclass
+class Losses:
+    """What polygons could not hold, counted.
+
+    Attributes:
+        holes: in masks, which were filled.
+        specks: parts of masks too small for a polygon, which were left out.
+        objects: of which nothing was left.
+    """
+
+    holes: int = 0
+    specks: int = 0
+    objects: int = 0
+
+    def add(self, found: Outline) -> None:
+        """Count what an outline lost."""
+        self.holes += found.holes
+        self.specks += found.specks
+        self.objects += not found.polygons
+
+    def __str__(self) -> str:
+        """A sentence, or "" where nothing was lost."""
+        counts = [
+            f"{count} {words}"
+            for count, words in (
+                (self.holes, "holes in masks were filled"),
+                (self.specks, "specks of masks were left out"),
+                (self.objects, "objects had no pixel and were left out"),
+            )
+            if count
+        ]
+        return f"Polygons cannot hold everything: {', '.join(counts)}." if counts else ""
+
+
+def write_labelme(path: Path, prediction: Prediction, picture: Path, losses: Losses) -> None:
+    """Write labelme's file of a picture. Parts of one object share a group.
+
+    Args:
+        path: the file to write.
+        prediction: what was found in the picture.
+        picture: its file, which labelme opens beside the annotations.
+        losses: counts what polygons cannot hold.
+    """
+    shapes = []
+    for number, ((corner, part), name) in enumerate(
+        zip(prediction.parts(), prediction.names, strict=True), start=1
+    ):
+        found = outline(part, corner)
+        losses.add(found)
+        shapes += [
+            {
+                "label": name,
+                "points": np.round(polygon, _DECIMALS).tolist(),
+                "group_id": number if len(found.polygons) > 1 else None,
+                "description": f"score {prediction.scores[number - 1]:.3f}",
+                "shape_type": "polygon",
+                "flags": {},
+            }
+            for polygon in found.polygons
+        ]
+    height, width = prediction.size
+    write_json(
+        path,
+        {
+            "version": LABELME_VERSION,
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": os.path.relpath(picture.resolve(), path.resolve().parent),
+            "imageData": None,
+            "imageHeight": height,
+            "imageWidth": width,
+        },
+    )
+
+
+def coco_dataset(
+    predictions: Iterable[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]],
+    categories: Mapping[str, Any],
+    losses: Losses,
+) -> dict[str, Any]:
+    """A data set in COCO's form, from which `mrcnn train` and annotation tools read.
+
+    Args:
+        predictions: the entry and the results of each picture, as
+            `mrcnn.prediction.records.Records.predictions` gives them.
+        categories: ids by name.
+        losses: counts what polygons cannot hold.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for entry, results in predictions:
+        images.append(dict(entry))
+        for result in results:
+            found = _outline_of(result["segmentation"])
+            losses.add(found)
+            if not found.polygons:
+                continue
+            points = np.concatenate(found.polygons)
+            (x1, y1), (x2, y2) = points.min(axis=0), points.max(axis=0)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": entry["id"],
+                    "category_id": result["category_id"],
+                    "segmentation": [
+                        np.round(polygon, _DECIMALS).ravel().tolist() for polygon in found.polygons
+                    ],
+                    "bbox": [round(float(v), _DECIMALS) for v in (x1, y1, x2 - x1, y2 - y1)],
+                    "area": round(sum(map(area, found.polygons)), _DECIMALS),
+                    "iscrowd": 0,
+                    "score": result["score"],
+                }
+            )
+    listed = [{"id": category, "name": name} for name, category in categories.items()]
+    return {"images": images, "annotations": annotations, "categories": listed}
+
+
+def _outline_of(rle: Mapping[str, Any]) -> Outline:
+    x, y, width, height = (int(value) for value in mask_api.toBbox(dict(rle)))
+    if not width or not height:
+        return Outline([])
+    part = mask_api.decode(dict(rle))[y : y + height, x : x + width].astype(bool)
+    return outline(part, (y, x))

@@ -1,0 +1,183 @@
+"""`mrcnn predict`: from pictures on a disk to files that other programs read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+import mrcnn
+from mrcnn.commands import cli, predict
+from mrcnn.config import Config
+from mrcnn.model import MaskRCNN
+from mrcnn.prediction.prediction import Prediction
+from mrcnn.runs.settings import configure, save_settings
+from tests.prediction.disc_detector import discs
+from tests.weights.test_mismatch import SMALL
+
+CLASSES = ["BG", "apple", "nut"]
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of a random network; the newer one's scores reach down to 0."""
+    logs = tmp_path_factory.mktemp("work") / "logs"
+    for name, score in (("small20260101T1200", 0.99), ("small20260102T1200", 0.0)):
+        folder = logs / name
+        folder.mkdir(parents=True)
+        config = configure(Config, {**SMALL, "DETECTION_MIN_CONFIDENCE": score})
+        model = MaskRCNN("inference", config, logs)
+        model.save_weights(folder / "mask_rcnn_small_0001.h5")
+        save_settings(config, folder, {"class_names": CLASSES})
+    return logs
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for k, name in enumerate(("1.jpg", "2.png", "sub/3.jpg", "10.tif")):
+        pixels = discs(60 + 10 * (k % 2), 90, [(20, 20), (40, 60)])
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+def test_a_folder_becomes_pictures_results_and_a_table(logs, photos, tmp_path, caplog):
+    caplog.set_level("INFO", "mrcnn")
+    out = tmp_path / "out"
+    command = ["predict", str(photos), "--logs", str(logs), "--output", str(out)]
+    forms = ["--save", "overlays", "labelme", "coco"]
+    assert cli.main([*command, *forms, "--max-detections", "3"]) == 1  # one is broken
+    assert "broken.jpg: cannot be read as an image" in caplog.text
+    assert "1 could not be read" in caplog.text
+    images = COCO(str(out / "images.json"))
+    names = [entry["file_name"] for entry in images.dataset["images"]]
+    assert names == ["1.jpg", "2.png", "10.tif", "sub/3.jpg"]
+    results = json.loads((out / "predictions.json").read_text())
+    assert results and max(np.unique([r["image_id"] for r in results], return_counts=True)[1]) <= 3
+    images.loadRes(str(out / "predictions.json"))
+    for drawn in ("1.jpg", "2.png", "10.tif.png", "sub/3.jpg"):
+        with Image.open(out / "overlays" / drawn) as picture:
+            assert picture.width == 90
+    labelme = json.loads((out / "labelme/sub/3.json").read_text())
+    assert (out / "labelme/sub" / labelme["imagePath"]).resolve() == photos / "sub/3.jpg"
+    data = json.loads((out / "annotations.json").read_text())
+    assert [c["name"] for c in data["categories"]] == CLASSES[1:]
+
+    # The same in Python.
+    model = mrcnn.load(logs / "small20260102T1200")
+    found = model.predict(photos / "2.png", max_detections=3)[0]
+    of_file = [r for r in results if r["image_id"] == names.index("2.png") + 1]
+    assert [r["score"] for r in of_file] == pytest.approx(found.scores.tolist(), abs=1e-5)
+    found.save(tmp_path / "drawn.png")
+    with pytest.raises(ValueError, match=r"broken\.jpg"):
+        list(model.predict(photos, keep_images=False))
+
+
+def test_going_on(logs, photos, tmp_path, monkeypatch, caplog):
+    (photos / "broken.jpg").unlink()
+    command = ["predict", str(photos), "--logs", str(logs)]
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert cli.main([*command, "--output", str(whole)]) == 0
+    calls = []
+
+    def stop_at_the_third(self, path):
+        calls.append(path)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        save(self, path)
+
+    save = Prediction.save
+    monkeypatch.setattr(Prediction, "save", stop_at_the_third)
+    assert cli.main([*command, "--output", str(out)]) == 130
+    monkeypatch.undo()
+    assert cli.main([*command, "--output", str(out)]) == 2
+    assert "--resume" in caplog.text
+    caplog.set_level("INFO", "mrcnn")
+    assert cli.main([*command, "--output", str(out), "--resume"]) == 0
+    assert "2 pictures are done already" in caplog.text
+    for name in ("predictions.json", "images.json", "predictions.csv"):
+        assert (out / name).read_text() == (whole / name).read_text()
+    # With other options the predictions would be others.
+    assert cli.main([*command, "--output", str(out), "--resume", "--score", "0.4"]) == 2
+    assert "score: None before, 0.4 now" in caplog.text
+
+
+def test_a_video_comes_back_as_a_video(logs, tmp_path):
+    frames = [Image.fromarray(discs(60, 90, [(20, 20 + 9 * k)])) for k in range(3)]
+    frames[0].save(tmp_path / "walk.gif", save_all=True, append_images=frames[1:], duration=40)
+    out = tmp_path / "out"
+    command = ["predict", str(tmp_path / "walk.gif"), "--logs", str(logs), "--output", str(out)]
+    assert cli.main(command) == 0
+    entries = json.loads((out / "images.json").read_text())["images"]
+    assert [entry["file_name"] for entry in entries] == [f"walk.gif#00000{k}" for k in range(3)]
+    with Image.open(out / "overlays/walk.gif") as drawn:
+        assert drawn.n_frames == 3 and drawn.size == (90, 60)
+    before = (out / "predictions.json").read_text()
+    assert cli.main([*command, "--resume"]) == 0
+    assert (out / "predictions.json").read_text() == before
+
+
+def test_tiles(logs, photos, tmp_path):
+    out = tmp_path / "out"
+    command = ["predict", str(photos / "*.jpg"), "--logs", str(logs), "--output", str(out)]
+    (photos / "broken.jpg").unlink()
+    assert cli.main([*command, "--tile", "48", "--overlap", "24", "--save"]) == 0
+    assert not (out / "overlays").exists()
+    assert json.loads((out / "predictions.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--classes", "pear"], "['apple', 'nut']"),
+        (["--score", "50"], "score"),
+        (["--overlap", "5"], "--tile"),
+        (["--tile", "5", "--overlap", "5"], "overlap"),
+        (["--limit", "-1"], "--limit"),
+        (["--model", "nothing.h5"], "does not exist"),
+        (["--logs", "nowhere"], "--model"),
+    ],
+)
+def test_wrong_options(logs, photos, tmp_path, caplog, options, word):
+    command = ["predict", str(photos), "--logs", str(logs), "--output", str(tmp_path / "out")]
+    assert cli.main([*command, *options]) == 2
+    assert word in caplog.text
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_camera(logs, tmp_path, monkeypatch):
+    from mrcnn.data import video
+    from mrcnn.data.video import VideoFrames
+
+    def camera(number: int) -> VideoFrames:
+        assert number == 0
+
+        def read():
+            while True:
+                yield discs(60, 90, [(20, 20)])
+
+        return VideoFrames(None, 5.0, read)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(video, "read_camera", camera)
+    written = []
+
+    def write(path, frames, rate):
+        written.extend(frames)
+        Path(path).write_bytes(b"video")
+        return len(written)
+
+    monkeypatch.setattr(video, "write_frames", write)
+    assert cli.main(["predict", "0", "--logs", str(logs), "--output", "out", "--limit", "4"]) == 0
+    assert len(written) == 4 and Path("out/overlays/camera_0.mp4").exists()
+
+
+def test_names_of_drawn_pictures():
+    assert predict._overlay_name("a/b.JPG") == "a/b.JPG"
+    assert predict._overlay_name("a/b.tiff") == "a/b.tiff.png"
