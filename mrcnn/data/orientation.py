@@ -63,12 +63,14 @@ def is_upright(info: Mapping[str, Any], image: Image.Image) -> bool | None:
     setting, orientation = _setting.get(), orientation_of(image)
     if orientation == 1 or setting == "ignore":
         return False
-    if setting == "apply" or info.get("upright"):
+    if setting == "apply":
         return True
     stated, stored = (info.get("width"), info.get("height")), image.size
-    if orientation in SIDEWAYS and stored[0] != stored[1] and None not in stated:
-        return stated == stored[::-1]
-    return None
+    # A size that only one of the two has tells more than what is usual for the tool.
+    tells = orientation in SIDEWAYS and stored[0] != stored[1] and None not in stated
+    if info.get("upright"):
+        return not (tells and stated == stored)
+    return stated == stored[::-1] if tells else None
 
 
 def shown_size(info: Mapping[str, Any], config: Config) -> tuple[int, int]:

@@ -17,18 +17,15 @@ import numpy as np
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.datasets.crops import describe_classes
-from mrcnn.datasets.layouts import SYNONYMS, is_coco_json
+from mrcnn.datasets.formats.listing import IMAGE_SUFFIXES
+from mrcnn.datasets.formats.registry import is_annotated
+from mrcnn.datasets.layouts import is_coco_json
+from mrcnn.datasets.subset_names import SYNONYMS
 from mrcnn.files.image_file import width_and_height
 
 SOURCE = "folders"
 BACKGROUND = "background"
 HELD_OUT = 0.1
-SUFFIXES = frozenset(
-    (
-        *(".avif", ".bmp", ".gif", ".jp2", ".jpe", ".jpeg", ".jfif", ".jpg", ".mpo", ".png"),
-        *(".pgm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
-    )
-)
 
 
 class ClassFolders(Dataset):
@@ -111,11 +108,13 @@ class ClassFolders(Dataset):
 
 
 def is_class_folders(root: str | os.PathLike[str]) -> bool:
-    """Whether a folder holds class folders, and no annotations in COCO's format."""
+    """Whether a folder holds class folders, and no annotations in a format that is read."""
     root = Path(root)
     if not root.is_dir():
         return False
     if any(is_coco_json(path) for pattern in ("*.json", "*/*.json") for path in root.glob(pattern)):
+        return False
+    if is_annotated(root):
         return False
     train = _subset_folder(root, "train")
     return bool(class_folders(train if train is not None else root))
@@ -153,4 +152,4 @@ def _other_files(folder: Path) -> int:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()

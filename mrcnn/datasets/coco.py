@@ -27,9 +27,8 @@ from mrcnn.datasets.coco_json import (
     coco_api,
     image_paths,
     is_box_only,
-    read_coco_json,
 )
-from mrcnn.datasets.layouts import find_split
+from mrcnn.datasets.layouts import SplitFiles, find_split
 from mrcnn.datasets.segmentation import (
     Annotation,
     Rle,
@@ -144,12 +143,8 @@ class CocoDataset(Dataset):
             ValueError: the json is malformed, or several files could be it.
         """
         files = find_split(dataset_dir, subset, year)
-        return self.load_coco_json(
-            *(files.annotations, files.images, class_ids, "coco", class_map),
-            return_coco=return_coco,
-            box_only=box_only,
-            skip_invalid=skip_invalid,
-        )
+        reader = EntryReader(files.annotations, box_only, skip_invalid)
+        return self._load(files, reader, class_ids, "coco", class_map, return_coco)
 
     def load_coco_json(
         self,
@@ -183,13 +178,25 @@ class CocoDataset(Dataset):
             FileNotFoundError: the json, the image folder or an image is missing.
             ValueError: the json is malformed, or a class id is not in it.
         """
-        file, folder = Path(annotations), Path(image_dir)
-        content = read_coco_json(file)
+        files = SplitFiles("", Path(annotations), Path(image_dir))
+        reader = EntryReader(files.annotations, box_only, skip_invalid)
+        return self._load(files, reader, class_ids, source, class_map, return_coco)
+
+    def _load(
+        self,
+        files: SplitFiles,
+        reader: EntryReader,
+        class_ids: Sequence[int] | None,
+        source: str,
+        class_map: Mapping[int, int] | None,
+        return_coco: bool,
+    ) -> COCO | None:
+        file, folder = files.annotations, files.images
+        content = files.read()
         if not folder.is_dir():
             raise FileNotFoundError(
                 f"{folder}: expected the folder with the images of {file}; there is none."
             )
-        reader = EntryReader(file, box_only, skip_invalid)
         categories = reader.categories(content["categories"])
         names = {category["id"]: category["name"] for category in categories}
         selected = [] if class_ids is None else list(class_ids)
@@ -223,6 +230,7 @@ class CocoDataset(Dataset):
                 height=image["height"],
                 annotations=chosen.get(image["id"], []),
                 annotation_file=str(file),
+                **({"upright": True} if image.get("upright") is True else {}),
             )
         self._left_out[NOT_SELECTED] += reader.not_selected
         self._left_out[NO_SELECTED_CLASS] += len(images) - len(wanted)

@@ -4,32 +4,30 @@ COCO's layout is `annotations/instances_SUBSET[YEAR].json` with the images in `S
 Tools write others: Roboflow `train/_annotations.coco.json` beside the images, CVAT
 `annotations/instances_default.json` with `images/`, FiftyOne `labels.json` with `data/`, Label
 Studio `result.json` with `images/`. They are found by looking: a json with COCO's three lists, and
-a folder that holds its images.
+a folder that holds its images. Where there is none, the annotations may be in one of
+`mrcnn.datasets.formats`.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mrcnn.datasets.coco_json import read_coco_json
+from mrcnn.datasets.formats.listing import holds
+from mrcnn.datasets.formats.registry import open_source, read_subset, subsets_of
+from mrcnn.datasets.subset_names import SYNONYMS, names_any_subset, names_subset
 from mrcnn.files.elsewhere import file_meant
-from mrcnn.files.untrusted import MAX_JSON_BYTES, is_outside
+from mrcnn.files.untrusted import is_outside
 from mrcnn.logger import logger
 
 # Two parts of COCO 2014's "val", in json files of their own; their images are those of "val".
 SUBSETS_OF_VAL = ("minival", "valminusminival")
-# Other names of a subset, in files and folders.
-SYNONYMS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
 LISTS = (b'"images"', b'"annotations"', b'"categories"')
 USUAL_FOLDERS = ("images", "data", "imgs", "img", "jpegimages", "default")
 # How deep below the folder is looked, and at how many files and folders.
@@ -49,12 +47,23 @@ class SplitFiles:
         annotations: the json.
         images: the folder of its images.
         is_standard: whether they are in COCO's layout.
+        content: what a json in COCO's format would hold, where the annotations are in another
+            one; `annotations` is then the folder or file that was given.
     """
 
     name: str
     annotations: Path
     images: Path
     is_standard: bool = True
+    content: dict[str, Any] | None = None
+
+    def read(self) -> dict[str, Any]:
+        """The content in COCO's format.
+
+        Raises:
+            OSError, ValueError: the json cannot be read, or is another one; names it.
+        """
+        return read_coco_json(self.annotations) if self.content is None else self.content
 
 
 def find_split(
@@ -63,7 +72,8 @@ def find_split(
     """Find the json and the images of a subset.
 
     Args:
-        dataset: the folder of the data set, or a json file, which is then the subset "train".
+        dataset: the folder of the data set, or a json file, which is then the subset "train"; or
+            another file that one of `mrcnn.datasets.formats` reads.
         subset: its name, such as "train", or the json's path below the folder.
         year: in COCO's names; None or "": none.
 
@@ -72,6 +82,10 @@ def find_split(
         ValueError: several files could be it; lists them.
     """
     root = Path(dataset)
+    if root.is_file() and not is_coco_json(root):
+        files = _in_other_format(root, subset)
+        if files is not None:
+            return files
     if root.is_file() and subset == "train":
         return _with_images(root, root.parent, root.stem)
     if not root.is_dir():
@@ -100,20 +114,20 @@ def find_split(
 def _look(root: Path, subset: str, year: str) -> SplitFiles:
     files = [path for path in _walk(root) if path.suffix.lower() == ".json"]
     candidates = [path for path in files if is_coco_json(path)]
-    matching = [path for path in candidates if _names(path.relative_to(root), subset)]
+    matching = [path for path in candidates if names_subset(path.relative_to(root), subset)]
     if not matching and subset == "train":
         # What names no subset at all is what there is to train on.
-        matching = [
-            path
-            for path in candidates
-            if not any(_names(path.relative_to(root), other) for other in SYNONYMS)
-        ]
+        matching = [path for path in candidates if not names_any_subset(path.relative_to(root))]
     # COCO's own folder holds keypoints of the same subset beside the instances.
     instances = [path for path in matching if path.name.startswith("instances_")]
     if len(instances) == 1:
         matching = instances
     if len(matching) == 1:
         return _with_images(matching[0], root, subset)
+    if not candidates:
+        found = _in_other_format(root, subset)
+        if found is not None:
+            return found
     names = [str(path.relative_to(root)) for path in candidates]
     if len(matching) > 1:
         names = [str(path.relative_to(root)) for path in matching]
@@ -131,8 +145,8 @@ def _look(root: Path, subset: str, year: str) -> SplitFiles:
     elif files:
         others = [str(path.relative_to(root)) for path in files]
         text += (
-            f"found json files that are not in COCO's format: {_listed(others)}. Export the "
-            f"annotations as COCO json (instances)."
+            f"found json files that are in no format that is read: {_listed(others)}. Export the "
+            f"annotations as COCO json (instances), or in a format of docs/formats.md."
         )
     else:
         there = sorted(os.listdir(root))
@@ -144,17 +158,33 @@ def _look(root: Path, subset: str, year: str) -> SplitFiles:
 
 def is_coco_json(path: Path) -> bool:
     """Whether a file has the names of COCO's three lists; it is not read as json for that."""
-    try:
-        size = path.stat().st_size
-        if not 0 < size <= MAX_JSON_BYTES:
-            return False
-        with (
-            open(path, "rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        ):
-            return all(content.find(name) >= 0 for name in LISTS)
-    except (OSError, ValueError):
-        return False
+    return holds(path, LISTS)
+
+
+def _in_other_format(root: Path, subset: str) -> SplitFiles | None:
+    """A subset of annotations in another format than COCO's; None: they are in no known one.
+
+    Raises:
+        OSError, ValueError: they cannot be read.
+        FileNotFoundError: they have no such subset.
+    """
+    source = open_source(root)
+    if source is None:
+        return None
+    content, text = read_subset(source, subset)
+    if not content["images"]:
+        there = ", ".join(f"{name} ({len(of)})" for name, of in subsets_of(source).items())
+        ways = "--split 0.8 divides the images; " if subset == "val" else ""
+        if subset == "val":
+            ways += '--val-subset "" goes without a validation set; '
+        raise FileNotFoundError(
+            f"{root}: expected images of the subset {subset!r}; found those of "
+            f"{there or 'none'} ({source.TITLE}). {ways}"
+            f"{_option_of(subset)} NAME takes another subset."
+        )
+    _say(root, f"{subset}: {text}")
+    folder = source.listing.root
+    return SplitFiles(subset, root, folder, is_standard=False, content=content)
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -175,13 +205,6 @@ def _walk(root: Path) -> Iterator[Path]:
                 elif seen <= MAX_ENTRIES or entry.name.lower().endswith(".json"):
                     yield Path(entry.path)
         level = below
-
-
-def _names(path: Path, subset: str) -> bool:
-    """Whether a word of a path, perhaps with a year, is the name of a subset or a synonym."""
-    names = SYNONYMS.get(subset, (subset.lower(),))
-    words = re.split(r"[^a-z0-9]+", str(path).lower())
-    return any(re.fullmatch(rf"{re.escape(name)}\d*", word) for name in names for word in words)
 
 
 def _with_images(file: Path, root: Path, name: str, missing: Path | None = None) -> SplitFiles:
@@ -230,12 +253,12 @@ def _say(root: Path, text: str) -> None:
 
 def _is_usual(folder: Path, root: Path, subset: str) -> bool:
     """Whether a folder has a name that tools give to a folder of images, or the subset's."""
-    return folder.name.lower() in USUAL_FOLDERS or _names(folder.relative_to(root), subset)
+    return folder.name.lower() in USUAL_FOLDERS or names_subset(folder.relative_to(root), subset)
 
 
 def _names_another(path: Path, subset: str) -> bool:
     others = [other for other in SYNONYMS if other != subset]
-    return not _names(path, subset) and any(_names(path, other) for other in others)
+    return not names_subset(path, subset) and any(names_subset(path, other) for other in others)
 
 
 def _image_folders(file: Path, root: Path) -> list[Path]:
@@ -286,8 +309,11 @@ def _no_folder(root: Path, subset: str) -> str:
 
 
 def _options(subset: str, name: str) -> str:
-    option = {"train": "--train-subset", "val": "--val-subset"}.get(subset, "--subset")
-    return f"{option} {name} (of `mrcnn evaluate`: --subset {name})"
+    return f"{_option_of(subset)} {name} (of `mrcnn evaluate`: --subset {name})"
+
+
+def _option_of(subset: str) -> str:
+    return {"train": "--train-subset", "val": "--val-subset"}.get(subset, "--subset")
 
 
 def _listed(names: list[str]) -> str:

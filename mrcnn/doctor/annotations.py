@@ -161,7 +161,7 @@ def read_entries(subset: Subset) -> list[Finding]:
     Fills in `content`, `images`, `annotations` and `categories` of the subset.
     """
     try:
-        subset.content = read_coco_json(subset.file)
+        subset.content = subset.content or read_coco_json(subset.file)
     except (OSError, ValueError) as error:
         problem = _reader_problem(error, subset)
         return [report(JSON_UNREADABLE, subset.name, subset.file, problem=problem)]
@@ -254,6 +254,7 @@ def _check_images(subset: Subset) -> Iterator[Finding]:
         if other != id:
             yield _report(subset, IMAGE_FILE_TWICE, id, name=name, other=other)
     subset.images = list(first.values())
+    subset.upright |= {id for id, image in first.items() if image.get("upright") is True}
 
 
 def _check_annotations(subset: Subset) -> Iterator[Finding]:

@@ -21,7 +21,8 @@ class Subset:
         name: with the year, such as "train2017".
         file: the json.
         folder: of the images.
-        content: all of the json, as it is written there; empty when it cannot be read.
+        content: all of the json, as it is written there, or what a json would hold of annotations
+            in another format; empty when it cannot be read.
         images: the usable entries whose files exist, in the file's order and COCO's own form.
         annotations: the usable entries by image id, in COCO's own form.
         categories: {id: name}.
@@ -65,7 +66,11 @@ def find_subset(dataset: str | os.PathLike[str], subset: str, year: str) -> Subs
         ValueError: several files could be it; lists them.
     """
     files = find_split(dataset, subset, year)
-    return Subset(files.name, files.annotations, files.images, is_standard=files.is_standard)
+    return Subset(
+        *(files.name, files.annotations, files.images),
+        content=files.content or {},
+        is_standard=files.is_standard,
+    )
 
 
 def is_finite(value: Any) -> bool:

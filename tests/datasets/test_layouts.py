@@ -182,7 +182,7 @@ def with_via(root: Path) -> None:
         ),
         (empty, r"annotations/instances_train\.json or another json .*in the folder: nothing"),
         (with_other_files, r"in the folder: 00\.jpg, .*07\.jpg and 4 more"),
-        (with_via, r"not in COCO's format: via_region_data\.json\. Export"),
+        (with_via, r"in no format that is read: via_region_data\.json\. Export"),
     ],
 )
 @pytest.mark.parametrize("command", [["check"], ["train", "--logs", "logs"]])
