@@ -18,10 +18,10 @@ from mrcnn.commands.options import add_verbose_option
 from mrcnn.commands.parser import Parser
 from mrcnn.logger import logger
 
-# In the order of `mrcnn --help`; a name is that of the command's file.
 COMMANDS = (
-    *("check", "pretrain", "train", "evaluate", "predict"),
-    *("ablate", "edges", "demo", "replay"),
+    *("check", "convert-data", "pretrain", "train", "evaluate", "predict", "ablate", "edges"),
+    *("demo", "replay"),
+)
 )
 
 
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mrcnn {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name in COMMANDS:
-        command = importlib.import_module(f"mrcnn.commands.{name}")
+        command = importlib.import_module(f"mrcnn.commands.{name.replace('-', '_')}")
         options = commands.add_parser(name, help=command.HELP)
         options.set_defaults(run=command.run)
         add_verbose_option(options)

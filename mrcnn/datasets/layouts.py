@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,34 @@ def find_split(
     if subset.endswith(".json") and (root / subset).is_file():
         return _with_images(root / subset, root, Path(subset).stem)
     return _look(root, subset, str(year or ""))
+
+
+def find_subsets(dataset: str | os.PathLike[str]) -> list[SplitFiles]:
+    """All subsets of a data set in any format that is read.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or nothing that is read; lists what is there.
+        ValueError: several files could be a subset; lists them.
+    """
+    root = Path(dataset)
+    if not root.exists():
+        raise FileNotFoundError(_no_folder(root, "train"))
+    if root.is_file() and is_coco_json(root):
+        return [find_split(root, "train")]
+    candidates = []
+    if root.is_dir():
+        candidates = [p for p in _walk(root) if p.suffix.lower() == ".json" and is_coco_json(p)]
+    if candidates:
+        places = [path.relative_to(root) for path in candidates]
+        names = [n for n in SYNONYMS if any(names_subset(place, n) for place in places)]
+        if not all(map(names_any_subset, places)) and "train" not in names:
+            names = ["train", *names]
+        found = [find_split(root, name) for name in names]
+        return [replace(files, name=name) for files, name in zip(found, names, strict=True)]
+    source = open_source(root)
+    if source is None:
+        return [find_split(root, "train")]  # which says what is there
+    return [find_split(root, name) for name in subsets_of(source)]
 
 
 def _look(root: Path, subset: str, year: str) -> SplitFiles:

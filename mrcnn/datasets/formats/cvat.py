@@ -132,6 +132,7 @@ class Cvat(Source):
 
     def objects(self, item: Item, counts: Counter[str]) -> Iterator[LabelledObject]:
         file, shapes = item.labels
+        objects: list[LabelledObject] = []
         groups: dict[tuple[str, str], LabelledObject] = {}
         for number, shape in enumerate(shapes):
             if shape.tag not in SHAPES:
@@ -145,14 +146,13 @@ class Cvat(Source):
             found = LabelledObject(label, where)
             _draw(found, shape, counts)
             group = shape.get("group_id") or "0"
-            if group == "0":
-                yield found
-            elif (label, group) in groups:
-                groups[label, group].join(found)
-                counts[GROUPED] += 1
+            first = found if group == "0" else groups.setdefault((label, group), found)
+            if first is found:
+                objects.append(found)
             else:
-                groups[label, group] = found
-        yield from groups.values()
+                first.join(found)
+                counts[GROUPED] += 1
+        yield from objects
 
 
 def _draw(found: LabelledObject, shape: Element, counts: Counter[str]) -> None:

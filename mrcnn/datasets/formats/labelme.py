@@ -121,6 +121,7 @@ class Labelme(Source):
 
     def objects(self, item: Item, counts: Counter[str]) -> Iterator[LabelledObject]:
         file, shapes = item.labels
+        objects: list[LabelledObject] = []
         groups: dict[tuple[str, Any], LabelledObject] = {}
         for number, shape in enumerate(shapes):
             label, kind = str(shape["label"]), _type(shape)
@@ -133,14 +134,13 @@ class Labelme(Source):
             found = LabelledObject(label, f"{file}, shape {number}")
             _draw(found, shape, kind, counts)
             group = shape.get("group_id")
-            if group is None:
-                yield found
-            elif (label, repr(group)) in groups:
-                groups[label, repr(group)].join(found)
-                counts[GROUPED] += 1
+            first = found if group is None else groups.setdefault((label, repr(group)), found)
+            if first is found:
+                objects.append(found)
             else:
-                groups[label, repr(group)] = found
-        yield from groups.values()
+                first.join(found)
+                counts[GROUPED] += 1
+        yield from objects
 
 
 def _draw(found: LabelledObject, shape: Any, kind: str, counts: Counter[str]) -> None:

@@ -53,10 +53,3 @@ def test_a_mask_that_is_none_is_named(tmp_path):
     (tmp_path / "a" / "masks" / "m1.png").write_bytes(b"GIF89a")
     with pytest.raises(ValueError, match=r"m1\.png: cannot be read as an image"):
         load(tmp_path)
-
-
-def test_the_bowls_photographs(shared):
-    dataset = load(shared / "data" / "nucleus_dsb2018")
-    assert len(dataset.image_ids) > 1
-    masks, _ = dataset.load_mask(0)
-    assert masks.any(axis=(0, 1)).all()
