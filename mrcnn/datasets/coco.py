@@ -28,6 +28,7 @@ from mrcnn.datasets.coco_json import (
     image_paths,
     is_box_only,
 )
+from mrcnn.datasets.division import Division
 from mrcnn.datasets.layouts import SplitFiles, find_split
 from mrcnn.datasets.segmentation import (
     Annotation,
@@ -74,6 +75,7 @@ class CocoDataset(Dataset):
         box_only: bool = False,
         skip_invalid: bool = False,
         ground_truth: bool = True,
+        division: Division | None = None,
     ) -> Self:
         """Load one subset of a folder in COCO's layout and prepare it.
 
@@ -81,18 +83,24 @@ class CocoDataset(Dataset):
             folder, subset, year, box_only, skip_invalid: as `dataset_dir` and the others of
                 `load_coco`.
             ground_truth: index the annotations for pycocotools, see the attribute of that name.
+            division: of a data set without a validation set.
 
         Raises:
             FileNotFoundError: the json, the image folder or an image is missing.
             ValueError: the json is malformed.
         """
         dataset = cls()
-        dataset._ground_truth = dataset.load_coco(
-            *(folder, subset, year),
-            return_coco=ground_truth,
-            box_only=box_only,
-            skip_invalid=skip_invalid,
-        )
+        if division is None:
+            dataset._ground_truth = dataset.load_coco(
+                *(folder, subset, year),
+                return_coco=ground_truth,
+                box_only=box_only,
+                skip_invalid=skip_invalid,
+            )
+        else:
+            files = find_split(folder, subset, year, division)
+            reader = EntryReader(files.annotations, box_only, skip_invalid)
+            dataset._ground_truth = dataset._load(files, reader, None, "coco", None, ground_truth)
         dataset.prepare()
         return dataset
 

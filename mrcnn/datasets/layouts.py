@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcnn.datasets.coco_json import read_coco_json
+from mrcnn.datasets.division import Division
 from mrcnn.datasets.formats.listing import holds
 from mrcnn.datasets.formats.registry import open_source, read_subset, subsets_of
 from mrcnn.datasets.subset_names import SYNONYMS, names_any_subset, names_subset
@@ -67,7 +68,10 @@ class SplitFiles:
 
 
 def find_split(
-    dataset: str | os.PathLike[str], subset: str, year: str | int | None = ""
+    dataset: str | os.PathLike[str],
+    subset: str,
+    year: str | int | None = "",
+    division: Division | None = None,
 ) -> SplitFiles:
     """Find the json and the images of a subset.
 
@@ -76,12 +80,16 @@ def find_split(
             another file that one of `mrcnn.datasets.formats` reads.
         subset: its name, such as "train", or the json's path below the folder.
         year: in COCO's names; None or "": none.
+        division: of a data set without a validation set; None: its subsets are its own.
 
     Raises:
         FileNotFoundError: there is no such folder, or no json of the subset; lists what is there.
         ValueError: several files could be it; lists them.
     """
     root = Path(dataset)
+    part = division.part(subset) if division is not None else None
+    if division is not None and part is not None:
+        return _part_of(find_split(dataset, division.subset, year), division, part)
     if root.is_file() and not is_coco_json(root):
         files = _in_other_format(root, subset)
         if files is not None:
@@ -109,6 +117,17 @@ def find_split(
     if subset.endswith(".json") and (root / subset).is_file():
         return _with_images(root / subset, root, Path(subset).stem)
     return _look(root, subset, str(year or ""))
+
+
+def _part_of(files: SplitFiles, division: Division, part: str) -> SplitFiles:
+    content, new = division.of(files.read(), part)
+    if new:
+        _warn(
+            files.images,
+            f"{files.annotations}: {new} images are in no part of the split that the run was "
+            f"started with; they are left out.",
+        )
+    return replace(files, name=part, is_standard=False, content=content)
 
 
 def find_subsets(dataset: str | os.PathLike[str]) -> list[SplitFiles]:
@@ -271,6 +290,12 @@ def _with_images(file: Path, root: Path, name: str, missing: Path | None = None)
     where = "images beside it" if chosen == file.parent else f"{shown}{os.sep}"
     _say(root, f"{name}: {os.path.relpath(file, root)} with {where}, {len(images)} images")
     return SplitFiles(name, file, chosen, is_standard=False)
+
+
+@cache
+def _warn(root: Path, text: str) -> None:
+    """Warn of something in a data set: once, however often it is read."""
+    logger.warning(text)
 
 
 @cache

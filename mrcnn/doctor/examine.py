@@ -13,6 +13,7 @@ from tqdm import tqdm
 from mrcnn.config import Config
 from mrcnn.data.coco_fields import Entry
 from mrcnn.data.dataset import Dataset
+from mrcnn.datasets.division import Division
 from mrcnn.doctor import anchors, classes, segmentations, sizes, splits
 from mrcnn.doctor.annotations import check_emptiness, check_names, read_entries
 from mrcnn.doctor.any_dataset import read_dataset
@@ -33,12 +34,14 @@ class DatasetFiles:
         folder: with annotations/instances_SUBSET[YEAR].json.
         train, val: subsets; `val` None: there is none.
         year: in the names of the data set; "": none.
+        division: of a data set without a validation set.
     """
 
     folder: str | os.PathLike[str]
     train: str = "train"
     val: str | None = "val"
     year: str = ""
+    division: Division | None = None
 
 
 @dataclass
@@ -122,7 +125,7 @@ def examine(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of large pictures and odd metadata
         for name in names:
-            subset = find_subset(dataset.folder, name, dataset.year)
+            subset = find_subset(dataset.folder, name, dataset.year, dataset.division)
             subset.is_validation = name != dataset.train
             subset.exif_orientation = config.EXIF_ORIENTATION
             examined = ExaminedSubset(subset, read_entries(subset))

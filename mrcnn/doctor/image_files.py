@@ -262,10 +262,19 @@ def _check_pixels(checked: ImageFile, path: Path) -> Iterator[Fault]:
         yield fault(BLANK, color=tuple(pixels[0, 0].tolist()))
     shape = np.array(pixels.shape, np.int64).tobytes()
     checked.digest = hashlib.blake2b(shape + pixels.tobytes(), digest_size=16).digest()
+    checked.thumbnail = thumbnail_of(pixels)
+
+
+def thumbnail_of(pixels: np.ndarray) -> np.ndarray:
+    """A small grey picture: uint8 [32, 32].
+
+    Args:
+        pixels: uint8 [H, W, 3].
+    """
     small = Image.fromarray(pixels).resize(
         (THUMBNAIL, THUMBNAIL), Image.Resampling.BOX, reducing_gap=2
     )
-    checked.thumbnail = np.asarray(small.convert("L"))
+    return np.asarray(small.convert("L"))
 
 
 def _describe_depth(path: Path, mode: str) -> Fault:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcnn.data.coco_fields import Entry
+from mrcnn.datasets.division import Division
 from mrcnn.datasets.layouts import find_split
 
 
@@ -58,14 +59,16 @@ class Subset:
         return self.folder / os.path.normpath(image["file_name"])
 
 
-def find_subset(dataset: str | os.PathLike[str], subset: str, year: str) -> Subset:
+def find_subset(
+    dataset: str | os.PathLike[str], subset: str, year: str, division: Division | None = None
+) -> Subset:
     """Find a subset's json and images where `CocoDataset.load_coco` finds them.
 
     Raises:
         FileNotFoundError: there is no such folder or no json; lists what is there.
         ValueError: several files could be it; lists them.
     """
-    files = find_split(dataset, subset, year)
+    files = find_split(dataset, subset, year, division)
     return Subset(
         *(files.name, files.annotations, files.images),
         content=files.content or {},
