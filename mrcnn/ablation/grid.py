@@ -44,6 +44,7 @@ class Grid:
         settings: of all arms, STEPS_PER_EPOCH among them; an arm's own come on top.
         models: start weights in the place of `model`: the runs of a seed start from the file
             whose place, counted from 0, is the seed modulo their number.
+        split: folder of the `split.json` that all runs read; "": the data set is not divided.
         matched: arms whose mask loss gets a factor (`mrcnn.ablation.matching`), with the arm whose
             gradients they match by it.
 
@@ -67,6 +68,7 @@ class Grid:
     augment: Sequence[str] = ("flip",)
     models: list[str] = field(default_factory=list)
     matched: dict[str, str] = field(default_factory=dict)
+    split: str = ""
 
     @property
     def baseline(self) -> str:

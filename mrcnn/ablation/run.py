@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import keras
 
     from mrcnn.datasets.coco import CocoDataset
+    from mrcnn.datasets.division import Division
     from mrcnn.model import MaskRCNN
     from mrcnn.runs.results import Split
 
@@ -57,6 +58,7 @@ class RunSpec:
         box_only: annotations may lack a segmentation.
         skip_invalid: annotations that cannot be used are left out.
         augment: names of changes of the training images.
+        split: folder of the `split.json` that divides the data set; "": it is not divided.
     """
 
     dataset: str
@@ -74,6 +76,7 @@ class RunSpec:
     box_only: bool
     skip_invalid: bool = False
     augment: Sequence[str] = ("flip",)
+    split: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -112,6 +115,8 @@ def train_and_evaluate(folder: Path) -> dict[str, float]:
     started = time.perf_counter()
     train_set, val_set = load_subset(spec, spec.train_subset), load_subset(spec, spec.val_subset)
     weights = _train(spec, folder, train_set, val_set)
+    if (division := _division(spec)) is not None:
+        division.write(folder)  # for `mrcnn evaluate`
     trained = time.perf_counter()
     detector = open_run(weights, every_detection=True)
     split = Split(val_set, val_set.ground_truth, spec.val_subset, spec.limit)
@@ -133,7 +138,24 @@ def load_subset(spec: RunSpec, subset: str) -> CocoDataset:
         box_only=spec.box_only,
         skip_invalid=spec.skip_invalid,
         ground_truth=subset == spec.val_subset,
+        division=_division(spec),
     )
+
+
+def _division(spec: RunSpec) -> Division | None:
+    """How the data set of a run is divided.
+
+    Raises:
+        FileNotFoundError: `split.json` is gone.
+    """
+    from mrcnn.datasets.division import Division
+
+    if not spec.split:
+        return None
+    division = Division.read(spec.split)
+    if division is None:
+        raise FileNotFoundError(f"{spec.split}: expected split.json; there is no such file.")
+    return division
 
 
 def start_model(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrcnn.ablation.arms import ARMS, GRIDS, MATCHED, choose_arms
 from mrcnn.ablation.outcomes import KINDS, PRIMARY
-from mrcnn.commands import chosen, options
+from mrcnn.commands import chosen, division, options
 from mrcnn.config import Config
 from mrcnn.logger import logger
 from mrcnn.runs.settings import configure
@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     options.add_options(
         parser,
-        *("dataset", *options.SUBSETS, *options.ANNOTATIONS, "limit"),
+        *("dataset", *options.SUBSETS, *options.ANNOTATIONS, *options.SPLIT, "limit"),
         *("start_model", "exclude", "output", *options.SCHEDULE, "augment"),
         *(*options.NETWORK, *options.TRAINING),
         output="ablation",
@@ -193,6 +193,7 @@ def _grid_from_args(args: argparse.Namespace) -> Grid:
     first_model = args.models[0] if args.models else args.model
     chosen.fill_data_options(args, {})
     given = chosen.settings_from_args(args)
+    division.divide(args, args.seeds[0], args.train_subset)
     train_set, val_set = (
         chosen.load_subset(args, subset, ground_truth=False)
         for subset in (args.train_subset, args.val_subset)
@@ -235,7 +236,32 @@ def _grid_from_args(args: argparse.Namespace) -> Grid:
         augment=args.augment,
         models=args.models,
         matched=matched,
+        split=_split_folder(args),
     )
+
+
+def _split_folder(args: argparse.Namespace) -> str:
+    """The folder of `split.json`, which all runs read; "" where nothing is divided.
+
+    Raises:
+        ValueError: the folder holds another one.
+    """
+    from mrcnn.datasets.division import Division
+
+    divided = division.division_of(args)
+    if divided is None:
+        return ""
+    folder = Path(args.output or "ablation").resolve()
+    before = Division.read(folder)
+    if before is None:
+        divided.write(folder)
+    elif before != divided:
+        raise ValueError(
+            f"{folder}: expected the split that its runs were started with, {before.describe()}; "
+            f"received {divided.describe()}. Name another --output, or give the same images, "
+            f"--split, --split-by and first seed."
+        )
+    return str(folder)
 
 
 def _reported(args: argparse.Namespace, grid: str) -> list[str]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from mrcnn.commands import chosen, options
+from mrcnn.commands import chosen, division, options
 from mrcnn.config import Config
 from mrcnn.logger import logger
 from mrcnn.runs.settings import configure
 
-HELP = "look for faults in a data set in COCO's layout"
+HELP = "look for faults in a data set"
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
@@ -30,7 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     options.add_options(
         parser,
-        *("dataset", *options.SUBSETS, *options.ANNOTATIONS, "image_size", "set", "workers"),
+        *("dataset", *options.SUBSETS, *options.ANNOTATIONS, *options.SPLIT, "seed"),
+        *("image_size", "set", "workers"),
     )
     parser.add_argument("--json", metavar="FILE", help="write all findings to this file")
     parser.add_argument(
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if args.workers is not None and args.workers < 1:
         raise ValueError(f"--workers: expected a number of at least 1; received {args.workers}.")
     config = configure(Config, {"NAME": "check", **chosen.settings_from_args(args)})
+    division.divide(args, config.SEED, args.train_subset or "train")
     examination = examine(
         *(_files(args), config, bool(args.box_only), args.quick, args.workers),
         skip_invalid=bool(args.skip_invalid),
@@ -144,4 +146,7 @@ def _files(args: argparse.Namespace) -> DatasetFiles:
         chosen.DATA_OPTIONS[option] if getattr(args, option) is None else getattr(args, option)
         for option in options.SUBSETS
     )
-    return DatasetFiles(chosen.dataset_of(args), train, val or None, args.year or "")
+    return DatasetFiles(
+        *(chosen.dataset_of(args), train, val or None, args.year or ""),
+        division=division.division_of(args),
+    )

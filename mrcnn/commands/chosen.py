@@ -163,6 +163,7 @@ def load_subset(args: argparse.Namespace, subset: str, *, ground_truth: bool = T
         box_only=bool(args.box_only),
         skip_invalid=bool(args.skip_invalid),
         ground_truth=ground_truth,
+        division=getattr(args, "division", None),
     )
 
 

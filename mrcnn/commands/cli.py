@@ -11,6 +11,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from mrcnn import __version__
 from mrcnn.commands.backend_messages import without_backend_messages
@@ -18,10 +19,10 @@ from mrcnn.commands.options import add_verbose_option
 from mrcnn.commands.parser import Parser
 from mrcnn.logger import logger
 
+# In the order of `mrcnn --help`; a name is that of the command's file, with "_" for "-".
 COMMANDS = (
-    *("check", "convert-data", "pretrain", "train", "evaluate", "predict", "ablate", "edges"),
-    *("demo", "replay"),
-)
+    *("check", "convert-data", "pretrain", "train", "evaluate", "predict"),
+    *("ablate", "edges", "demo", "replay"),
 )
 
 
@@ -43,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def module_of(command: str) -> ModuleType:
+    """The file of a command."""
+    return importlib.import_module(f"mrcnn.commands.{command.replace('-', '_')}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="mrcnn", description="Mask R-CNN with the Edge Agreement Head, on Keras 3."
@@ -50,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mrcnn {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name in COMMANDS:
-        command = importlib.import_module(f"mrcnn.commands.{name.replace('-', '_')}")
+        command = module_of(name)
         options = commands.add_parser(name, help=command.HELP)
         options.set_defaults(run=command.run)
         add_verbose_option(options)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from mrcnn.commands import chosen, options
+from mrcnn.commands import chosen, division, options
+from mrcnn.config import Config
 from mrcnn.logger import logger
 
 HELP = "convert annotations to COCO's, labelme's or YOLO's format"
@@ -21,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Write a copy of a data set in another format, with its images as hard links or copies. "
         "What the other format cannot hold is counted and said. docs/formats.md lists the formats."
     )
-    options.add_options(parser, "dataset", "skip_invalid")
+    options.add_options(parser, "dataset", "year", "skip_invalid", *options.SPLIT, "seed")
     parser.add_argument("out", metavar="OUT", help="a new folder for the copy")
     parser.add_argument("--to", required=True, choices=TO, help="the format of the copy")
 
@@ -31,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
     from mrcnn.datasets.formats.convert import convert
     from mrcnn.datasets.layouts import find_subsets
 
-    subsets = find_subsets(chosen.dataset_of(args))
+    division.divide(args, Config.SEED if args.seed is None else args.seed)
+    subsets = find_subsets(chosen.dataset_of(args), args.year or "", division.division_of(args))
     parts = convert(subsets, args.out, args.to, bool(args.skip_invalid))
     for part in parts:
         objects = sum(len(picture.annotations) for picture in part.pictures)

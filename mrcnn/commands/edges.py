@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mrcnn.commands import chosen, options
+from mrcnn.commands import chosen, division, options
 from mrcnn.commands.edge_files import (
     COLUMNS,
     KERNELS_FILE,
@@ -193,14 +193,18 @@ def _pairs_from_args(args: argparse.Namespace) -> tuple[list[Pair], CocoDataset 
     if given not in ({"dataset", "results"}, {"dataset", "model"}):
         received = ", ".join(f"--{name}" for name in sorted(given)) or "none of them"
         raise ValueError(f"expected {SOURCES}; received {received}.")
-    dataset = chosen.load_subset(args, args.subset or "val", ground_truth=False)
+    subset = args.subset or "val"
     selection = edge_pairs.Selection(args.limit, args.min_iou)
     if "results" in given:
+        division.divide_as_run(args, args.results, subset)  # they lie beside the weights
+        dataset = chosen.load_subset(args, subset, ground_truth=False)
         mask_size = args.mask_size or MASK_SIZES[0]
         found = edge_pairs.results_pairs(dataset, args.results, mask_size, selection)
     else:
         name = args.name or Path(args.dataset).resolve().name.removesuffix(".json")
         weights = chosen.weights_from_args(derive_config(Config, {"NAME": name}), args)
+        division.divide_as_run(args, weights, subset)
+        dataset = chosen.load_subset(args, subset, ground_truth=False)
         config = edge_pairs.network_config(weights, dataset.num_classes, args.set)
         edge_pairs.expect_mask_size(config, args.mask_size, weights)
         found = edge_pairs.network_pairs(dataset, weights, config, selection)

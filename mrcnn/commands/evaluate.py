@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrcnn.commands import chosen, options
+from mrcnn.commands import chosen, division, options
 from mrcnn.config import Config
 from mrcnn.logger import logger
 from mrcnn.runs.settings import derive_config
@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     options.add_options(
         parser,
-        *("dataset", "subset", *options.ANNOTATIONS, "limit"),
+        *("dataset", "subset", *options.ANNOTATIONS, *options.SPLIT, "seed", "limit"),
         *("trained_model", "name", "run_name", "logs", "output", *options.NETWORK),
         *(*options.LOOKS, "workers"),
         output="beside the weights",
@@ -52,6 +52,13 @@ def run(args: argparse.Namespace) -> int:
     from mrcnn.runs.results import Split
 
     subset = args.subset or "val"
+    name = args.name or Path(chosen.dataset_of(args)).resolve().name.removesuffix(".json")
+    base = derive_config(Config, {"NAME": name})
+    weights = chosen.weights_from_args(base, args)
+    if args.split is None and args.split_by is None:
+        division.divide_as_run(args, weights, subset)
+    else:
+        division.divide(args, Config.SEED if args.seed is None else args.seed)
     dataset = chosen.load_subset(args, subset)
     split = Split(
         dataset,
@@ -59,9 +66,7 @@ def run(args: argparse.Namespace) -> int:
         f"{Path(subset.removesuffix('.json')).name}{args.year or ''}",
         args.limit,
     )
-    name = args.name or Path(chosen.dataset_of(args)).resolve().name.removesuffix(".json")
-    base = derive_config(Config, {"NAME": name})
-    evaluate_from_args(base, args, chosen.weights_from_args(base, args), split)
+    evaluate_from_args(base, args, weights, split)
     return 0
 
 

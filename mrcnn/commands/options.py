@@ -93,6 +93,21 @@ OPTIONS: dict[str, Option] = {
         **_FLAG,
         help="leave out annotations that cannot be used, and count them by kind",
     ),
+    "split": _option(
+        "--split",
+        group=_DATA,
+        type=float,
+        metavar="SHARE",
+        help="of a data set without a validation set: this share of the images trains, such as "
+        "0.8; --seed decides which (default: the data set's own subsets)",
+    ),
+    "split_by": _option(
+        "--split-by",
+        group=_DATA,
+        metavar="FIELD",
+        help="with --split: keep images together that have the same value of this field of their "
+        "entries, are in the same folder (folder), or resemble each other (near-duplicates)",
+    ),
     "limit": _option(
         "--limit",
         group=_DATA,
@@ -470,6 +485,7 @@ OPTIONS: dict[str, Option] = {
 LOOKS = ("tile", "overlap", "tta")
 SUBSETS = ("train_subset", "val_subset")
 ANNOTATIONS = ("year", "box_only", "skip_invalid")
+SPLIT = ("split", "split_by")
 NETWORK = ("backbone", "image_size", "mask_size", "batch_size", "mixed_precision", "set")
 SCHEDULE = (
     *("schedule", "training_mode", "steps", "scale", "learning_rate"),
@@ -496,8 +512,8 @@ CHOSEN_DEFAULTS = {
 
 # Words for "{default}" where a command says nothing else.
 _DEFAULTS = {
-    "dataset": "annotations/instances_SUBSET.json with the images in SUBSET/, or an export of "
-    "Roboflow, CVAT, FiftyOne, Label Studio or COCO Annotator",
+    "dataset": "annotations/instances_SUBSET.json with the images in SUBSET/, or any of the "
+    "formats of docs/formats.md: labelme, YOLO, CVAT, Label Studio, VIA, Pascal VOC, masks, ...",
     "subset": "val",
     "year": "none",
     "start_model": "COCO or ImageNet weights if they are on this machine, otherwise none",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcnn.commands import check, chosen, options
+from mrcnn.commands import check, chosen, division, options
 from mrcnn.config import Config
 from mrcnn.logger import logger
 from mrcnn.runs import settings as run_settings
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
     from mrcnn.runs.plan import Plan
 
-HELP = "train on a data set in COCO's layout"
+HELP = "train on a data set"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mrcnn train`."""
     parser.description = (
-        "Train on a data set in COCO's layout. What is not asked for is chosen to suit the data "
+        "Train on a data set. What is not asked for is chosen to suit the data "
         "set, the weights on this machine and its processor, and shown before training starts. "
         "With --model last, everything that is not given is what the run was started with."
     )
     options.add_options(
         parser,
-        *("dataset", *options.SUBSETS, *options.ANNOTATIONS),
+        *("dataset", *options.SUBSETS, *options.ANNOTATIONS, *options.SPLIT),
         *("start_model", "exclude", "allow_changed", "name", "run_name", "logs"),
         *(*options.SCHEDULE, "augment", "seed", "no_check", *options.NETWORK, *options.TRAINING),
         **options.CHOSEN_DEFAULTS,
@@ -65,7 +65,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--train-subset: expected the name of a subset; received none.")
     given = chosen.settings_from_args(args)
     base = run_settings.derive_config(base, settings)
-    train_set, val_set = _load(args, run_settings.configure(base, given))
+    config = run_settings.configure(base, given)
+    if continues:
+        division.divide_as_before(args, stored, last_run.parent)
+    else:
+        division.divide(args, config.SEED, args.train_subset)
+    train_set, val_set = _load(args, config)
     if not continues:
         length = defaults.Length(args.schedule, args.steps, args.scale)
         choice = defaults.choose(train_set, val_set, given, args.model, length)
@@ -184,6 +189,9 @@ def train_from_args(
         logger.info(f"Settings: {Path(model.claim_log_dir(), run_settings.SETTINGS_FILE)}")
         remembered = (*chosen.DATA_OPTIONS, *network.options)
         details = {name: getattr(args, name, None) for name in remembered}
+        details |= division.remembered(args)
+        if (divided := division.division_of(args)) is not None:
+            logger.info(f"Split: {divided.write(model.log_dir)}")
         own = model.session.details.get(run_settings.TRAINING, {})
         model.session.details = {run_settings.TRAINING: {**own, **details, **plan.as_json(start)}}
         model.train_stages(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcnn.datasets.coco_json import read_coco_json
-from mrcnn.datasets.division import Division
+from mrcnn.datasets.division import TRAIN, VAL, Division
 from mrcnn.datasets.formats.listing import holds
 from mrcnn.datasets.formats.registry import open_source, read_subset, subsets_of
 from mrcnn.datasets.subset_names import SYNONYMS, names_any_subset, names_subset
@@ -130,14 +130,21 @@ def _part_of(files: SplitFiles, division: Division, part: str) -> SplitFiles:
     return replace(files, name=part, is_standard=False, content=content)
 
 
-def find_subsets(dataset: str | os.PathLike[str]) -> list[SplitFiles]:
+def find_subsets(
+    dataset: str | os.PathLike[str], year: str | int | None = "", division: Division | None = None
+) -> list[SplitFiles]:
     """All subsets of a data set in any format that is read.
+
+    Args:
+        dataset, year, division: as in `find_split`. Of COCO's own names, all years are taken.
 
     Raises:
         FileNotFoundError: there is no such folder, or nothing that is read; lists what is there.
         ValueError: several files could be a subset; lists them.
     """
     root = Path(dataset)
+    if division is not None:
+        return [find_split(root, part, year, division) for part in (TRAIN, VAL)]
     if not root.exists():
         raise FileNotFoundError(_no_folder(root, "train"))
     if root.is_file() and is_coco_json(root):

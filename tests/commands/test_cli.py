@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib
 import json
 import subprocess
 import sys
@@ -208,7 +207,7 @@ def test_a_missing_data_set_is_a_clear_error(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_a_command_has_what_the_command_line_calls(name):
-    command = importlib.import_module(f"mrcnn.commands.{name}")
+    command = cli.module_of(name)
     assert command.HELP and "\n" not in command.HELP
     command.add_options(argparse.ArgumentParser())
     assert callable(command.run) and command.run.__doc__

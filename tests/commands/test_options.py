@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import re
 from collections.abc import Callable, Iterator
 
@@ -25,7 +24,7 @@ SAMPLES = {
 
 def parser_of_command(name: str) -> argparse.ArgumentParser:
     parser = Parser(prog=name)
-    importlib.import_module(f"mrcnn.commands.{name}").add_options(parser)
+    cli.module_of(name).add_options(parser)
     return parser
 
 

@@ -8,7 +8,7 @@
     </image>
 
 Run lengths of a mask go along its rows, outside first. Shapes of one label and one group are parts
-of one object, as in CVAT's own export to COCO's format.
+of one object, as in CVAT's own export to COCO's format; a box beside them is their bounding box.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from mrcnn.datasets.formats.source import (
     Source,
     as_class,
     malformed,
+    subsets_of_file,
 )
 from mrcnn.files.untrusted import MAX_IMAGE_PIXELS, is_size
 
@@ -117,7 +118,7 @@ class Cvat(Source):
         return Item(
             found,
             (file, list(element)),
-            frozenset([subset]) if subset else frozenset(),
+            frozenset([subset]) if subset else subsets_of_file(file),
             (int(size[0] or 0), int(size[1] or 0)),
         )
 
@@ -133,6 +134,7 @@ class Cvat(Source):
     def objects(self, item: Item, counts: Counter[str]) -> Iterator[LabelledObject]:
         file, shapes = item.labels
         objects: list[LabelledObject] = []
+        masked = {_group(shape) for shape in shapes if shape.tag in SHAPES and shape.tag != "box"}
         groups: dict[tuple[str, str], LabelledObject] = {}
         for number, shape in enumerate(shapes):
             if shape.tag not in SHAPES:
@@ -141,18 +143,26 @@ class Cvat(Source):
                 else:
                     counts[f"unknown shapes <{shape.tag[:20]}> left out"] += 1
                 continue
-            label = str(shape.get("label"))
+            label, group = _group(shape)
+            if shape.tag == "box" and group and (label, group) in masked:
+                counts["boxes left out that have a mask in their group"] += 1
+                continue
             where = f"{file}, image {item.file_name}, {shape.tag} {number}"
             found = LabelledObject(label, where)
             _draw(found, shape, counts)
-            group = shape.get("group_id") or "0"
-            first = found if group == "0" else groups.setdefault((label, group), found)
+            first = found if not group else groups.setdefault((label, group), found)
             if first is found:
                 objects.append(found)
             else:
                 first.join(found)
                 counts[GROUPED] += 1
         yield from objects
+
+
+def _group(shape: Element) -> tuple[str, str]:
+    """The label and the group of a shape; of one without a group, ""."""
+    group = shape.get("group_id") or "0"
+    return str(shape.get("label")), "" if group == "0" else group
 
 
 def _draw(found: LabelledObject, shape: Element, counts: Counter[str]) -> None:

@@ -31,6 +31,7 @@ from mrcnn.datasets.formats.source import (
     Source,
     as_class,
     malformed,
+    subsets_of_file,
 )
 from mrcnn.files.untrusted import is_size
 
@@ -100,7 +101,7 @@ class LabelStudio(Source):
             for key, value in data.items()
             if isinstance(value, (str, int, float)) and key not in ("id", "file_name")
         }
-        return Item(name, (file, regions), size=size, fields=fields)
+        return Item(name, (file, regions), subsets_of_file(file), size=size, fields=fields)
 
     def _results(self, task: dict[str, Any], where: str) -> list[Any] | None:
         """The regions of a task: of the annotation that was accepted, or else the first."""

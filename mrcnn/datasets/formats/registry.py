@@ -20,7 +20,7 @@ from mrcnn.datasets.formats.supervisely import Supervisely
 from mrcnn.datasets.formats.via import Via
 from mrcnn.datasets.formats.voc import Voc
 from mrcnn.datasets.formats.yolo import Yolo
-from mrcnn.datasets.subset_names import names_any_subset, names_subset
+from mrcnn.datasets.subset_names import SYNONYMS, names_any_subset, names_subset
 
 # In the order of docs/formats.md. Those of the second line have no file that describes them, and
 # are looked for where none of the first is.
@@ -77,10 +77,12 @@ def items_of(source: Source, subset: str) -> list[Item]:
 
 def subsets_of(source: Source) -> dict[str, list[Item]]:
     """All images, by subset; those that no name tells are of "train"."""
-    names = [name for name in ("train", "val", "test") if items_of(source, name)]
-    others = {place for item in source.items for place in item.subsets}
-    names += sorted(n for n in others if not names_any_subset(n) and n.lower() not in ("default",))
-    found = {name: items_of(source, name) for name in names}
+    found = {name: items_of(source, name) for name in SYNONYMS}
+    told = {item.file_name for items in found.values() for item in items}
+    for name in sorted({place for item in source.items for place in item.subsets}):
+        items = items_of(source, name)
+        if not told.issuperset(item.file_name for item in items):
+            found[name] = items
     return {name: items for name, items in found.items() if items}
 
 

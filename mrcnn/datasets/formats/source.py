@@ -9,13 +9,13 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mrcnn.data.coco_fields import Entry, shorten
 from mrcnn.datasets.formats.listing import Listing
+from mrcnn.datasets.subset_names import names_any_subset
 
 # The one class of formats that have none.
 ONLY_CLASS = "object"
@@ -148,9 +148,9 @@ def malformed(expected: str, received: Any) -> str:
     return f"{shorten(received, 60)}, where {expected} was expected"
 
 
-def stem(name: str) -> str:
-    """The name of a file without folders and suffix."""
-    return PurePosixPath(name).stem
+def subsets_of_file(file: str) -> frozenset[str]:
+    """The subset that a file of many images is named after; none: the images' folders tell it."""
+    return frozenset([file]) if names_any_subset(file) else frozenset()
 
 
 def as_class(value: Any) -> str | None:

@@ -22,6 +22,7 @@ from mrcnn.datasets.formats.source import (
     Names,
     Source,
     as_class,
+    subsets_of_file,
 )
 from mrcnn.datasets.via import Region, read_via_json
 
@@ -69,7 +70,7 @@ class Via(Source):
             for number, region in enumerate(regions):
                 if region.has_area:
                     names.add(self._class_of(region, f"{file}, image {name}, region {number}"))
-            self.items.append(Item(name, (file, regions)))
+            self.items.append(Item(name, (file, regions), subsets_of_file(file)))
         self.categories = names.sorted()
 
     def _image(self, file: str, name: str) -> str:

@@ -74,18 +74,20 @@ class Voc(Source):
         )
         palette = _palette()
         if file is None:
-            names = [BACKGROUND, *NAMES]
-            by_value = dict(enumerate(names)) | {
-                palette[number]: name for number, name in enumerate(names)
-            }
-            return by_value, list(NAMES)
-        by_value, names = {}, []
+            numbers = dict(enumerate([BACKGROUND, *NAMES]))
+            return numbers | {palette[i]: name for i, name in numbers.items()}, list(NAMES)
+        by_value: dict[int, str] = {}
+        names: list[str] = []
+        seen: list[str] = []
         path = self.listing.path(file)
         for number, line in enumerate(read_lines(path, "a map of labels"), start=1):
             if not line.strip() or line.startswith("#"):
                 continue
             name, _, rest = line.partition(":")
             color = [part.strip() for part in rest.split(":")[0].split(",")]
+            if color == [""]:  # that of the line's number
+                color = _channels(palette[min(len(seen), VOID)])
+            seen.append(name)
             if not name or len(color) != 3 or not all(part.isdecimal() for part in color):
                 raise ValueError(
                     f"{path}, line {number}: expected NAME:R,G,B:parts:actions; received "
@@ -163,6 +165,10 @@ def _below(listing: Listing, folder: PurePosixPath) -> dict[str, str]:
         for name in listing.images
         if name.startswith(start)
     }
+
+
+def _channels(color: int) -> list[str]:
+    return [str(color % 256), str(color // 256 % 256), str(color // 65536)]
 
 
 def _palette() -> list[int]:

@@ -80,7 +80,7 @@ def test_every_shape_is_read_as_cvat_draws_it(tmp_path, capsys):
 
 def test_groups_subsets_and_pictures_of_a_project(tmp_path):
     grouped = SQUARE.format(more=' group_id="3"')
-    other = '<box label="cat" xtl="20" ytl="20" xbr="25" ybr="25" group_id="3"></box>'
+    other = '<polygon label="cat" points="20,20;25,20;25,25;20,25" group_id="3"></polygon>'
     write(
         tmp_path,
         image(grouped + other, "x/a.jpg", "Train"),
@@ -149,3 +149,25 @@ def test_a_picture_that_is_not_there_is_named(tmp_path):
     write(tmp_path, image(SQUARE.format(more=""), "../../etc/passwd"), pictures=())
     with pytest.raises((FileNotFoundError, ValueError), match="passwd"):
         load(tmp_path)
+
+
+def test_a_box_in_a_group_with_a_mask_is_its_bounding_box(tmp_path, capsys):
+    """As Datumaro exports the instances of a COCO json; its files are named after subsets."""
+    group = ' group_id="3"'
+    box = f'<box label="cat" xtl="0" ytl="0" xbr="30" ybr="30"{group}></box>'
+    write(tmp_path, image(SQUARE.format(more=group) + box))
+    (tmp_path / "annotations.xml").rename(tmp_path / "val.xml")
+    write(tmp_path, image(box, "b.jpg"), pictures=["images/b.jpg"])
+    (tmp_path / "annotations.xml").rename(tmp_path / "train.xml")
+    assert np.array_equal(masks_of(load(tmp_path, "val"), "a.jpg")["cat"][0], box_mask(2, 3, 12, 9))
+    assert "1 boxes left out that have a mask in their group" in capsys.readouterr().out
+    assert np.array_equal(masks_of(load(tmp_path), "b.jpg")["cat"][0], box_mask(0, 0, 30, 30))
+
+
+def test_an_outline_without_end_is_refused(tmp_path):
+    points = ";".join(f"{x},{y}" for x, y in [(0, 0), (119, 79)] * 40_000)
+    shape = f'<polygon label="cat" points="{points}"></polygon>'
+    write(tmp_path, image(SQUARE.format(more="") + shape))
+    with pytest.raises(ValueError, match=r"polygon 1.*outlines of at most"):
+        load(tmp_path, skip_invalid=False).load_mask(0)
+    assert len(load(tmp_path, skip_invalid=True).annotations(0)) == 1

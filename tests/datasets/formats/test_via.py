@@ -116,3 +116,10 @@ def test_pictures_are_turned_as_a_browser_shows_them(tmp_path):
     stored = np.array(Image.open(tmp_path / "a.jpg"))
     assert np.array_equal(dataset.load_image(0), stored[::-1, ::-1])
     assert dataset.load_mask(0)[0].shape == (HEIGHT, WIDTH, 1)
+
+
+def test_files_of_one_folder_are_subsets_by_their_names(tmp_path):
+    write(tmp_path, [region(POLYGON)]).rename(tmp_path / "via_train.json")
+    write(tmp_path, [region(POLYGON)] * 2, "b.jpg").rename(tmp_path / "via_val.json")
+    assert len(load(tmp_path).annotations(0)) == 1
+    assert len(load(tmp_path, "val").annotations(0)) == 2

@@ -114,3 +114,13 @@ def test_what_is_wrong_is_named(tmp_path, spoil, message):
     spoil(tmp_path)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         load(tmp_path)
+
+
+def test_a_map_without_colors_has_those_of_its_lines(tmp_path):
+    """As Datumaro writes it."""
+    write(tmp_path, "a", "colors", "default")
+    names = ["background", "plane", *(f"class{i}" for i in range(2, 15)), "person"]
+    lines = "".join(f"{name}:::\n" for name in names)
+    (tmp_path / "labelmap.txt").write_text(f"# label:color_rgb:parts:actions\n{lines}")
+    found = masks_of(load(tmp_path), "a.jpg")
+    assert {name: len(of) for name, of in found.items()} == {"plane": 2, "person": 1}

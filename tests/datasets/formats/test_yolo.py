@@ -167,3 +167,9 @@ def test_what_of_yaml_is_read(text, expected):
 def test_other_yaml_is_refused(text):
     with pytest.raises(YamlError):
         read_keys(text.splitlines(), ["names"])
+
+
+def test_the_export_of_cvat_with_a_list_of_paths_of_its_own(tmp_path):
+    write(tmp_path, SQUARE, "path: ./\ntrain: train.txt\nnames:\n  0: cat\n")
+    (tmp_path / "train.txt").write_text("data/images/train/a.jpg\n")
+    assert len(load(tmp_path).image_ids) == 1
