@@ -151,6 +151,13 @@ class CocoDataset(Dataset):
             ValueError: the json is malformed, or several files could be it.
         """
         files = find_split(dataset_dir, subset, year)
+        if files.content is None:
+            return self.load_coco_json(
+                *(files.annotations, files.images, class_ids, "coco", class_map),
+                return_coco=return_coco,
+                box_only=box_only,
+                skip_invalid=skip_invalid,
+            )
         reader = EntryReader(files.annotations, box_only, skip_invalid)
         return self._load(files, reader, class_ids, "coco", class_map, return_coco)
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
+from mrcnn.data.outlines import Outline, area, outline
 from mrcnn.files.atomic import write_json
-from mrcnn.prediction.outlines import Outline, area, outline
 from mrcnn.prediction.prediction import Prediction
 
 # The version of labelme whose files these are like; every later one reads them.

@@ -13,9 +13,9 @@ from PIL import Image
 from scipy.ndimage import binary_fill_holes, label
 from skimage.draw import polygon2mask
 
+from mrcnn.data.outlines import area, outline
 from mrcnn.datasets.coco import CocoDataset
 from mrcnn.prediction.annotations import Losses, coco_dataset, write_labelme
-from mrcnn.prediction.outlines import area, outline
 from mrcnn.prediction.records import Records
 from mrcnn.prediction.sources import Picture
 from mrcnn.prediction.stream import Predictor

@@ -14,15 +14,16 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
+from typing import Any
 
 from mrcnn.data.coco_fields import shorten
-from mrcnn.datasets.formats.listing import Listing, read_lines
-from mrcnn.datasets.formats.small_yaml import YamlError, read_keys
+from mrcnn.datasets.formats.listing import Listing, holds, read_lines
 from mrcnn.datasets.formats.source import Item, LabelledObject, Source, as_class, malformed
+from mrcnn.datasets.formats.yaml_file import read_yaml
 from mrcnn.files.image_file import width_and_height
 
 SUBSETS = ("train", "val", "valid", "test")
-KEYS = ("path", "names", "nc", *SUBSETS)
+NOTHING = ("", "~", "null")  # in YAML
 # A corner may lie so far outside, in parts of the image.
 MARGIN = 0.01
 NO_FILE = "images without a text file, which have no object"
@@ -37,11 +38,7 @@ class Yolo(Source):
     @classmethod
     def recognised_by(cls, listing: Listing) -> str | None:
         for name in listing.some(".yaml", ".yml"):
-            try:
-                keys = read_keys(read_lines(listing.path(name), "YAML"), KEYS)
-            except (OSError, ValueError):
-                continue
-            if "names" in keys and any(subset in keys for subset in SUBSETS):
+            if _is_data_yaml(listing, name):
                 return name
         if listing.chosen:
             return None
@@ -52,8 +49,9 @@ class Yolo(Source):
 
     def __init__(self, listing: Listing) -> None:
         super().__init__(listing)
-        self._file = self._yaml()
-        keys = self._keys()
+        files = listing.some(".yaml", ".yml")
+        self._file = next((name for name in files if _is_data_yaml(listing, name)), None)
+        keys = read_yaml(listing.path(self._file)) if self._file else {}
         self.categories = self._names(keys)
         labels = {PurePosixPath(name): name for name in listing.files if name.endswith(".txt")}
         subsets = self._subsets(keys)
@@ -66,24 +64,7 @@ class Yolo(Source):
                 continue
             self.items.append(Item(image, label, frozenset(subsets.get(image, ()))))
 
-    def _yaml(self) -> str | None:
-        for name in self.listing.some(".yaml", ".yml"):
-            try:
-                if "names" in read_keys(read_lines(self.listing.path(name), "YAML"), KEYS):
-                    return name
-            except YamlError as error:
-                raise ValueError(
-                    f"{self.listing.path(name)}: expected the names of the classes and the "
-                    f"folders of the images; {error}."
-                ) from None
-        return None
-
-    def _keys(self) -> dict[str, object]:
-        if self._file is None:
-            return {}
-        return read_keys(read_lines(self.listing.path(self._file), "YAML"), KEYS)
-
-    def _names(self, keys: dict[str, object]) -> list[str]:
+    def _names(self, keys: dict[str, Any]) -> list[str]:
         """The names of the classes, in the order of their numbers."""
         if self._file is None:
             for name in ("classes.txt", "labels/classes.txt", "obj.names", "names.txt"):
@@ -119,10 +100,10 @@ class Yolo(Source):
             )
         return names
 
-    def _subsets(self, keys: dict[str, object]) -> dict[str, set[str]]:
+    def _subsets(self, keys: dict[str, Any]) -> dict[str, set[str]]:
         """The subsets that each image is said to be in; empty where nothing is said."""
         found: dict[str, set[str]] = {}
-        told = {subset: keys[subset] for subset in SUBSETS if keys.get(subset)}
+        told = {s: keys[s] for s in SUBSETS if keys.get(s) not in (None, *NOTHING)}
         for subset, places in told.items():
             known = "val" if subset == "valid" else subset
             for place in places if isinstance(places, list) else [places]:
@@ -232,6 +213,19 @@ def _label_of(image: str) -> PurePosixPath:
             parts[i] = "labels"
             break
     return PurePosixPath(*parts, f"{path.stem}.txt")
+
+
+def _is_data_yaml(listing: Listing, name: str) -> bool:
+    """Whether a file has the names of classes, and perhaps where the images are."""
+    path = listing.path(name)
+    if not holds(path, [b"names"]):
+        return False
+    try:
+        content = read_yaml(path)
+    except ValueError:
+        # Of a broken one, its names and subsets say that it is meant.
+        return holds(path, [b"names:", b"train:"])
+    return isinstance(content, dict) and "names" in content
 
 
 def _is_label_file(listing: Listing, name: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrcnn.datasets.formats.small_yaml import YamlError, read_keys
 from tests.datasets.formats.support import HEIGHT, WIDTH, box_mask, load, masks_of, picture
 
 SQUARE = "0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5"
@@ -132,41 +131,39 @@ def test_sizes_are_those_of_the_pictures(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    "names",
     [
-        ("names: [a, 'b, c', \"d\"]", ["a", "b, c", "d"]),
-        ("names: {0: a, 1: 'it''s'}", {"0": "a", "1": "it's"}),
-        ("names:\n- a\n- b # two\n", ["a", "b"]),
-        ("names:\n  - a\n  - 'b#1'\n", ["a", "b#1"]),
-        ("names: [\n  a,\n  b,\n]\nother: 3\n", ["a", "b"]),
-        ("other:\n  names: x\nnames: cat\n", "cat"),
-        ("names:\n", None),
-        ("names: ~", None),
+        "names: [cat, 'no', \"dog # 1\"]",
+        "names: {0: cat, 1: no, 2: 'dog # 1'}",
+        "names:\n- cat\n- no # two\n- 'dog # 1'",
+        "names: [\n  cat,\n  no,\n  'dog # 1',\n]",
     ],
 )
-def test_what_of_yaml_is_read(text, expected):
-    assert read_keys(text.splitlines(), ["names"]) == {"names": expected}
+def test_names_in_any_form_of_yaml(tmp_path, names):
+    write(tmp_path, SQUARE, f"train: images/train\n{names}\n")
+    assert load(tmp_path).class_names == ["BG", "cat", "no", "dog # 1"]
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("names", "message"),
     [
-        "names: &x [a]",
-        "names: *x",
-        "names: !!python/object:os.system x",
-        "names: |\n  text",
-        "names: 'open",
-        "names: [a, [b]]",
-        "names: [a",
-        "names:\n  0: a\n   1: b\n",
-        "names:\n  0:\n    x: 1\n",
-        "names: a\nnames: b\n",
-        "names: a\n  b\n",
+        ("names: [a", r"data\.yaml: expected YAML"),
+        ("names: &x [*x]", r"data\.yaml: expected YAML; expected no references"),
+        ("names: {0: {x: 1}}", r"data\.yaml, 'names': expected a name for each class"),
+        ("names: [" + "[" * 5000, r"data\.yaml: expected YAML"),
+        ("names: cat", r"data\.yaml, key 'names': expected a list of names"),
+        ("names: [cat]\npad: " + "x" * (1 << 20), r"data\.yaml: expected YAML of at most"),
     ],
 )
-def test_other_yaml_is_refused(text):
-    with pytest.raises(YamlError):
-        read_keys(text.splitlines(), ["names"])
+def test_other_yaml_is_refused(tmp_path, names, message):
+    write(tmp_path, SQUARE, f"train: images/train\n{names}\n")
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path)
+
+
+def test_a_tag_of_python_is_a_mere_list(tmp_path):
+    write(tmp_path, SQUARE, "train: images/train\nnames: !!python/object/apply:os.abort [cat]\n")
+    assert load(tmp_path).class_names == ["BG", "cat"]
 
 
 def test_the_export_of_cvat_with_a_list_of_paths_of_its_own(tmp_path):
