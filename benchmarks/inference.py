@@ -2,7 +2,7 @@
 
     python -m benchmarks.inference --image-size 1024
     python -m benchmarks.inference --image-size 1024 --dtype bfloat16
-    python -m benchmarks.inference --image-size 1024 --set FREEZE_GRAPH=True
+    python -m benchmarks.inference --image-size 1024 --set FREEZE_GRAPH=False
     python -m benchmarks.inference --image-size 1024 --found 10
 
 Random weights and a confidence threshold of 0, so that every image has
@@ -27,7 +27,8 @@ from benchmarks import limits
 from mrcnn.commands import chosen
 from mrcnn.config import BACKBONES, Config
 from mrcnn.data import molding
-from mrcnn.inference.frozen_graph import FrozenGraph
+from mrcnn.inference.detector import Graph
+from mrcnn.inference.model import with_static_shape
 from mrcnn.model import MaskRCNN
 from mrcnn.runs import settings as runs_settings
 
@@ -52,9 +53,7 @@ def build(args: argparse.Namespace, min_confidence: float = 0.0) -> MaskRCNN:
         return MaskRCNN("inference", runs_settings.configure(Config, settings), folder)
 
 
-def graph_of(
-    model: MaskRCNN, images: list[np.ndarray]
-) -> tuple[keras.Model | FrozenGraph, list[np.ndarray]]:
+def graph_of(model: MaskRCNN, images: list[np.ndarray]) -> tuple[Graph, list[np.ndarray]]:
     """The graph that `detect` runs for a batch of images of one size, and its inputs."""
     inputs = [molding.resize_to_input(image, model.config) for image in images]
     wrapped = model.detector.graph(inputs[0].image.shape, molded=False)
@@ -95,7 +94,8 @@ def main() -> None:
         graph.append(limits.timed(lambda: wrapped.predict_on_batch(inputs)))
         whole.append(limits.timed(lambda: model.detect(images)))
     found = sum(len(result["scores"]) for result in model.detect(images))
-    operations = limits.forward_operations(getattr(wrapped, "model", wrapped), found)
+    static = with_static_shape(model.keras_model, shape[1:], len(images), model.config, False)
+    operations = limits.forward_operations(static, found)
     ratios = [s * t / operations for s, t in zip(graph, throughput, strict=True)]
     print(
         json.dumps(

@@ -7,10 +7,11 @@
 `suppression`: one non-maximum suppression for a batch (`mrcnn.tensorflow_backend.nms.nms_sorted`)
 compared with TensorFlow's kernel for one image, applied to each image in turn. `constants`: a 3 x 3
 convolution with bias and ReLU whose kernel is a variable compared with one whose kernel is a
-constant, for one image and for two of half the height, in separate processes (`variable` and
-`constant` run one each). `grouped`: the grouped convolutions of ResNeXt-50 for two images of 256
-pixels, by TensorFlow's kernel, written out as an ordinary convolution, and as Keras computes them
-(compiled by XLA), forward and with the gradient. JSON lines, medians.
+constant, for one image, for two of half the height, and for a volume of one slice, in separate
+processes (`variable` and `constant` run one each). `grouped`: the grouped convolutions of
+ResNeXt-50 for two images of 256 pixels, by TensorFlow's kernel, written out as an ordinary
+convolution, and as Keras computes them (compiled by XLA), forward and with the gradient. JSON
+lines, medians.
 """
 
 from __future__ import annotations
@@ -109,6 +110,8 @@ def convolutions(kind: str, rounds: int) -> None:
             shape = (images, height // images, width, channels)
             features = tf.constant(random.standard_normal(shape).astype(np.float32))
             functions[f"{list(shape)} to {filters}"] = _convolution(features, kernel, bias)
+        slice_ = tf.constant(random.standard_normal((1, 1, height, width, channels), np.float32))
+        functions[f"{list(slice_.shape)} to {filters}"] = _convolution(slice_, kernel, bias)
     print(json.dumps(medians(functions, rounds)))
 
 
@@ -116,7 +119,11 @@ def _convolution(features: Any, kernel: Any, bias: Any) -> Callable[[], Any]:
     @tf.function
     def run(x: Any) -> Any:
         weight, offset = tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias)
-        return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, weight, 1, "SAME"), offset))
+        if len(x.shape) == 4:
+            features = tf.nn.conv2d(x, weight, 1, "SAME")
+        else:
+            features = tf.nn.conv3d(x, weight[None], [1] * 5, "SAME")
+        return tf.nn.relu(tf.nn.bias_add(features, offset))
 
     return lambda: run(features)
 

@@ -83,9 +83,10 @@ class Config:
     # Compile the whole step with XLA. None: yes on an accelerator, no on a CPU,
     # whose oneDNN convolutions are faster than XLA's (docs/architecture.md).
     JIT_COMPILE: bool | None = None
-    # Detect single images a tenth faster on a CPU, for up to 1 GB more memory and some seconds
-    # whenever weights changed: `mrcnn.inference.frozen_graph`. With XLA, JAX or batches it warns.
-    FREEZE_GRAPH: bool = False
+    # How a CPU detects. None: one graph for images of all shapes (`mrcnn.inference.open_graph`).
+    # False: Keras's graph, made for each image shape. True: with constants (`frozen_graph`), for up
+    # to 1 GB more memory and some seconds whenever weights changed; of effect on TensorFlow only.
+    FREEZE_GRAPH: bool | None = None
     # "bfloat16" or "float16" (with loss scaling): what the convolutions compute in. Weights, boxes,
     # suppression and losses stay float32. "auto": bfloat16 where the device computes it natively,
     # otherwise None (`mrcnn.precision`). None: Keras's global policy, float32 unless changed.

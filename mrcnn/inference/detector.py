@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -21,6 +21,7 @@ from mrcnn.data.images import Box
 from mrcnn.data.masks import paste_masks
 from mrcnn.inference import model as inference_model
 from mrcnn.inference.frozen_graph import FrozenGraph
+from mrcnn.inference.open_graph import OpenGraph, can_be_open
 from mrcnn.logger import logger
 from mrcnn.tensorflow_backend.compilation import tf_kernels_available
 
@@ -31,6 +32,7 @@ _RESULT_KEYS = ("rois", "class_ids", "scores", "masks")
 _PASTED_KEYS = ("box_masks", "boxes", "image_shape", "mask_corners")
 
 CompactResult = dict[str, Any]
+Graph: TypeAlias = keras.Model | FrozenGraph | OpenGraph
 
 
 class Prepared(NamedTuple):
@@ -63,6 +65,7 @@ class Detector:
         self.config = config
         self.image_shape = tuple(int(side) for side in config.IMAGE_SHAPE[:2])
         self._static: OrderedDict[tuple, keras.Model | FrozenGraph] = OrderedDict()
+        self._open: OpenGraph | None = None
         self._range_said = False
 
     @property
@@ -162,14 +165,20 @@ class Detector:
                 results.append(dict(zip(_RESULT_KEYS, found, strict=True)))
         return results
 
-    def graph(self, image_shape: tuple[int, ...], molded: bool) -> keras.Model | FrozenGraph:
+    def graph(self, image_shape: tuple[int, ...], molded: bool) -> Graph:
         """The graph that images of one shape go through; its `predict_on_batch` runs it.
+
+        One for all shapes where it can be, on TensorFlow without XLA, unless FREEZE_GRAPH is True
+        or False.
 
         Args:
             image_shape: (height, width, channels) of the network's input.
             molded: the images are float32 and molded already, not uint8.
         """
         key, config = (image_shape, molded), self.config
+        if config.FREEZE_GRAPH is None and can_be_open(self.model, config):
+            self._open = self._open or OpenGraph(self.model, config)
+            return self._open
         if key not in self._static:
             graph = inference_model.with_static_shape(
                 self.model, image_shape, config.BATCH_SIZE, config, molded

@@ -51,14 +51,16 @@ class Anchors(keras.layers.Layer):
             self.anchor_stride,
         )
 
+    def normalized(self, image_shape: Sequence[int]) -> np.ndarray:
+        """The same in normalized coordinates: [A, 4] float32, a twin of `boxes.normalize`."""
+        height, width = image_shape[:2]
+        scale = np.array([height, width, height, width]) - 1.0
+        return ((self.of_shape(image_shape) - [0, 0, 1, 1]) / scale).astype(np.float32)
+
     def call(self, image: Tensor) -> Tensor:
-        height, width = image.shape[1:3]
-        anchors = self.of_shape((height, width))
-        if not self.pixels:
-            # NumPy twin of `boxes.normalize`: a constant needs no computation in the graph.
-            scale = np.array([height, width, height, width]) - 1.0
-            anchors = (anchors - [0, 0, 1, 1]) / scale
-        anchors = ops.convert_to_tensor(anchors.astype(np.float32))
+        shape = image.shape[1:3]
+        anchors = self.of_shape(shape).astype(np.float32) if self.pixels else self.normalized(shape)
+        anchors = ops.convert_to_tensor(anchors)
         return ops.broadcast_to(anchors[None], (ops.shape(image)[0], *anchors.shape))
 
     def compute_output_shape(self, image_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

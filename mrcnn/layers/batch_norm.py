@@ -47,8 +47,15 @@ class BatchNorm(keras.layers.BatchNormalization):
             source.fold(self)
             self._convolution = weakref.ref(source)
 
+    def folded_into(self) -> FoldsNorm | None:
+        """The convolution that does the work of this layer where it can.
+
+        No property: Keras saves what attributes hold, and would go round in circles.
+        """
+        return None if self._convolution is None else self._convolution()
+
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        convolution = None if self._convolution is None else self._convolution()
+        convolution = self.folded_into()
         if convolution is not None and convolution.folds(inputs.shape):
             return inputs
         return super().call(inputs, training=training, mask=mask)

@@ -57,13 +57,17 @@ class FoldsNorm(keras.layers.Conv2D):
     def call(self, inputs: Tensor) -> Tensor:
         if not self.folds(self.compute_output_shape(tuple(inputs.shape))):
             return super().call(inputs)
-        scale, offset = scale_and_offset(self.norm)
-        if self.use_bias:
-            offset = offset + ops.cast(self.bias, "float32") * scale
-        kernel = ops.cast(self.kernel, "float32") * scale
+        kernel, offset = self.folded_weights()
         outputs = self.convolution_op(inputs, ops.cast(kernel, inputs.dtype))
         offset = ops.reshape(ops.cast(offset, outputs.dtype), (1, 1, 1, -1))
         return ops.add(outputs, offset)  # not "+": Keras makes a bias of it, which TensorFlow fuses
+
+    def folded_weights(self) -> tuple[Tensor, Tensor]:
+        """Kernel and offset with which the output comes out normalized, both float32."""
+        scale, offset = scale_and_offset(self.norm)
+        if self.use_bias:
+            offset = offset + ops.cast(self.bias, "float32") * scale
+        return ops.cast(self.kernel, "float32") * scale, offset
 
 
 def scale_and_offset(norm: keras.layers.BatchNormalization) -> tuple[Tensor, Tensor]:

@@ -67,7 +67,11 @@ def proposal_steps(
         use_tf_kernels: see `mrcnn.tensorflow_backend`.
     """
     scores, deltas = ops.stop_gradient(scores), ops.stop_gradient(deltas)
-    limit = min(settings.pre_nms_limit, anchors.shape[1])
+    limit = settings.pre_nms_limit
+    if anchors.shape[1] is None:  # for TensorFlow's kernels only, which need no static shapes
+        limit = ops.minimum(limit, ops.shape(anchors)[1])
+    else:
+        limit = min(limit, anchors.shape[1])
     std_dev = ops.convert_to_tensor(settings.std_dev, dtype="float32")
     index = ops.cast(ops.top_k(scores, limit)[1], "int32")
     chosen = gather_rows(anchors, index)

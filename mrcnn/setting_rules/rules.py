@@ -154,7 +154,7 @@ RULES = (
     ),
     Rule(
         (
-            *("FREEZE_GRAPH", "USE_MINI_MASK", "USE_RPN_ROIS", "LOADER_PROCESSES"),
+            *("USE_MINI_MASK", "USE_RPN_ROIS", "LOADER_PROCESSES"),
             *("KEEP_FREED_MEMORY", "EDGE_LOSS_SMOOTHING_GT", "EDGE_LOSS_SMOOTHING_PREDICTIONS"),
             "UNCERTAINTY_WEIGHTING",
         ),
@@ -162,7 +162,7 @@ RULES = (
         "True or False",
     ),
     Rule(("EDGE_LOSS_MAGNITUDE",), _is_magnitude, "False, True or 'only'"),
-    Rule(("JIT_COMPILE", "TRAIN_BN"), none_or(is_flag), "None, True or False"),
+    Rule(("FREEZE_GRAPH", "JIT_COMPILE", "TRAIN_BN"), none_or(is_flag), "None, True or False"),
     Rule(
         ("BACKBONE",),
         lambda value: callable(value) or one_of(BACKBONES)(value),

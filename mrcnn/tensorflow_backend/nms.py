@@ -18,10 +18,11 @@ def nms_sorted(
     """
     import tensorflow as tf
 
-    batch, rows = boxes.shape[0], boxes.shape[1]
+    batch = boxes.shape[0]
+    rows = tf.shape(boxes)[1] if boxes.shape[1] is None else boxes.shape[1]
     # The kernel orders by score and returns scores: give it the order that the rows already
     # have, from which their numbers follow.
-    order = tf.range(rows, 0, -1, dtype=tf.float32)
+    order = tf.cast(tf.range(rows, 0, -1), tf.float32)
     selected = tf.raw_ops.CombinedNonMaxSuppression(
         boxes=boxes[:, :, None],
         scores=tf.where(valid, order, -1.0)[..., None],

