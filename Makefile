@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-all lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/mrcnn demo --output demo_output
@@ -13,10 +13,16 @@ demo: $(INSTALLED)
 # tests/conftest.py.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
+ON_JAX := mrcnn/ops tests/ops tests/layers tests/test_network*.py tests/training/test_gradnorm.py
+
+# On JAX, ResNeXt's blocks take a minute each to compile.
 test: $(INSTALLED)
+	$(PYTEST) -m "not slow"
+	KERAS_BACKEND=jax $(PYTEST) -m "not slow" $(ON_JAX) --ignore tests/layers/test_resnext.py
+
+test-all: $(INSTALLED)
 	$(PYTEST)
-	KERAS_BACKEND=jax $(PYTEST) mrcnn/ops tests/ops tests/layers tests/test_network*.py \
-		tests/training/test_gradnorm.py
+	KERAS_BACKEND=jax $(PYTEST) $(ON_JAX)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

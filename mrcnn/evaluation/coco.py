@@ -245,11 +245,12 @@ def format_classes(classes: ClassMetrics, names: Mapping[Any, str]) -> str:
     columns = [f"{kind} {metric}" for kind in kinds for metric in CLASS_METRIC_NAMES]
     categories = list(classes[kinds[0]]) if kinds else []
     width = max([len("class"), *(len(names.get(c, str(c))) for c in categories)])
-    lines = [f"{'class':<{width}}" + "".join(f"{column:>11}" for column in columns)]
+    wide = max([11, *(len(column) + 2 for column in columns)])
+    lines = [f"{'class':<{width}}" + "".join(f"{column:>{wide}}" for column in columns)]
     for category in categories:
         numbers = (classes[k][category][metric] for k in kinds for metric in CLASS_METRIC_NAMES)
         name = names.get(category, str(category))
-        lines.append(f"{name:<{width}}" + "".join(f"{_format(value):>11}" for value in numbers))
+        lines.append(f"{name:<{width}}" + "".join(f"{_format(value):>{wide}}" for value in numbers))
     return "\n".join(lines)
 
 

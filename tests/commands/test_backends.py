@@ -26,9 +26,21 @@ assert cli.main([*evaluation, "--model", weights[-1]]) == 0
 """
 
 
-# The longer schedules of the paper differ from this one in their number of steps only.
-@pytest.mark.parametrize("schedule", ["scratch", "paper-160k"])
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+# The longer schedules of the paper differ from this one in their number of steps only. On TensorFlow
+# tests/commands/test_cli.py trains and evaluates too, and of the schedules one goes through stages
+# of other layers.
+@pytest.mark.parametrize(
+    ("backend", "schedule"),
+    [
+        ("jax", "paper-160k"),
+        *(
+            pytest.param(*combination, marks=pytest.mark.slow)
+            for combination in (
+                *(("jax", "scratch"), ("tensorflow", "scratch"), ("tensorflow", "paper-160k")),
+            )
+        ),
+    ],
+)
 def test_two_stages_then_the_last_one_then_an_evaluation(
     backend: str, schedule: str, tmp_path: Path
 ):
