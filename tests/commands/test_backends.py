@@ -26,9 +26,8 @@ assert cli.main([*evaluation, "--model", weights[-1]]) == 0
 """
 
 
-# The longer schedules of the paper differ from this one in their number of steps only. On TensorFlow
-# tests/commands/test_cli.py trains and evaluates too, and of the schedules one goes through stages
-# of other layers.
+# The longer schedules of the paper differ from this one in their number of steps only. With
+# TensorFlow, tests/commands/test_cli.py trains and evaluates too.
 @pytest.mark.parametrize(
     ("backend", "schedule"),
     [
