@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     if args.split is None and args.split_by is None:
         division.divide_as_run(args, weights, subset)
     else:
-        division.divide(args, Config.SEED if args.seed is None else args.seed)
+        seed = chosen.settings_from_args(args).get("SEED", Config.SEED)
+        division.divide(args, seed)
     dataset = chosen.load_subset(args, subset)
     split = Split(
         dataset,

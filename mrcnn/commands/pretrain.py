@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcnn.commands import chosen, options, train
+from mrcnn.commands import chosen, division, options, train
 from mrcnn.config import Config
 from mrcnn.logger import logger
 from mrcnn.runs import settings as run_settings
@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     options.add_options(
         parser,
-        *("dataset", *options.SUBSETS, *options.ANNOTATIONS),
+        *("dataset", *options.SUBSETS, *options.ANNOTATIONS, *options.SPLIT),
         *("start_model", "allow_changed", "name", "run_name", "logs"),
         *(*LENGTH, "augment", "seed"),
         *("backbone", "image_size", "batch_size", "mixed_precision", "set", "workers"),
@@ -82,6 +82,12 @@ def run(args: argparse.Namespace) -> int:
     chosen.fill_data_options(args, stored, *CROP_OPTIONS)
     given = chosen.settings_from_args(args)
     seed = {"SEED": base.SEED, **given}["SEED"]
+    if continues:
+        division.divide_as_before(args, stored, last_run.parent)
+    else:
+        if args.split is not None:
+            _expect_annotations(args)
+        division.divide(args, seed, args.train_subset)
     train_set = _load(args, args.train_subset, seed)
     val_set = _load(args, args.val_subset, seed) if args.val_subset else None
     if not continues:
@@ -99,6 +105,21 @@ def run(args: argparse.Namespace) -> int:
     logger.info(f"Accuracy after the last epoch: {shown}")
     logger.info(f"To start a detector from it: mrcnn train DATASET --model {weights}")
     return 0
+
+
+def _expect_annotations(args: argparse.Namespace) -> None:
+    """Refuse to divide class folders, of which a share is held out anyway.
+
+    Raises:
+        ValueError: the data set is class folders.
+    """
+    from mrcnn.datasets.class_folders import HELD_OUT, is_class_folders
+
+    if is_class_folders(chosen.dataset_of(args)):
+        raise ValueError(
+            f"--split: expected a data set of annotated images; of the class folders of "
+            f"{chosen.dataset_of(args)} without subsets, a share of {HELD_OUT} is held out."
+        )
 
 
 def _load(args: argparse.Namespace, subset: str, seed: int) -> Dataset:

@@ -18,6 +18,7 @@ from mrcnn.datasets.division import (
 from mrcnn.datasets.layouts import SplitFiles, find_split
 from mrcnn.doctor.examine import default_jobs
 from mrcnn.doctor.near_duplicates import groups_of
+from mrcnn.files.untrusted import Folder
 from mrcnn.logger import logger
 
 
@@ -90,11 +91,19 @@ def _has_validation(dataset: str | os.PathLike[str], year: str | int | None) -> 
     return True
 
 
+def _path(folder: Folder, name: str) -> Path:
+    """An image in a folder; of a name that leads out of it, or to nothing, what has no pixels."""
+    try:
+        return Path(folder.find(name) or os.devnull)
+    except ValueError:
+        return Path(os.devnull)
+
+
 def _near_duplicates(files: SplitFiles, content: dict[str, Any]) -> dict[str, Hashable]:
     """The groups of pictures that resemble each other."""
     names = sorted(groups_by_field(content, None, str(files.annotations)))
-    paths = [Path(files.images, os.path.normpath(name)) for name in names]
-    groups = groups_of(paths, default_jobs())
+    folder = Folder(files.images)
+    groups = groups_of([_path(folder, name) for name in names], default_jobs())
     alike = len(names) - len(set(groups))
     logger.info(f"Pictures that resemble another one: {alike} of {len(names)} stay with it.")
     return dict(zip(names, groups, strict=True))

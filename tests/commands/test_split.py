@@ -13,6 +13,7 @@ from mrcnn.datasets.formats.convert import convert
 from mrcnn.datasets.layouts import find_subsets
 from mrcnn.datasets.shapes import write_shapes
 from tests.commands.test_cli import TINY
+from tests.datasets.formats.support import picture
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,19 @@ def test_train_continue_and_evaluate_use_one_split(labelled, tmp_path, capsys):
     (run / "split.json").unlink()
     assert cli.main([*command, "--model", "last", "--steps", "6"]) == 2
     assert "expected split.json" in capsys.readouterr().err
+
+
+def test_a_backbone_learns_from_one_side(labelled, tmp_path, capsys):
+    command = ["pretrain", str(labelled), "--name", "tiny", "--logs", str(tmp_path), "--split"]
+    command += ["0.8", "--backbone", "resnet10", "--image-size", "64", "--batch-size", "2"]
+    assert cli.main([*command, "--steps", "2", "--steps-per-epoch", "2"]) == 0
+    (run,) = tmp_path.iterdir()
+    assert len(names(run).val) == 2
+    sorted_by_class = tmp_path / "sorted"
+    for name in ("cat", "dog"):
+        picture(sorted_by_class / name / "a.jpg")
+    assert cli.main(["pretrain", str(sorted_by_class), "--split", "0.8"]) == 2
+    assert "expected a data set of annotated images" in capsys.readouterr().err
 
 
 def test_check_looks_at_both_sides(labelled, capsys):

@@ -57,7 +57,7 @@ class _Reader:
         """Read on, and return the elements that are complete."""
         try:
             self._parser.Parse(chunk, last)
-        except expat.ExpatError as error:
+        except (expat.ExpatError, LookupError) as error:  # the latter of an unknown encoding
             raise ValueError(f"{self._path}: expected {self._kind}; {error}.") from None
         done, self._done = self._done, []
         return done

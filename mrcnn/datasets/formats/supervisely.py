@@ -133,7 +133,8 @@ def _draw(found: LabelledObject, kind: str, shape: dict[str, Any], counts: Count
     outline = shape.get("points")
     outline = outline if isinstance(outline, dict) else {}
     corners = geometry.points(outline.get("exterior"), 1)
-    holes = [geometry.points(hole, 3) for hole in outline.get("interior") or []]
+    inner = outline.get("interior") or []
+    holes = [geometry.points(hole, 3) for hole in inner] if isinstance(inner, list) else [None]
     if corners is None or None in holes:
         found.malformed = malformed("points with exterior and interior", shape.get("points"))
     elif kind == "polygon":

@@ -115,6 +115,7 @@ def huge_png() -> str:
         shape("cat", "bitmap"),
         shape("cat", "polygon", [("a", 2), (3, 4), (5, 6)]),
         shape("cat", "rectangle", [(1, 2)]),
+        {**shape("cat", "polygon"), "points": {"exterior": [[1, 2]], "interior": 0.5}},
         shape("cat", "bitmap", bitmap={"data": bomb(), "origin": [1, 1]}),
         shape("cat", "bitmap", bitmap={"data": huge_png(), "origin": [1, 1]}),
     ],
