@@ -1,4 +1,7 @@
-"""COCO's detection metrics, by pycocotools (https://cocodataset.org/#detection-eval)."""
+"""COCO's detection metrics (https://cocodataset.org/#detection-eval).
+
+By pycocotools, or by the engine that the ground truth names (`mrcnn.evaluation.engines`).
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation.detection import AnyDetector, Timing, detect_images
+from mrcnn.evaluation.engines import Evaluator, make_evaluator
 from mrcnn.evaluation.ground_truth import GroundTruth, Truth
 from mrcnn.evaluation.results import Result, bbox_annotation, segm_annotation
 
@@ -48,7 +51,8 @@ def evaluate_results(
     detection for "bbox", as the COCO server has it. The ground truth is left as it was.
 
     Args:
-        ground_truth: a COCO json file, or its `COCO` object.
+        ground_truth: a COCO json file, its `COCO` object, or a `Truth`, which can name another
+            engine than pycocotools.
         results: in COCO's result format. For "bbox", one without `bbox` gets its mask's box.
         iou_types: "segm", "bbox" or both.
         image_ids: ids in the ground truth to evaluate on; None: all of its images, those
@@ -143,9 +147,9 @@ def choose_images(dataset: Dataset, image_ids: Iterable[int] | None, limit: int)
 
 
 def run_evaluator(
-    evaluator: COCOeval, image_ids: list[Any], max_detections: int = MAX_DETECTIONS
+    evaluator: Evaluator, image_ids: list[Any], max_detections: int = MAX_DETECTIONS
 ) -> dict[str, float]:
-    """The metrics of METRIC_NAMES by an evaluator of pycocotools, on some images.
+    """The metrics of METRIC_NAMES by an evaluator, on some images.
 
     Args:
         evaluator: its parameters are set here.
@@ -161,7 +165,7 @@ def run_evaluator(
     return _summary(evaluator)
 
 
-def _summary(evaluator: COCOeval) -> dict[str, float]:
+def _summary(evaluator: Evaluator) -> dict[str, float]:
     """The metrics of METRIC_NAMES of an evaluator that has run: means of what is defined."""
     # [IoU thresholds, recall thresholds, categories, areas, detections an image]
     precision = evaluator.eval["precision"]
@@ -183,7 +187,7 @@ def _mean_of_defined(values: np.ndarray) -> float:
     return float(np.mean(known)) if known.size else UNDEFINED
 
 
-def metrics_of_categories(evaluator: COCOeval) -> dict[int, dict[str, float]]:
+def metrics_of_categories(evaluator: Evaluator) -> dict[int, dict[str, float]]:
     """The metrics of CLASS_METRIC_NAMES by category, of an evaluator that has run.
 
     -1 where the images hold no object of the category.
@@ -278,12 +282,14 @@ def _evaluate_all(
     return metrics, classes
 
 
-def evaluator_of(truth: Truth, results: Sequence[Result], iou_type: str) -> COCOeval:
-    """pycocotools' evaluator of a kind of IoU, that has not run."""
+def evaluator_of(
+    truth: Truth, results: Sequence[Result], iou_type: str, engine: str | None = None
+) -> Evaluator:
+    """The evaluator of a kind of IoU, that has not run; by the engine, or by the truth's."""
     if iou_type not in IOU_TYPES:
         raise ValueError(f"iou_types: expected some of {IOU_TYPES}; received {iou_type!r}.")
     to_annotation = segm_annotation if iou_type == "segm" else bbox_annotation
     objects = truth.with_masks() if iou_type == "segm" else truth.with_boxes()
     annotations = [to_annotation(result, number) for number, result in enumerate(results, start=1)]
     detections = truth.detections(annotations)
-    return COCOeval(objects, detections, iou_type)
+    return make_evaluator(objects, detections, iou_type, engine or truth.engine)

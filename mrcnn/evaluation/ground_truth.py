@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +22,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.dataset_checks import load_mask
 from mrcnn.datasets.coco_json import by_type, coco_api, is_box_only, normalized, read_coco_json
 from mrcnn.datasets.segmentation import Annotation, annotation_to_image_rle, box_rle
+from mrcnn.evaluation.engines import PYCOCOTOOLS, check_engine
 from mrcnn.evaluation.results import Result
 from mrcnn.logger import logger
 
@@ -41,6 +42,8 @@ class Truth:
         categories: {category id: number}.
         objects: the annotations, complete, with masks as run lengths of the image's size.
         boxes_only: the numbers of the annotations that have no mask of their own.
+        engine: who computes the COCO metrics with it, one of `mrcnn.evaluation.engines.ENGINES`;
+            whatever it is, Boundary AP and what matches come from pycocotools.
     """
 
     images: Mapping[Any, int]
@@ -48,19 +51,24 @@ class Truth:
     categories: Mapping[Any, int]
     objects: Sequence[dict[str, Any]]
     boxes_only: frozenset[int]
+    engine: str = PYCOCOTOOLS
 
     @classmethod
-    def of(cls, ground_truth: GroundTruth) -> Truth:
+    def of(cls, ground_truth: GroundTruth, engine: str | None = None) -> Truth:
         """Read a ground truth, which is left as it was.
 
         Args:
-            ground_truth: a COCO json file, its `COCO` object, or one that is read already.
+            ground_truth: a COCO json file, its `COCO` object, or what this has made of one.
+            engine: None: pycocotools, or the one that is named already.
 
         Raises:
-            ValueError: a file is not a COCO json, or an entry is one that training refuses.
+            ValueError: a file is not a COCO json, an entry is one that training refuses, or the
+                engine is not installed.
         """
+        if engine is not None:
+            check_engine(engine)
         if isinstance(ground_truth, Truth):
-            return ground_truth
+            return ground_truth if engine is None else replace(ground_truth, engine=engine)
         if isinstance(ground_truth, COCO):
             content, file = normalized(ground_truth.dataset, "ground truth"), "ground truth"
         else:
@@ -92,7 +100,8 @@ class Truth:
                 "Objects left out of the evaluation, because their masks have no pixel: "
                 f"{left_out}; training leaves them out too."
             )
-        return cls(images, sizes, categories, objects, frozenset(boxes_only))
+        known = (images, sizes, categories, objects, frozenset(boxes_only))
+        return cls(*known, engine or PYCOCOTOOLS)
 
     def with_masks(self) -> COCO:
         """The objects, to compare by their masks.
@@ -152,7 +161,10 @@ class Truth:
                     {"id": number, "height": height, "width": width}
                     for number, (height, width) in self.sizes.items()
                 ],
-                "categories": [{"id": number} for number in self.categories.values()],
+                # hotcoco reports categories without a name.
+                "categories": [
+                    {"id": number, "name": str(number)} for number in self.categories.values()
+                ],
                 # Copies, because the evaluator writes into them.
                 "annotations": [dict(annotation) for annotation in annotations],
             }

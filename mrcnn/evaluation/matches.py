@@ -26,6 +26,7 @@ from mrcnn.evaluation.coco import (
     evaluator_of,
     run_evaluator,
 )
+from mrcnn.evaluation.engines import PYCOCOTOOLS
 from mrcnn.evaluation.ground_truth import Truth
 from mrcnn.evaluation.results import Result
 
@@ -181,10 +182,11 @@ def evaluate_kinds(
     metrics: Metrics = {}
     matches: dict[str, Matches] = {}
     for kind in kinds:
+        evaluator: Any
         if kind == BOUNDARY:
             evaluator = boundary_evaluator(truth, results, dilation_ratio)
         else:
-            evaluator = evaluator_of(truth, results, kind)
+            evaluator = evaluator_of(truth, results, kind, PYCOCOTOOLS)
         metrics[kind] = run_evaluator(evaluator, chosen, limit)
         matches[kind] = Matches.of(evaluator)
     return metrics, matches

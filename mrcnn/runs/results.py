@@ -12,7 +12,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from pycocotools.coco import COCO
 
 from mrcnn.checkpoints.losses_file import LOSSES_FILE, read_losses_file
 from mrcnn.checkpoints.stages_file import read_stages
@@ -27,7 +26,7 @@ from mrcnn.evaluation import coco
 from mrcnn.evaluation.boundary import boundary_evaluation
 from mrcnn.evaluation.detection import StepwiseDetector
 from mrcnn.evaluation.errors import IGNORED, MATCHED, Matching, curve_of_all
-from mrcnn.evaluation.ground_truth import Truth
+from mrcnn.evaluation.ground_truth import GroundTruth, Truth
 from mrcnn.evaluation.matches import BOUNDARY
 from mrcnn.files.atomic import write_json
 from mrcnn.logger import logger
@@ -47,13 +46,13 @@ class Split:
 
     Attributes:
         dataset: prepared.
-        ground_truth: its annotations for pycocotools.
+        ground_truth: its annotations, to evaluate with.
         name: names the files of the results, such as "val2017".
         limit: number of images, from the first on; 0: all.
     """
 
     dataset: Dataset
-    ground_truth: COCO
+    ground_truth: GroundTruth
     name: str = "val"
     limit: int = 0
 
@@ -185,7 +184,7 @@ def evaluate_run(
     page: Page = DEFAULT_PAGE,
     detector: StepwiseDetector | None = None,
 ) -> coco.Metrics:
-    """Evaluate a model with pycocotools; show the metrics, write them and a page of pictures.
+    """Evaluate a model as COCO does; show the metrics, write them and a page of pictures.
 
     Args:
         model: for inference.
