@@ -19,6 +19,8 @@ def prepare(spec: Spec) -> Work:
         time.sleep(spec.get("seconds", 0))
         with open(spec["log"], "a", encoding="utf-8") as file:
             file.write(spec["letter"])
+        if len(written.read_text()) > spec.get("dies_after", 1e9):
+            raise MemoryError("out of memory")
 
     facts = {"operations": 1e9, "letter": spec["letter"]}
     written = Path(spec["log"])
