@@ -30,12 +30,12 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import rows
-from benchmarks.peers.alternate import Command, take_turns
+from benchmarks.peers.alternate import Command, Facts, take_turns
 from benchmarks.peers.ratios import summarize, table
 from benchmarks.peers.rows import CONTESTANTS, FORK, OURS, ROWS, TORCHVISION, Contestant, Row
 
@@ -84,8 +84,7 @@ def compare(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
         {},
     )
     repeats = args.repeats or rows.repeats_of(row)
-    record = take_turns(commands, probe, args.rounds, repeats, 60 * args.minutes)
-    check_equal(record.facts)
+    record = take_turns(commands, probe, args.rounds, repeats, 60 * args.minutes, check_equal)
     lines = summarize(record, chosen[0].name, "processor" if row.kind == "load" else "wall")
     return [{"row": name, **line} for line in lines]
 
@@ -135,7 +134,7 @@ def command(row: Row, contestant: Contestant, args: argparse.Namespace) -> Comma
     )
 
 
-def check_equal(facts: Mapping[str, Mapping[str, Any]]) -> None:
+def check_equal(facts: Facts) -> None:
     """Check that all worked on as many RoIs, positives and detections, and on finite numbers.
 
     Raises:

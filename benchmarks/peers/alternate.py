@@ -12,10 +12,13 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+# What workers say of their work, by worker.
+Facts = Mapping[str, Mapping[str, Any]]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LINES_SHOWN = 30  # of what a process that failed has written
@@ -144,7 +147,7 @@ class Record:
     """
 
     turns: Sequence[Turn]
-    facts: Mapping[str, Mapping[str, Any]]
+    facts: Facts
 
 
 @contextlib.contextmanager
@@ -161,7 +164,12 @@ def running(commands: Sequence[Command]) -> Iterator[list[Process]]:
 
 
 def take_turns(
-    commands: Sequence[Command], probe: Command, rounds: int, repeats: int, seconds: float
+    commands: Sequence[Command],
+    probe: Command,
+    rounds: int,
+    repeats: int,
+    seconds: float,
+    check: Callable[[Facts], None] = lambda facts: None,
 ) -> Record:
     """Let workers take turns.
 
@@ -171,6 +179,7 @@ def take_turns(
         rounds: at most; at least one.
         repeats: calls in a turn.
         seconds: after which no further round is begun.
+        check: of what the workers say of their work, before the first round.
     """
     started = time.monotonic()
     turns: list[Turn] = []
@@ -181,6 +190,7 @@ def take_turns(
             return prober.ready["facts"]["operations"] / min(wall for wall, _ in calls)
 
         facts = {worker.name: _described(worker.ready) for worker in workers}
+        check(facts)
         for number in range(rounds):
             if turns and time.monotonic() - started > seconds:
                 break

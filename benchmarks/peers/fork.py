@@ -65,7 +65,9 @@ def configuration(spec: Spec) -> Any:
         RPN_ANCHOR_SCALES = tuple(spec["scales"])
         TRAIN_ROIS_PER_IMAGE = spec["rois"]
         TRAIN_BN = False
-        USE_MINI_MASK = True  # this fork has another default
+        # Matterport's, which this fork has changed.
+        USE_MINI_MASK = True
+        DETECTION_MAX_INSTANCES = 100
         IMAGE_MIN_DIM = min(height, width)
         IMAGE_MAX_DIM = max(height, width)
         DETECTION_MIN_CONFIDENCE = 0
