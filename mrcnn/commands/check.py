@@ -67,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
         skip_invalid=bool(args.skip_invalid),
     )
     logger.info(report.text(examination))
+    leaks = {"split-leak", "split-near-leak"} & {found.kind for found in examination.findings}
+    if leaks and args.split is not None:
+        logger.info("--split-by near-duplicates keeps pictures together that resemble each other.")
     if args.json:
         report.write_json(examination, args.json)
         logger.info(f"All findings: {args.json}")

@@ -148,7 +148,8 @@ def find_subsets(
     if not root.exists():
         raise FileNotFoundError(_no_folder(root, "train"))
     if root.is_file() and is_coco_json(root):
-        return [find_split(root, "train")]
+        name = next((name for name in SYNONYMS if names_subset(root.name, name)), "train")
+        return [replace(find_split(root, "train"), name=name)]
     candidates = []
     if root.is_dir():
         candidates = [p for p in _walk(root) if p.suffix.lower() == ".json" and is_coco_json(p)]

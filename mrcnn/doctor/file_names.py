@@ -78,7 +78,7 @@ def check_files(subset: Subset) -> Iterator[Finding]:
     listing = (entry.name for entry in os.scandir(folder) if entry.is_file())
     pictures = {name for name in listing if Path(name).suffix.lower() in PICTURE_SUFFIXES}
     unlisted = sorted(pictures - used)
-    if unlisted:
+    if unlisted and not subset.is_part:
         values = {"count": len(unlisted), "examples": ", ".join(unlisted[:3])}
         yield report(UNLISTED, subset.name, subset.file, folder=folder, **values)
 

@@ -28,6 +28,8 @@ class Subset:
         annotations: the usable entries by image id, in COCO's own form.
         categories: {id: name}.
         is_standard: whether its files are in COCO's layout.
+        is_part: whether the folder holds images that are not meant for it: of a data set that was
+            divided, or in another format, whose reader counts what it leaves out.
         is_validation: whether training only looks at it.
         exif_orientation: the setting EXIF_ORIENTATION of the training.
         upright: ids of the images whose reader turns them as their EXIF data say.
@@ -41,6 +43,7 @@ class Subset:
     annotations: dict[Any, list[Entry]] = field(default_factory=dict)
     categories: dict[Any, str] = field(default_factory=dict)
     is_standard: bool = True
+    is_part: bool = False
     is_validation: bool = False
     exif_orientation: str = "auto"
     upright: frozenset[Any] = frozenset()
@@ -73,6 +76,7 @@ def find_subset(
         *(files.name, files.annotations, files.images),
         content=files.content or {},
         is_standard=files.is_standard,
+        is_part=files.content is not None,
     )
 
 

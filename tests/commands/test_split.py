@@ -80,6 +80,26 @@ def test_check_looks_at_both_sides(labelled, capsys):
     assert cli.main(["check", str(labelled), "--split", "0.8", "--seed", "1"]) == 0
     said = capsys.readouterr().out
     assert "train: 8 images" in said and "val: 2 images" in said
+    assert "images-unlisted" not in said  # those of the other side
+
+
+def test_pictures_on_both_sides_are_told_and_kept_together(labelled, tmp_path, capsys):
+    twins = tmp_path / "twins"
+    twins.mkdir()
+    for file in sorted(labelled.glob("*.json")):
+        content = json.loads(file.read_text())
+        for suffix in ("", "_again"):
+            (image,) = labelled.glob(f"{file.stem}.png")
+            name = f"{file.stem}{suffix}.png"
+            (twins / name).write_bytes(image.read_bytes())
+            written = json.dumps({**content, "imagePath": name})
+            (twins / f"{file.stem}{suffix}.json").write_text(written)
+    command = ["check", str(twins), "--split", "0.5"]
+    assert cli.main(command) == 0
+    said = capsys.readouterr().out
+    assert "split-leak" in said and "--split-by near-duplicates keeps pictures together" in said
+    assert cli.main([*command, "--split-by", "near-duplicates"]) == 0
+    assert "split-leak" not in capsys.readouterr().out
 
 
 def test_a_split_may_be_written_down_as_a_data_set(labelled, tmp_path, capsys):

@@ -202,6 +202,15 @@ def test_pictures_of_stored_pixels_are_written_without_exif(tmp_path, capsys):
     assert not Image.open(written).getexif()
 
 
+def test_a_json_alone_is_the_subset_that_it_names(tmp_path):
+    write_coco(tmp_path / "data", [{"segmentation": [polygon(1, 1, 9, 9)]}])
+    file = tmp_path / "data" / "train" / "deep" / "valid.json"
+    (tmp_path / "data" / "annotations" / "instances_train.json").rename(file)
+    file.write_text(file.read_text().replace("deep/", ""))
+    convert(find_subsets(file), tmp_path / "coco", "coco")
+    assert len(load(tmp_path / "coco", "val").annotations(0)) == 1
+
+
 def test_labelme_goes_to_coco_with_where_it_was(tmp_path):
     write_coco(tmp_path / "data", [{"segmentation": [polygon(1, 1, 9, 9)]}])
     convert(find_subsets(tmp_path / "data"), tmp_path / "labelme", "labelme")
