@@ -121,7 +121,8 @@ def _run_demo(output: Path, steps: int, settings: Mapping[str, Any]) -> Path:
     weights = folders.last_checkpoint(model.log_dir)
     detector = open_run(weights, type(config), {"IMAGES_PER_GPU": 8}, every_detection=True)
     split = results.Split(val_set, val_set.ground_truth, "val")
-    results.evaluate_run(detector, split, output, results.Page(images=12))
+    page = results.Page(images=12)
+    results.evaluate_run(detector, split, output, page, run_folder=model.log_dir)
 
     logger.info("4/4 Loss curves")
     losses = results.draw_loss_curves(model.log_dir, output / results.LOSS_CURVES_FILE)

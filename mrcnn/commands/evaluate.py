@@ -116,7 +116,9 @@ def evaluate_from_args(
         _expect_one_look(args)
         return given_boxes.evaluate_run_on_ground_truth_boxes(model, split, folder)
     detector = chosen.detector_from_args(model, args) if hasattr(args, "tta") else None
-    return results.evaluate_run(model, split, folder, detector=detector)
+    return results.evaluate_run(
+        *(model, split, folder), detector=detector, run_folder=Path(weights).resolve().parent
+    )
 
 
 def _expect_one_look(args: argparse.Namespace) -> None:

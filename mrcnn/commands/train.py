@@ -143,7 +143,7 @@ def train_from_args(
     from mrcnn.model import MaskRCNN
     from mrcnn.process import set_random_seed
     from mrcnn.runs import plan as plans
-    from mrcnn.runs import results, start_weights
+    from mrcnn.runs import report, results, start_weights
     from mrcnn.training import stages
     from mrcnn.training.pace import Pace
 
@@ -201,6 +201,8 @@ def train_from_args(
             custom_callbacks=[Pace(model.session.steps_left(config, plan.stages, start))],
         )
     logger.info(f"Loss curves: {results.draw_loss_curves(model.log_dir)}")
+    if written := report.write_report(model.log_dir):
+        logger.info(f"Report: {written}")
     last = folders.last_checkpoint(model.log_dir)
     logger.info(f"Weights: {last}")
     if best := results.describe_best(model.log_dir, config):

@@ -22,6 +22,8 @@ MASK_ALPHA = 0.45  # share of the color within a mask
 _PIXELS_PER_LINE, _PIXELS_PER_LETTER = 500, 45
 _LEAST_LETTER, _LARGEST_LETTER = 10, 40  # pixels
 _PADDING = 2  # pixels around a caption
+# Of the picture that captions may cover; the surest detections have theirs.
+_CAPTION_SHARE = 0.08
 
 Part = tuple[tuple[int, int], np.ndarray]  # (y, x) of a corner, and bool [h, w]
 Rectangle = tuple[int, int, int, int]  # left, top, right, bottom
@@ -98,6 +100,7 @@ def _draw_captions(
     canvas = Image.fromarray(picture)
     draw, font = ImageDraw.Draw(canvas), _font(size)
     taken: list[Rectangle] = []
+    room = _CAPTION_SHARE * canvas.width * canvas.height
     for box, caption, color in list(zip(boxes, captions, colors, strict=True))[:MAX_CAPTIONS]:
         left, top, right, bottom = draw.textbbox((0, 0), caption, font=font)
         place = _place(
@@ -108,6 +111,9 @@ def _draw_captions(
         )
         if place is None:
             continue
+        room -= (place[2] - place[0]) * (place[3] - place[1])
+        if taken and room < 0:
+            break
         taken.append(place)
         draw.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=color)
         dark = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] < 128

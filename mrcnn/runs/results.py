@@ -33,6 +33,7 @@ from mrcnn.logger import logger
 from mrcnn.model import MaskRCNN
 from mrcnn.ops import edge_filters
 from mrcnn.prediction.prediction import Prediction
+from mrcnn.runs import report, report_images
 from mrcnn.runs.analysis import write_analysis
 from mrcnn.runs.settings import load_settings
 from mrcnn.training import stages
@@ -183,6 +184,7 @@ def evaluate_run(
     folder: str | Path,
     page: Page = DEFAULT_PAGE,
     detector: StepwiseDetector | None = None,
+    run_folder: str | Path | None = None,
 ) -> coco.Metrics:
     """Evaluate a model as COCO does; show the metrics, write them and a page of pictures.
 
@@ -192,6 +194,7 @@ def evaluate_run(
         folder: where `coco_<split>.csv` and `detections_<split>.png` go.
         page: what the page of pictures shows.
         detector: detects in place of the model's, such as `mrcnn.prediction.tiles.Tiled`.
+        run_folder: of the run, whose settings and losses the report shows; None: `folder`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -218,6 +221,12 @@ def evaluate_run(
     logger.info(f"Metrics: {table}; of each class: coco_{split.name}_classes.csv")
     logger.info(f"Images: images_{split.name}.csv; detections in COCO's format: {detections}")
     if page.images:
+        chosen = report_images.choose_images(
+            *(split.dataset, split.image_ids, model.config, truth, found, matching)
+        )
+        written = report.write_report(run_folder or folder, split.name, chosen, folder)
+        if written is not None:
+            logger.info(f"Report: {written}")
         path = folder / f"detections_{split.name}.png"
         picture = draw_page(model, split, path, page, detector)
         logger.info(f"Pictures: {picture}")
