@@ -51,9 +51,10 @@ def defaults_of_file(
     if is_run:
         content = _of_run(content)
     actions = {
-        action.dest: action
+        name.lstrip("-").replace("-", "_"): action
         for action in parser._actions
         if action.option_strings and action.dest not in _NOT_IN_FILES
+        for name in (action.dest, *action.option_strings)
     }
     options: dict[str, Any] = {}
     settings: dict[str, Any] = {}
@@ -62,7 +63,7 @@ def defaults_of_file(
         if is_setting(str(name)):
             settings[str(name)] = tuple(value) if isinstance(value, list) else value
         elif option in actions:
-            options[option] = _value_of(actions[option], name, value, path)
+            options[actions[option].dest] = _value_of(actions[option], name, value, path)
         elif not is_run:
             raise ValueError(f"{path}: {name}: {_unknown(str(name), list(actions))}")
     before = {action: action.default for action in parser._actions}

@@ -58,7 +58,8 @@ class Parser(argparse.ArgumentParser):
             with defaults_of_file(found.options_parser, path):
                 return super().parse_args(args)
         except (OSError, ValueError) as error:
-            found.options_parser.error(f"--config: {error}")
+            used = found.options_parser
+            used.exit(2, f"{used.prog}: error: --config: {error}\n")
 
     def _refuse(self, names: Iterable[str]) -> NoReturn:
         texts = []

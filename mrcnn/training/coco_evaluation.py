@@ -163,7 +163,12 @@ class Patience(keras.callbacks.Callback):
 
 
 def evaluations_without_gain(values: list[float], lower: bool) -> int:
-    """How many of the last values are not better than the best before them."""
+    """How many of the last values are not better than the best before them.
+
+    An AP of 0 at the beginning does not count: nothing is found yet.
+    """
+    begun = next((k for k, value in enumerate(values) if lower or value > 0), len(values))
+    values = values[begun:]
     if not values:
         return 0
     best = min(values) if lower else max(values)

@@ -15,6 +15,8 @@ YAML = """
 # a comment
 steps: 40
 learning-rate: 1
+mixed_precision: auto
+filters: [sobel]
 augment: [flip, rotate]
 skip_invalid: true
 dataset: photos
@@ -27,6 +29,7 @@ RPN_ANCHOR_SCALES: [8, 16, 32, 64, 128]
 def parser() -> Parser:
     made = Parser()
     names = ("dataset", *options.ANNOTATIONS, *options.SCHEDULE, "augment", *options.NETWORK)
+    names = (*names, "edge_loss_filters")
     options.add_options(made, *names)
     return made
 
@@ -41,7 +44,13 @@ def test_options_and_settings_come_from_it(parser, tmp_path):
     assert (args.steps, args.learning_rate, args.augment) == (40, 1.0, ["flip", "rotate"])
     assert args.skip_invalid is True and args.dataset == "photos"
     given = chosen.settings_from_args(args)
-    assert given == {"MAX_GT_INSTANCES": 200, "RPN_ANCHOR_SCALES": (8, 16, 32, 64, 128)}
+    assert given == {
+        "MAX_GT_INSTANCES": 200,
+        "RPN_ANCHOR_SCALES": (8, 16, 32, 64, 128),
+        "MIXED_PRECISION": "auto",
+        # An option has the same name as in the command line, or any that it has there.
+        "EDGE_LOSS_FILTERS": ("sobel-x", "sobel-y"),
+    }
 
 
 @pytest.mark.parametrize("dataset", [["nuts"], ["--dataset", "nuts"]])

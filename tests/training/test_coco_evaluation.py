@@ -125,6 +125,8 @@ def test_patience_ends_a_stage_and_the_next_one_follows(tmp_path, caplog):
         ([], False, 0),
         ([1.0], False, 0),
         ([1.0, 2.0, 2.0, 1.5], False, 2),
+        ([0.0, 0.0, 0.0], False, 0),
+        ([0.0, 0.0, 0.5, 0.0], False, 1),
         ([3.0, 2.0, 2.5], True, 1),
         ([3.0, 2.0, 1.0], True, 0),
     ],
