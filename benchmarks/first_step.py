@@ -7,7 +7,9 @@
 network, making it trainable and compiling, tracing the step in Python, TensorFlow's optimization of
 what was traced (with the first use of each kernel), and the step itself, as long as the next.
 `detection` starts one, too: imports, building, and for each image shape the first detection and the
-fastest of the next three; their difference is what a new shape costs. One JSON line for each round.
+fastest of the next three; their difference is what a new shape costs. One JSON line for each round;
+`processor_total` is the processor time of all cores up to the end of the first step, which depends
+less on what else the machine does.
 """
 
 from __future__ import annotations
@@ -70,6 +72,7 @@ def training(args: argparse.Namespace) -> dict[str, Any]:
     split.end("a batch")
     first = step()
     total = time.time() - float(os.environ[STARTED])
+    processor = time.process_time()
     traced, traces = sum(tracing), len(tracing)
     later = min(step() for _ in range(3))
     split.seconds |= {
@@ -77,7 +80,12 @@ def training(args: argparse.Namespace) -> dict[str, Any]:
         "optimization": first - traced - later,
         "step": later,
     }
-    return {**vars(args), "seconds": _rounded(split.seconds), "traces": traces, "total": total}
+    return {
+        **vars(args),
+        "seconds": _rounded(split.seconds),
+        "traces": traces,
+        **_rounded({"total": total, "processor_total": processor}),
+    }
 
 
 def _time_of_calls(owner: type, name: str) -> list[float]:

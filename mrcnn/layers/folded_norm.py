@@ -59,8 +59,8 @@ class FoldsNorm(keras.layers.Conv2D):
             return super().call(inputs)
         kernel, offset = self.folded_weights()
         outputs = self.convolution_op(inputs, ops.cast(kernel, inputs.dtype))
-        offset = ops.reshape(ops.cast(offset, outputs.dtype), (1, 1, 1, -1))
-        return ops.add(outputs, offset)  # not "+": Keras makes a bias of it, which TensorFlow fuses
+        # Not "+": Keras makes a bias of it, which TensorFlow fuses.
+        return ops.add(outputs, ops.cast(offset, outputs.dtype))
 
     def folded_weights(self) -> tuple[Tensor, Tensor]:
         """Kernel and offset with which the output comes out normalized, both float32."""

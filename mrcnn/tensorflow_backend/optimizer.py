@@ -47,6 +47,16 @@ def momentum_step(
     )
 
 
+def sums_of_squares(tensors: Sequence[Any]) -> tf.Tensor:
+    """The sum of all squares of each tensor or variable: float32 [tensors].
+
+    One operation for each, which in a graph of several hundred weights is a second of tracing.
+    """
+    import tensorflow as tf
+
+    return 2.0 * tf.stack([tf.nn.l2_loss(tf.cast(t, tf.float32)) for t in tensors])
+
+
 def global_norm(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     """Twin of Keras's global norm: the root of the sum of all squares."""
     import tensorflow as tf

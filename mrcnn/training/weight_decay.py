@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import keras
 from keras import ops
 
 from mrcnn.ops.tensor import Tensor
+from mrcnn.tensorflow_backend import optimizer as tf_kernels
 
 # Neither BatchNorm's scales and offsets nor learned loss weights.
 _NOT_DECAYED = re.compile(r"(gamma|beta|log_variances)$")
@@ -24,12 +25,19 @@ def weight_decay(variables: Iterable[keras.Variable], factor: float) -> Tensor:
     Returns:
         float32 scalar.
     """
-    total = ops.zeros((), dtype="float32")
-    for variable in variables:
-        if is_decayed(variable):
-            flat = ops.reshape(ops.cast(variable, "float32"), (-1,))
-            total = total + factor / flat.shape[0] * ops.dot(flat, flat)
-    return total
+    decayed = [variable for variable in variables if is_decayed(variable)]
+    if not decayed:
+        return ops.zeros((), dtype="float32")
+    shares = [factor / math.prod(variable.shape) for variable in decayed]
+    return ops.sum(ops.convert_to_tensor(shares, "float32") * _sums_of_squares(decayed))
+
+
+def _sums_of_squares(variables: Sequence[keras.Variable]) -> Tensor:
+    """Of each variable: float32 [variables]."""
+    if keras.backend.backend() == "tensorflow":
+        return tf_kernels.sums_of_squares(variables)
+    flat = [ops.reshape(ops.cast(variable, "float32"), (-1,)) for variable in variables]
+    return ops.stack([ops.dot(values, values) for values in flat])
 
 
 def weight_decay_gradient(variable: keras.Variable, factor: float) -> Tensor:
