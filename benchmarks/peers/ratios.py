@@ -96,7 +96,9 @@ def table(lines: Iterable[Mapping[str, Any]]) -> str:
     rows = [head, ("---",) * len(head)]
     for line in lines:
         ratio = "–"
-        if "ratio" in line:
+        if line.get("ratio_least") == line.get("ratio_greatest") == 1:
+            ratio = "1"
+        elif "ratio" in line:
             ratio = f"{line['ratio']:.2f} ({line['ratio_least']:.2f} to "
             ratio += f"{line['ratio_greatest']:.2f})"
         speeds = [*line["gflops_before"], *line["gflops_after"]]

@@ -100,7 +100,7 @@ def test_turns_alternate_with_a_probe_between_any_two(tmp_path):
     assert len(probes.read_text()) == 1 + 3 * 4 * 4  # 4 calls, before and after each of three
     facts = record.facts["B"]
     assert facts["letter"] == "B" and facts["log"] == "AB" and facts["peak_gb"] > 0
-    assert facts["seconds_until_first"] > 0 and list(facts["first_seconds"]) == ["step"]
+    assert facts["seconds_until_first"] >= 0 and list(facts["first_seconds"]) == ["step"]
 
 
 def test_no_round_begins_when_the_time_is_over(tmp_path):
@@ -174,6 +174,7 @@ def test_who_takes_part():
 def test_work_that_is_not_equal_is_an_error():
     equal = {"positives": 3.0, "rois": 9.0, "loss": 1.0}
     peers.check_equal({"ours": equal, "peer": equal, "fork": {"loss": 2.0}})
+    peers.check_equal({"ours": {"rois": 48.0}, "peer": {"rois": 45.0}})  # bfloat16
     with pytest.raises(ValueError, match="positives: expected equal work.*4"):
         peers.check_equal({"ours": equal, "peer": {**equal, "positives": 4.0}})
     with pytest.raises(ValueError, match="loss: expected finite"):
