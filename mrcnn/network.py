@@ -22,7 +22,12 @@ from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.layers.anchors import Anchors
 from mrcnn.layers.box_head import BoxHeadSettings, box_head_graph
 from mrcnn.layers.classifier import Accuracy, classifier_graph
-from mrcnn.layers.detection_slots import CompactDetections, PadDetections, UsedSlots
+from mrcnn.layers.detection_slots import (
+    CompactDetections,
+    CountUsedSlots,
+    PadDetections,
+    UsedSlots,
+)
 from mrcnn.layers.detections import Detections, DetectionSettings
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.layers.fpn import fpn_graph
@@ -106,7 +111,7 @@ def build_box_head(
     """Class logits, class probabilities [B, R, C] and deltas [B, R, C, 4] of RoIs.
 
     Given which RoIs are `valid`, as in training, the head need not run on those at the end that
-    are not, whose outputs are zeros then; see `_runs_on_used_slots`.
+    are not, whose outputs are of no account then; see `_runs_on_used_slots`.
     """
     settings = BoxHeadSettings(
         config.POOL_SIZE,
@@ -118,6 +123,9 @@ def build_box_head(
     )
     if valid is None or not _runs_on_used_slots(config):
         return box_head_graph(rois, trunk.feature_maps, image_area, settings)
+    if not _use_tf_kernels(config):
+        used = CountUsedSlots(name="used_rois")(valid)
+        return box_head_graph(rois, trunk.feature_maps, image_area, settings, used)
     slots = rois.shape[1]
     _, rois = UsedSlots(name="used_rois")([valid, rois])
     logits, probabilities, deltas = (
@@ -146,6 +154,9 @@ def build_mask_head(
     )
     if class_ids is None or not _runs_on_used_slots(config):
         return mask_head_graph(rois, trunk.feature_maps, image_area, settings, class_ids)
+    if not _use_tf_kernels(config):
+        used = CountUsedSlots(name="used_mask_rois")(class_ids > 0)
+        return mask_head_graph(rois, trunk.feature_maps, image_area, settings, class_ids, used)
     slots = rois.shape[1]
     _, rois, class_ids = UsedSlots(name="used_mask_rois")([class_ids > 0, rois, class_ids])
     masks = mask_head_graph(rois, trunk.feature_maps, image_area, settings, class_ids)
@@ -155,10 +166,9 @@ def build_mask_head(
 def _runs_on_used_slots(config: Config) -> bool:
     """Whether the heads of a training step leave out slots that no image of the batch uses.
 
-    Shapes then depend on values, which XLA cannot compile; and heads that learn batch statistics
-    would learn others.
+    Heads that learn batch statistics would learn others.
     """
-    return _use_tf_kernels(config) and config.TRAIN_BN is False
+    return config.TRAIN_BN is False and keras.backend.backend() in ("tensorflow", "jax")
 
 
 def build_training(config: Config, model_class: type[keras.Model] = keras.Model) -> keras.Model:

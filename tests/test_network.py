@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,7 +17,7 @@ from mrcnn.inference import model as inference_model
 from mrcnn.layers import detection_slots
 from mrcnn.layers.resnet import resnet_graph
 from mrcnn.layers.roi_align import RoiAlign
-from mrcnn.ops import losses
+from mrcnn.ops import leading, losses
 from mrcnn.ops.indexing import select_class
 from mrcnn.ops.targets import DetectionTargets
 from mrcnn.training import compile, weight_decay
@@ -460,6 +461,92 @@ def test_heads_on_the_slots_in_use_are_heads_on_all(
         assert (float(some[0][name]) > 0) or not positives or name == "loss", name
     for found, expected in zip(some[1] + some[2], every[1] + every[2], strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max() + 1e-5)
+
+
+XLA_SLOTS = {
+    "USE_RPN_ROIS": False,
+    "POST_NMS_ROIS_TRAINING": 110,
+    "TRAIN_ROIS_PER_IMAGE": 70,  # 23 can be positive
+    "EDGE_LOSS_FILTERS": ["sobel"],
+    "JIT_COMPILE": True,
+    "SEED": 4,
+}
+
+
+def compiled_step(model: keras.Model) -> Callable[[dict[str, np.ndarray]], list[Any]]:
+    """From a batch to the outputs and the gradient of each weight; always of the same draw."""
+    start = [ops.convert_to_numpy(variable) for variable in model.variables]
+    if BACKEND == "jax":
+        import jax
+
+        def of_weights(weights: list, others: list, batch: dict) -> Any:
+            def total(weights: list) -> Any:
+                outputs, _, added = model.stateless_call(
+                    weights, others, batch, training=True, return_losses=True
+                )
+                return sum(added), outputs
+
+            return jax.value_and_grad(total, has_aux=True)(weights)
+
+        step = jax.jit(of_weights)
+        weights, others = (
+            [variable.value for variable in group]
+            for group in (model.trainable_variables, model.non_trainable_variables)
+        )
+
+        def compute(batch: dict[str, np.ndarray]) -> list[Any]:
+            (_, outputs), gradients = step(weights, others, batch)
+            return [outputs, gradients]
+
+        return compute
+    import tensorflow as tf
+
+    @tf.function  # XLA would compile this for minutes; tests/ops/test_leading.py lets it
+    def taped(batch: dict) -> Any:
+        with tf.GradientTape() as tape:
+            outputs = model(batch, training=True)
+            total = tf.add_n(model.losses)
+        return outputs, tape.gradient(total, [v.value for v in model.trainable_variables])
+
+    def compute(batch: dict[str, np.ndarray]) -> list[Any]:
+        for variable, value in zip(model.variables, start, strict=True):
+            variable.assign(value)  # those of the random generators
+        return taped({name: tf.constant(value) for name, value in batch.items()})
+
+    return compute
+
+
+@pytest.fixture(scope="module")
+def on_some_and_on_all() -> tuple[Config, Callable, Callable]:
+    config = tiny_config(**XLA_SLOTS)
+    model = training_model.build(config)
+    some, every = compiled_step(model), compiled_step(model)
+    first = {**tiny_batch(config), batch_names.ROIS: given_rois(config, 1, 40)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leading, "MIN_SLOTS", 1000)
+        every(first)  # traced now
+    some(first)
+    return config, some, every
+
+
+@pytest.mark.parametrize("positives", [0, 1, 6, 30])
+def test_heads_that_choose_between_slots_are_heads_on_all(
+    on_some_and_on_all: tuple[Config, Callable, Callable], positives: int
+):
+    config, some, every = on_some_and_on_all
+    batch = {**tiny_batch(config), batch_names.ROIS: given_rois(config, positives, 40)}
+    found, expected = some(batch), every(batch)
+    for name in LOSS_NAMES:
+        np.testing.assert_allclose(found[0][name], expected[0][name], rtol=1e-5, err_msg=name)
+        assert (float(found[0][name]) > 0) or not positives, name
+    for of_some, of_all in zip(found[1], expected[1], strict=True):
+        of_some, of_all = (ops.convert_to_numpy(x) for x in (of_some, of_all))
+        np.testing.assert_allclose(of_some, of_all, atol=1e-4 * np.abs(of_all).max() + 1e-6)
+
+
+def test_heads_that_learn_statistics_compute_every_slot():
+    model = training_model.build(tiny_config(**XLA_SLOTS, TRAIN_BN=True))
+    assert not {"used_rois", "used_mask_rois"} & {layer.name for layer in model.layers}
 
 
 @tensorflow_only

@@ -44,6 +44,7 @@ def box_head_graph(
     feature_maps: Sequence[Tensor],
     image_area: Tensor,
     settings: BoxHeadSettings,
+    used: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Build the class and box head.
 
@@ -52,6 +53,7 @@ def box_head_graph(
         feature_maps: [P2, P3, P4, P5].
         image_area: pixels of the image, a scalar.
         settings: the head's sizes.
+        used: how many leading RoIs matter, a scalar; None: all. See `mrcnn.ops.leading`.
 
     Returns:
         (logits [B, R, C], probabilities [B, R, C], deltas [B, R, C, 4]), float32.
@@ -59,12 +61,12 @@ def box_head_graph(
     pool_size, num_classes = settings.pool_size, settings.num_classes
     train_bn, fc_layers_size = settings.train_bn, settings.fc_layers_size
     reading = settings.roi_features
-    x = roi_features(rois, feature_maps, image_area, reading, name="roi_align_classifier")
+    x = roi_features(rois, feature_maps, image_area, reading, "roi_align_classifier", used)
     # Two fully connected layers, written as convolutions as in Matterport's weights.
-    x = RoiConv2D(fc_layers_size, pool_size, name="mrcnn_class_conv1")(x)
+    x = RoiConv2D(fc_layers_size, pool_size, name="mrcnn_class_conv1")(x, used=used)
     x = BatchNorm(name="mrcnn_class_bn1")(x, training=train_bn)
     x = layers.Activation("relu")(x)
-    x = RoiConv2D(fc_layers_size, 1, name="mrcnn_class_conv2")(x)
+    x = RoiConv2D(fc_layers_size, 1, name="mrcnn_class_conv2")(x, used=used)
     x = BatchNorm(name="mrcnn_class_bn2")(x, training=train_bn)
     x = layers.Activation("relu")(x)
     shared = layers.Reshape((-1, fc_layers_size), name="pool_squeeze")(x)

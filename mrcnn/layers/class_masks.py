@@ -26,8 +26,13 @@ class ClassMasks(RoiConv2D):
     def __init__(self, filters: int, **kwargs: Any) -> None:
         super().__init__(filters, **{"kernel_size": 1, **kwargs})
 
-    def call(self, inputs: Tensor, class_ids: Tensor | None = None) -> Tensor:
-        logits = super().call(inputs) if class_ids is None else self._own(inputs, class_ids)
+    def call(
+        self, inputs: Tensor, class_ids: Tensor | None = None, *, used: Tensor | None = None
+    ) -> Tensor:
+        if class_ids is None:
+            logits = super().call(inputs, used=used)
+        else:
+            logits = self._own(inputs, class_ids)
         return ops.sigmoid(ops.cast(logits, "float32"))
 
     def _own(self, inputs: Tensor, class_ids: Tensor) -> Tensor:
@@ -43,7 +48,7 @@ class ClassMasks(RoiConv2D):
         return ops.reshape(logits, (batch, rois, height, width))
 
     def compute_output_spec(
-        self, inputs: Tensor, class_ids: Tensor | None = None
+        self, inputs: Tensor, class_ids: Tensor | None = None, *, used: Tensor | None = None
     ) -> keras.KerasTensor:
         shape = (*inputs.shape[:-1], self.filters) if class_ids is None else inputs.shape[:-1]
         return keras.KerasTensor(shape, dtype="float32")

@@ -4,6 +4,8 @@ Most images hold a few objects, and there are DETECTION_MAX_INSTANCES slots for 
 256 x 256 the masks of empty ones would be most of a detection's work. In training, few of the
 slots for positive RoIs hold one, and their masks are most of a step's work. The number of rows then
 depends on the images, which XLA cannot compile; it is for graphs that use TensorFlow's kernels.
+Where XLA compiles, layers of a training step choose between a few numbers of rows instead, each by
+itself, given how many are used (`mrcnn.ops.leading`).
 
 Shape letters: B images, S slots of an image, N slots that are used in some image of the batch.
 """
@@ -15,6 +17,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from mrcnn.ops.leading import last_used
 from mrcnn.ops.tensor import Tensor
 
 # N is rounded up, so that the convolutions meet few different shapes: each is prepared once.
@@ -25,9 +28,23 @@ ROUNDS = 16
 
 def _used(flags: Tensor, at_once: int) -> Tensor:
     """How many leading slots hold all those with a flag [B, S], rounded up; at least one round."""
-    slots = flags.shape[1]
-    last = ops.max(ops.where(flags, ops.arange(1, slots + 1, dtype="int32"), 1))
-    return ops.minimum(-(-last // at_once) * at_once, slots)
+    last = ops.maximum(last_used(flags), 1)
+    return ops.minimum(-(-last // at_once) * at_once, flags.shape[1])
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
+class CountUsedSlots(keras.layers.Layer):
+    """Flags [B, S] to how many leading slots hold all true ones, a scalar."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def call(self, flags: Tensor) -> Tensor:
+        return last_used(flags)
+
+    def compute_output_spec(self, flags: Tensor) -> keras.KerasTensor:
+        # Keras would take the shape () of compute_output_shape for an empty structure.
+        return keras.KerasTensor((), dtype="int32")
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")

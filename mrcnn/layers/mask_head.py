@@ -59,6 +59,7 @@ def mask_head_graph(
     image_area: Tensor,
     settings: MaskHeadSettings,
     class_ids: Tensor | None = None,
+    used: Tensor | None = None,
 ) -> Tensor:
     """Build the mask head.
 
@@ -68,6 +69,7 @@ def mask_head_graph(
         image_area: pixels of the image, a scalar.
         settings: the head's sizes.
         class_ids: [B, R] int, the class of which each RoI's mask is asked for; None: all.
+        used: how many leading RoIs matter, a scalar; None: all. See `mrcnn.ops.leading`.
 
     Returns:
         Mask probabilities [B, R, *mask_shape, C], or [B, R, *mask_shape] given class ids;
@@ -75,16 +77,16 @@ def mask_head_graph(
     """
     pool_size, filters = settings.pool_size, settings.filters
     reading = settings.roi_features
-    x = roi_features(rois, feature_maps, image_area, reading, name="roi_align_mask")
+    x = roi_features(rois, feature_maps, image_area, reading, "roi_align_mask", used)
     for number in range(1, 5):
-        x = RoiConv2D(filters, 3, padding="same", name=f"mrcnn_mask_conv{number}")(x)
+        x = RoiConv2D(filters, 3, padding="same", name=f"mrcnn_mask_conv{number}")(x, used=used)
         x = BatchNorm(name=f"mrcnn_mask_bn{number}")(x, training=settings.train_bn)
         x = layers.Activation("relu")(x)
-    x = _double(x, filters, "mrcnn_mask_deconv")
+    x = _double(x, filters, "mrcnn_mask_deconv", used)
     if settings.mask_shape[0] == 4 * pool_size:
-        x = _double(x, filters, "mrcnn_mask_deconv2")
-    return ClassMasks(settings.num_classes, name="mrcnn_mask")(x, class_ids=class_ids)
+        x = _double(x, filters, "mrcnn_mask_deconv2", used)
+    return ClassMasks(settings.num_classes, name="mrcnn_mask")(x, class_ids=class_ids, used=used)
 
 
-def _double(x: Tensor, filters: int, name: str) -> Tensor:
-    return RoiConv2DTranspose(filters, 2, strides=2, activation="relu", name=name)(x)
+def _double(x: Tensor, filters: int, name: str, used: Tensor | None) -> Tensor:
+    return RoiConv2DTranspose(filters, 2, strides=2, activation="relu", name=name)(x, used=used)

@@ -38,6 +38,7 @@ def roi_features(
     image_area: Tensor,
     settings: RoiFeatureSettings,
     name: str,
+    used: Tensor | None = None,
 ) -> Tensor:
     """Read each RoI from the level of the pyramid that suits its size.
 
@@ -47,13 +48,14 @@ def roi_features(
         image_area: pixels of the image, a scalar.
         settings: how.
         name: of the layer; Matterport's, whichever way is taken.
+        used: how many leading RoIs matter, a scalar; see `mrcnn.layers.roi_align`. RoIPool reads
+            all of them.
 
     Returns:
         [B, R, pool_size, pool_size, channels] float32.
     """
     shape = (settings.pool_size, settings.pool_size)
     if settings.pooling == "pool":
-        layer = RoiPool(shape, name=name)
-    else:
-        layer = RoiAlign(shape, use_tf_kernels=settings.use_tf_kernels, name=name)
-    return layer([rois, image_area, *feature_maps])
+        return RoiPool(shape, name=name)([rois, image_area, *feature_maps])
+    layer = RoiAlign(shape, use_tf_kernels=settings.use_tf_kernels, name=name)
+    return layer([rois, image_area, *feature_maps], used=used)

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mrcnn.ops.convolution import only_cpus
 from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend import grouped_conv as tf_kernels
 
@@ -41,7 +42,7 @@ def grouped_conv(
     """
     if tf_kernels.available():
         return tf_kernels.grouped_conv(inputs, kernel, strides, padding, dilation)
-    if keras.backend.backend() == "tensorflow" or _only_cpus():
+    if keras.backend.backend() == "tensorflow" or only_cpus():
         kernel = block_diagonal(kernel, inputs.shape[-1] // kernel.shape[2])
     return ops.conv(
         inputs, kernel, strides, padding, data_format="channels_last", dilation_rate=dilation
@@ -62,7 +63,3 @@ def block_diagonal(kernel: Tensor, groups: int) -> Tensor:
     own = np.repeat(np.eye(groups), filters // groups, axis=1)[:, None, :]  # [groups, 1, filters]
     written_out = kernel[:, :, None] * ops.cast(own, kernel.dtype)
     return ops.reshape(written_out, (height, width, groups * inside, filters))
-
-
-def _only_cpus() -> bool:
-    return all(device.startswith("cpu") for device in keras.distribution.list_devices())

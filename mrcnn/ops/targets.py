@@ -26,6 +26,9 @@ from mrcnn.ops.tensor import Tensor
 # IoUs this close, relatively, are a tie. Anchors placed symmetrically around an object
 # are equally good, but rounding (float32, and again otherwise under XLA) tells them apart.
 TIE = 1e-5
+# Anchors are compared with all objects in so many steps at most, each of which waits for the one
+# before: on a GPU the waiting takes longer than the comparing.
+LOOPS = 32
 
 
 RPN_DEFAULTS, ROI_DEFAULTS = RpnTargetSettings(), RoiTargetSettings()
@@ -43,10 +46,10 @@ class AnchorOverlaps(NamedTuple):
 def anchor_overlaps(
     anchors: Tensor, gt_class_ids: Tensor, gt_boxes: Tensor, counted: Tensor | None = None
 ) -> AnchorOverlaps:
-    """Compare all anchors with the objects, one object at a time.
+    """Compare all anchors with the objects, a few objects at a time.
 
     The [A, G] matrix of IoUs has 26 million entries at 1024² and is never made; the
-    loop ends at the last object of the batch, so padding costs nothing.
+    loop ends at the last object of the batch, so padding costs next to nothing.
 
     Args:
         anchors: [A, 4], in the unit of `gt_boxes`.
@@ -55,24 +58,34 @@ def anchor_overlaps(
         counted: bool [B, A], the anchors that may be an object's; None: all.
     """
     batch, instances = gt_class_ids.shape
-    gt_boxes = ops.cast(gt_boxes, anchors.dtype)
-    slots = ops.arange(1, instances + 1, dtype="int32")
-    last = ops.max(ops.where(gt_class_ids != 0, slots, 0))
+    at_once = -(-instances // LOOPS)
+    missing = (0, -instances % at_once)
+    gt_class_ids = ops.pad(gt_class_ids, ((0, 0), missing))
+    gt_boxes = ops.pad(ops.cast(gt_boxes, anchors.dtype), ((0, 0), missing, (0, 0)))
+    rounds = gt_class_ids.shape[1] // at_once
+    gt_class_ids = ops.reshape(gt_class_ids, (batch, rounds, at_once))
+    gt_boxes = ops.reshape(gt_boxes, (batch, rounds, at_once, 4))
+    numbers = ops.arange(1, rounds + 1, dtype="int32")
+    last = ops.max(ops.where(ops.any(gt_class_ids != 0, axis=2), numbers, 0))
     zeros = ops.zeros((batch, anchors.shape[0]), dtype=anchors.dtype)
     no_object = ops.zeros((batch, anchors.shape[0]), dtype="int32")
 
     def body(g: Tensor, best_iou: Tensor, best_object: Tensor, is_best: Tensor, crowd: Tensor):
-        class_id = ops.take(gt_class_ids, g, axis=1)[:, None]
-        box = ops.take(gt_boxes, g, axis=1)[:, None, :]
-        iou = box_ops.iou(anchors, box)[..., 0]
-        is_object = class_id > 0 if counted is None else (class_id > 0) & counted
+        class_ids = ops.take(gt_class_ids, g, axis=1)[:, None, :]
+        iou = box_ops.iou(anchors, ops.take(gt_boxes, g, axis=1))
+        is_object = class_ids > 0
+        if counted is not None:
+            is_object = is_object & counted[:, :, None]
         object_iou = ops.where(is_object, iou, 0.0)
         # "> 0": an object that no anchor touches must not make all of them positive.
         top = ops.max(object_iou, axis=1, keepdims=True)
-        is_best = is_best | ((object_iou >= top * (1.0 - TIE)) & (object_iou > 0))
-        best_object = ops.where(object_iou > best_iou, g, best_object)
+        best = (object_iou >= top * (1.0 - TIE)) & (object_iou > 0)
+        is_best = is_best | ops.any(best, axis=2)
+        nearest = ops.cast(ops.argmax(object_iou, axis=2), "int32")
+        object_iou = ops.max(object_iou, axis=2)
+        best_object = ops.where(object_iou > best_iou, g * at_once + nearest, best_object)
         best_iou = ops.maximum(best_iou, object_iou)
-        crowd = ops.maximum(crowd, ops.where(class_id < 0, iou, 0.0))
+        crowd = ops.maximum(crowd, ops.max(ops.where(class_ids < 0, iou, 0.0), axis=2))
         return g + 1, best_iou, best_object, is_best, crowd
 
     state = (ops.zeros((), dtype="int32"), zeros, no_object, no_object > 0, zeros)

@@ -1,4 +1,4 @@
-"""Gradients of several outputs of one computation."""
+"""Gradients of a computation, taken where it stands."""
 
 from __future__ import annotations
 
@@ -42,3 +42,20 @@ def gradients_of_each(
     gradients = [tape.gradient(scalar, sources) for scalar in scalars]
     del tape
     return value, gradients
+
+
+def pull_back(
+    function: Callable[..., tf.Tensor], arguments: Sequence[tf.Tensor], upstream: tf.Tensor
+) -> list[tf.Tensor]:
+    """The gradient of `sum(upstream * function(*arguments))` with respect to each argument."""
+    import tensorflow as tf
+
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(arguments)
+        value = function(*arguments)
+    return tape.gradient(
+        value,
+        list(arguments),
+        output_gradients=upstream,
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )

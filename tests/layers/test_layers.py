@@ -23,7 +23,12 @@ from mrcnn.layers.anchors import Anchors
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.class_masks import ClassMasks
 from mrcnn.layers.classifier import Accuracy
-from mrcnn.layers.detection_slots import CompactDetections, PadDetections, UsedSlots
+from mrcnn.layers.detection_slots import (
+    CompactDetections,
+    CountUsedSlots,
+    PadDetections,
+    UsedSlots,
+)
 from mrcnn.layers.detections import Detections
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.layers.folded_norm import FoldingConv2D, FoldsNorm
@@ -105,6 +110,7 @@ CASES = {
     "PadDetections": case(
         lambda **kw: PadDetections(R + 1, **kw), floats(B, R, 3, 4), open_axes=[(0, 1)]
     ),
+    "CountUsedSlots": case(lambda **kw: CountUsedSlots(**kw), floats(B, R) > 0.5),
     "Anchors": case(
         lambda **kw: Anchors((8, 16), (0.5, 1, 2), (4, 8), **kw),
         image(),

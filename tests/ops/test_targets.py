@@ -189,6 +189,18 @@ class TestRpnTargets:
         for some, same in zip(*quick(both)(class_ids[:4], boxes[:4]), strict=True):
             np.testing.assert_array_equal(some, same)
 
+    @pytest.mark.parametrize("loops", [1, 2, 3])
+    def test_objects_may_be_compared_a_few_at_a_time(self, loops, monkeypatch):
+        def overlaps(class_ids, boxes):
+            return ops_targets.anchor_overlaps(ops.convert_to_tensor(ANCHORS), class_ids, boxes)
+
+        class_ids, boxes, _ = rpn_images(3)
+        one_by_one = quick(overlaps)(class_ids, boxes)
+        monkeypatch.setattr(ops_targets, "LOOPS", loops)
+        together = quick(lambda *images: overlaps(*images))(class_ids, boxes)
+        for some, same in zip(together, one_by_one, strict=True):
+            np.testing.assert_array_equal(some, same)
+
     def test_a_single_anchor_takes_part(self):
         match, deltas = rpn_run(1)(ANCHORS, *rpn_images(4))
         np.testing.assert_array_equal((match != 0).sum(1), 1)
