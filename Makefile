@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 # tests/conftest.py.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-ON_JAX := mrcnn/ops tests/ops tests/layers tests/test_network*.py tests/training/test_gradnorm.py
+ON_JAX := mrcnn/ops tests/ops tests/layers tests/test_network*.py tests/training/test_gradnorm.py tests/test_hlo.py
 
 # On JAX, ResNeXt's blocks take a minute each to compile.
 test: $(INSTALLED)
