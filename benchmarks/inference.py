@@ -95,7 +95,7 @@ def main() -> None:
         whole.append(limits.timed(lambda: model.detect(images)))
     found = sum(len(result["scores"]) for result in model.detect(images))
     static = with_static_shape(model.keras_model, shape[1:], len(images), model.config, False)
-    operations = limits.forward_operations(static, found)
+    operations = limits.forward_operations(static, limits.Rois(masks=found))
     ratios = [s * t / operations for s, t in zip(graph, throughput, strict=True)]
     print(
         json.dumps(

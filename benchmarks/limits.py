@@ -13,14 +13,14 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras.src.backend import compute_output_spec
 
 from mrcnn.layers.class_masks import ClassMasks
-from mrcnn.layers.per_roi import RoiConv2D
+from mrcnn.layers.per_roi import RoiConv2D, RoiConv2DTranspose
 from mrcnn.training.model import TrainingModel
 
 # The convolution that sets the pace: 3 x 3, 256 to 256 channels, as in the mask head.
@@ -28,56 +28,72 @@ PROBE_SHAPE = (8, 64, 64, 256)
 PROBE_REPEATS = 8
 
 
-def forward_operations(model: keras.Model, rois: int | None = None) -> int:
+class Rois(NamedTuple):
+    """How many RoIs of a batch are useful work of the heads; None: as many as there are slots."""
+
+    boxes: int | None = None
+    masks: int | None = None
+
+
+EVERY_SLOT = Rois()
+
+
+def forward_operations(model: keras.Model, rois: Rois = EVERY_SLOT) -> int:
     """Floating-point operations of one forward pass: two for each multiply-add.
 
     Counts convolutions and matrix products, which are all but a thousandth of the work.
 
     Args:
         model: with static shapes.
-        rois: how many RoIs of a batch the mask head works on, where the graph leaves this open
-            (`mrcnn.layers.detection_slots`).
+        rois: what is useful of the heads' work.
     """
     return sum(count for count, _ in _operations(model, rois))
 
 
-def step_operations(model: TrainingModel) -> int:
+def step_operations(model: TrainingModel, rois: Rois = EVERY_SLOT) -> int:
     """Floating-point operations of one training step on what is trainable now.
 
     A learning layer works three times: forward, the gradient of its input, and the gradient
     of its weights. Where nothing before a layer learns, its input needs no gradient; a frozen
     layer after learning ones passes the gradient on.
+
+    Args:
+        model: with static shapes.
+        rois: what is useful of the heads' work.
     """
     learning = {id(variable) for variable in model.trainable_variables}
     total, learned_before = 0, False
-    for count, kernel in _operations(model):
+    for count, kernel in _operations(model, rois):
         learns = id(kernel) in learning
         total += count * (1 + learns + learned_before)
         learned_before |= learns
     return total
 
 
-def _operations(model: keras.Model, rois: int | None = None) -> list[tuple[int, Any]]:
+def _operations(model: keras.Model, rois: Rois) -> list[tuple[int, Any]]:
     """(operations, kernel variable) of each convolution and product, in the order of the graph."""
     found: list[tuple[int, Any]] = []
 
-    def size(shape: tuple[int | None, ...]) -> int:
-        if None in shape:  # [B, R, ...] or [B · R, ...]
-            shape = (rois, *shape[tuple(shape).index(None) + 1 :])
-        return math.prod(shape)
+    def size(layer: keras.Layer, shape: tuple[int | None, ...]) -> int:
+        useful = None
+        if layer.name.startswith("mrcnn_mask"):
+            useful = rois.masks
+        elif layer.name.startswith(("mrcnn_class", "mrcnn_bbox")):
+            useful = rois.boxes
+        return math.prod(shape if useful is None else (useful, *shape[2:]))  # [B, R, ...]
 
     def by_output(layer: keras.Layer, inputs: Any, outputs: Any) -> int:
-        return 2 * size(outputs.shape) * math.prod(layer.kernel.shape[:-1])
+        return 2 * size(layer, outputs.shape) * math.prod(layer.kernel.shape[:-1])
 
     def by_input(layer: keras.Layer, inputs: Any, outputs: Any) -> int:
-        return 2 * size(inputs.shape[:-1]) * math.prod(layer.kernel.shape)
+        return 2 * size(layer, inputs.shape[:-1]) * math.prod(layer.kernel.shape)
 
     counted = (
         (keras.layers.Conv2D, "convolution_op", by_output),
-        (RoiConv2D, "convolution_op", by_output),
-        (ClassMasks, "_own", by_output),
+        (RoiConv2D, "call", by_output),
+        (ClassMasks, "call", by_output),
         (keras.layers.Dense, "call", by_output),
-        (keras.layers.Conv2DTranspose, "call", by_input),
+        (RoiConv2DTranspose, "call", by_input),
     )
     with contextlib.ExitStack() as stack:
         for kind, method, count in counted:
@@ -102,8 +118,8 @@ def _counted(
     def counting(layer: keras.Layer, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         before = len(found)
         outputs = original(layer, inputs, *args, **kwargs)
-        if len(found) == before:  # not counted by the method that it called
-            found.append((count(layer, inputs, outputs), layer.kernel))
+        # Not what the methods that it called have counted: a layer may choose between branches.
+        found[before:] = [(count(layer, inputs, outputs), layer.kernel)]
         return outputs
 
     setattr(kind, method, counting)
