@@ -620,7 +620,8 @@ def test_xla_gives_the_losses_of_tensorflows_kernels():
         np.testing.assert_allclose(values[True][name], values[False][name], rtol=1e-3)
 
 
-@tensorflow_only  # JAX compiles the step in the tests of the shared model
+@pytest.mark.slow  # losses under XLA are compared above, and JAX compiles every step
+@tensorflow_only
 def test_xla_compiles_the_whole_training_step_once():
     compiled = Trained(JIT_COMPILE=True, EDGE_LOSS_FILTERS=["sobel-x"])
     assert compiled.model.jit_compile is True and compiled.config.USE_RPN_ROIS

@@ -182,6 +182,8 @@ COMMANDS = {
     "pretrain": ["DATA"],
     "train": ["DATA"],
     "evaluate": ["DATA", "--model", "none"],
+    "predict": ["PICTURE"],
+    "convert-data": ["DATA", "OUT", "--to", "coco"],
     "ablate": ["DATA", "--output", "OUT"],
     "edges": ["--dataset", "DATA"],
     "demo": [],
@@ -230,7 +232,7 @@ def test_a_sample_is_silent_unless_asked(name: str, monkeypatch, capfd):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_is_silent_unless_asked(name: str, monkeypatch, capfd):
-    monkeypatch.setattr(f"mrcnn.commands.{name}.run", compute)
+    monkeypatch.setattr(cli.module_of(name), "run", compute)
     arguments = [name, *COMMANDS[name]]
     assert screens(cli.main, arguments, capfd) == ["an error\n", NOISE + "an error\n"]
 

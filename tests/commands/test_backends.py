@@ -27,21 +27,19 @@ assert cli.main([*evaluation, "--model", weights[-1]]) == 0
 
 
 # The longer schedules of the paper differ from this one in their number of steps only. With
-# TensorFlow, tests/commands/test_cli.py trains and evaluates too.
+# TensorFlow, tests/commands/test_cli.py trains and evaluates too; JAX compiles each stage anew, for
+# half a minute.
 @pytest.mark.parametrize(
-    ("backend", "schedule"),
+    ("backend", "schedule", "with_last"),
     [
-        ("jax", "paper-160k"),
-        *(
-            pytest.param(*combination, marks=pytest.mark.slow)
-            for combination in (
-                *(("jax", "scratch"), ("tensorflow", "scratch"), ("tensorflow", "paper-160k")),
-            )
-        ),
+        ("jax", "scratch", False),
+        pytest.param("jax", "paper-160k", True, marks=pytest.mark.slow),
+        pytest.param("tensorflow", "scratch", True, marks=pytest.mark.slow),
+        pytest.param("tensorflow", "paper-160k", True, marks=pytest.mark.slow),
     ],
 )
 def test_two_stages_then_the_last_one_then_an_evaluation(
-    backend: str, schedule: str, tmp_path: Path
+    backend: str, schedule: str, with_last: bool, tmp_path: Path
 ):
     pytest.importorskip(backend)
     data, logs = tmp_path / "shapes", tmp_path / "logs"
@@ -49,7 +47,7 @@ def test_two_stages_then_the_last_one_then_an_evaluation(
     train = ["train", str(data), "--logs", str(logs), "--schedule", schedule]
     first_stages = [*train, "--training-mode", "base", "--steps", "8", *TINY]
     last_stage = [*train, "--training-mode", "fine", "--steps", "2", "--model", "last"]
-    commands = [first_stages, last_stage, ["evaluate", str(data)]]
+    commands = [first_stages, *([last_stage] if with_last else []), ["evaluate", str(data)]]
     subprocess.run(
         [sys.executable, "-c", COMMANDS, json.dumps(commands), str(logs / "*" / "*_0*.h5")],
         cwd=REPOSITORY,
@@ -57,7 +55,7 @@ def test_two_stages_then_the_last_one_then_an_evaluation(
         check=True,
     )
     (run,) = logs.iterdir()
-    # Three stages, of five epochs and one.
-    epochs = [path.stem[-4:] for path in sorted(run.glob("*_0*.h5"))]
-    assert epochs == ["0001", "0002", "0003", "0004", "0005", "0006"]
+    # Two stages, of five epochs, and one of one.
+    epochs = [int(path.stem[-4:]) for path in sorted(run.glob("*_0*.h5"))]
+    assert epochs == list(range(1, 7 if with_last else 6))
     assert set(read_metrics(run / "coco_val.csv")) == {"segm", "bbox", "boundary"}

@@ -59,7 +59,11 @@ def tiny_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize(
+    "name",
+    # The digits' script has tests of its own (tests/samples/test_digits.py).
+    [*NOTEBOOKS[:-1], pytest.param(NOTEBOOKS[-1], marks=pytest.mark.slow)],
+)
 def test_a_notebook_runs_and_draws(name: str, checkout: Path, tiny_settings: None):
     if name.startswith("digits/"):
         pytest.importorskip("sklearn")

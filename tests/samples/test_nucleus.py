@@ -231,8 +231,9 @@ def test_train_detect_evaluate(cells: Path, tmp_path: Path, capsys: Any) -> None
     assert [p.name for p in (run / "submit_stage1_test").glob("*.png")] == ["test0.png"]
 
     assert nucleus.main(["evaluate", *last, "--subset", "stage1_train", "--limit", "2"]) == 0
-    (segm, bbox) = read_rows(run / "coco_stage1_train.csv")
+    segm, bbox, boundary = read_rows(run / "coco_stage1_train.csv")
     assert 0 <= float(segm["AP50"]) <= 1 and bbox["iou_type"] == "bbox"
+    assert boundary["iou_type"] == "boundary"
     assert (run / "detections_stage1_train.png").is_file()
 
 
