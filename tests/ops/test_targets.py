@@ -199,7 +199,8 @@ class TestRpnTargets:
         monkeypatch.setattr(ops_targets, "LOOPS", loops)
         together = quick(lambda *images: overlaps(*images))(class_ids, boxes)
         for some, same in zip(together, one_by_one, strict=True):
-            np.testing.assert_array_equal(some, same)
+            # XLA fuses each program in its own way, which may move the last digit.
+            np.testing.assert_allclose(some, same, rtol=1e-6)
 
     def test_a_single_anchor_takes_part(self):
         match, deltas = rpn_run(1)(ANCHORS, *rpn_images(4))
