@@ -143,7 +143,7 @@ def _weights(args: argparse.Namespace) -> str:
 
 
 def _settings(args: argparse.Namespace, weights: str, given: dict[str, Any]) -> dict[str, Any]:
-    """What predictions depend on, for a call that goes on with them."""
+    """What predictions depend on, for a call that resumes them."""
     digest = hashlib.sha256()
     with open(weights, "rb") as file:
         while block := file.read(1 << 20):

@@ -62,7 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pretrain as the options say, and say how to go on."""
+    """Pretrain as the options say, and say how to continue."""
     from mrcnn.data import augment
     from mrcnn.runs import pretraining
 

@@ -1,4 +1,4 @@
-"""The files of predictions: COCO's results, a table, and what lets a run go on where it stopped.
+"""The files of predictions: COCO's results, a table, and what lets a run resume.
 
 A picture's line is written to `predictions.jsonl` as soon as it is done, so that nothing is held in
 memory and nothing is lost when a run is killed. At the end, the other files are made of the lines:
@@ -82,10 +82,10 @@ class Records:
 
     Args:
         folder: where they are.
-        settings: what the predictions depend on; a run that goes on must have the same.
+        settings: what the predictions depend on; a resumed run must have the same.
         class_names: of all classes, the background's first.
         ids: of pictures and classes.
-        resume: go on with the lines that are there; without, there must be none.
+        resume: continue with the lines that are there; without, there must be none.
 
     Attributes:
         done: names of the pictures that have a line already.
@@ -158,7 +158,7 @@ class Records:
         self.done.add(prediction.name)
 
     def add_unreadable(self, name: str, reason: str) -> None:
-        """Write that a picture cannot be read; a run that goes on tries it again."""
+        """Write that a picture cannot be read; a resumed run tries it again."""
         self._append({_UNREADABLE: name, "reason": reason})
 
     def finish(self) -> None:

@@ -120,8 +120,8 @@ class CocoEvaluation(keras.callbacks.Callback):
 class Patience(keras.callbacks.Callback):
     """Ends a stage when a metric has not become better for some evaluations.
 
-    Given after what writes the losses of an epoch. It holds no state of its own: a run that is
-    resumed counts on.
+    Given after what writes the losses of an epoch. It holds no state of its own: a resumed run
+    continues the count.
 
     Args:
         losses_file: with the metric of every epoch.
