@@ -218,9 +218,7 @@ class _Run:
             logger.info(f"{len(pictures) - len(todo)} pictures are done already and left out.")
         for prediction in self._predicted(todo, len(todo)):
             if OVERLAYS in self._forms:
-                path = self._folder / OVERLAYS / _overlay_name(prediction.name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                prediction.save(path)
+                prediction.save(self._folder / OVERLAYS / _overlay_name(prediction.name))
             if LABELME in self._forms and prediction.path is not None:
                 self._write_labelme(prediction)
             self._records.add(prediction)

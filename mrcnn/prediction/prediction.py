@@ -130,7 +130,8 @@ class Prediction:
         return draw_overlay(image, self.rois, list(self.parts()), captions)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the drawn picture; the suffix says how (PNG, JPEG, …)."""
+        """Write the drawn picture; the suffix says how (PNG, JPEG, …). Missing folders are made."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(self.draw()).save(path)
 
     def show(self) -> None:

@@ -74,7 +74,7 @@ def test_a_folder_becomes_pictures_results_and_a_table(logs, photos, tmp_path, c
     found = model.predict(photos / "2.png", max_detections=3)[0]
     of_file = [r for r in results if r["image_id"] == names.index("2.png") + 1]
     assert [r["score"] for r in of_file] == pytest.approx(found.scores.tolist(), abs=1e-5)
-    found.save(tmp_path / "drawn.png")
+    found.save(tmp_path / "new/drawn.png")
     with pytest.raises(ValueError, match=r"broken\.jpg"):
         list(model.predict(photos, keep_images=False))
 
