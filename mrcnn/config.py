@@ -369,3 +369,21 @@ class Config:
             logger.info(text)
         else:
             print(text, file=file)
+
+
+def changed(config: Config, settings: Mapping[str, Any]) -> Config:
+    """A configuration like another one, those of its settings included that were set on the object.
+
+    Args:
+        config: it stays as it is.
+        settings: those that differ.
+
+    Raises:
+        ValueError: a setting is not valid.
+    """
+    own = {
+        name: value
+        for name, value in vars(config).items()
+        if name.isupper() and name not in DERIVED_SETTINGS
+    }
+    return type(type(config).__name__, (type(config),), {**own, **settings})()

@@ -94,8 +94,8 @@ def hint(config: Config) -> str:
         return ""
     return (
         f"All is computed in float32. --mixed-precision auto would take {choice.dtype} here, "
-        f"because {choice.reason}: usually 1.5 to 3 times as fast, with the same results within "
-        "the noise of a training."
+        f"because {choice.reason}: about 1.5 times as fast or more, with the same results within "
+        "the noise of a training (benchmarks/README.md, docs/results)."
     )
 
 

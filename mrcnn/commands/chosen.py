@@ -176,14 +176,15 @@ def detector_from_args(model: MaskRCNN, args: argparse.Namespace) -> Any:
     from mrcnn.prediction.augmented import Augmented, looks
     from mrcnn.prediction.tiles import Tiled, Tiling
 
-    if args.overlap is not None and args.tile is None:
+    # Not every command has these options.
+    tile, overlap, scales = (getattr(args, name, None) for name in ("tile", "overlap", "tta"))
+    if overlap is not None and tile is None:
         raise ValueError("--overlap: expected --tile, of which it is an option.")
     detector: Any = model.detector
-    if args.tta is not None:
-        detector = Augmented(detector, looks(args.tta or [1.0]))
-    if args.tile is not None:
-        overlap = args.tile // 8 if args.overlap is None else args.overlap
-        detector = Tiled(detector, Tiling(args.tile, overlap))
+    if scales is not None:
+        detector = Augmented(detector, looks(scales or [1.0]))
+    if tile is not None:
+        detector = Tiled(detector, Tiling(tile, tile // 8 if overlap is None else overlap))
     return detector
 
 

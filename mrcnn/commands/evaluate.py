@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
             f"--coco-engine: expected {PYCOCOTOOLS} with --boxes ground-truth, whose metrics "
             f"come with what matched; received {args.coco_engine}."
         )
+    if args.boxes == "ground-truth":
+        _expect_one_look(args)
     check_engine(args.coco_engine)  # first: before the work
     subset = args.subset or "val"
     name = args.name or Path(chosen.dataset_of(args)).resolve().name.removesuffix(".json")
@@ -113,9 +115,8 @@ def evaluate_from_args(
     _expect_classes(model.class_names, split.dataset.class_names, weights)
     folder = getattr(args, "output", None) or Path(weights).resolve().parent
     if getattr(args, "boxes", BOXES[0]) == "ground-truth":
-        _expect_one_look(args)
         return given_boxes.evaluate_run_on_ground_truth_boxes(model, split, folder)
-    detector = chosen.detector_from_args(model, args) if hasattr(args, "tta") else None
+    detector = chosen.detector_from_args(model, args)
     return results.evaluate_run(
         *(model, split, folder), detector=detector, run_folder=Path(weights).resolve().parent
     )

@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import time
 from collections.abc import Iterable, Iterator
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,14 +198,17 @@ class _Run:
         from mrcnn.prediction.sources import Picture
 
         started = time.perf_counter()
-        for is_picture, group in groupby(found, key=lambda source: isinstance(source, Picture)):
-            if is_picture:
-                self._pictures(list(group))  # type: ignore[arg-type]
-            else:
-                for video in group:
-                    self._video(video)  # type: ignore[arg-type]
+        pictures: list[Picture] = []  # that follow each other share batches
+        for source in [*found, None]:
+            if isinstance(source, Picture):
+                pictures.append(source)
+                continue
+            self._pictures(pictures)
+            pictures = []
             if self._stopped:
                 break
+            if source is not None:
+                self._video(source)
         self._seconds = time.perf_counter() - started
         self._finish()
         if self._stopped:
@@ -213,6 +216,8 @@ class _Run:
         return 1 if self._unreadable else 0
 
     def _pictures(self, pictures: list[Picture]) -> None:
+        if not pictures:
+            return
         todo = [picture for picture in pictures if picture.name not in self._records.done]
         if len(todo) < len(pictures):
             logger.info(f"{len(pictures) - len(todo)} pictures are done already and left out.")

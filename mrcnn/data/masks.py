@@ -260,6 +260,15 @@ def mask_places(
     ]
 
 
+def filled_part(mask: np.ndarray, place: MaskPlace) -> np.ndarray:
+    """The pixels of a predicted mask within its place, bool [H, W]; see `fill_box`."""
+    y1, x1, y2, x2 = place.pixels
+    part = np.zeros((max(0, y2 - y1), max(0, x2 - x1)), bool)
+    if place.has_pixels:
+        fill_box(mask, part, place)
+    return part
+
+
 def fill_box(mask: np.ndarray, part: np.ndarray, place: MaskPlace) -> None:
     """Resize a predicted mask to its pixels and write where it reaches `MASK_THRESHOLD`.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -246,6 +246,19 @@ def detection_mode(mode: str) -> str:
     the whole image is taken, at the same scale: "pad64".
     """
     return "pad64" if mode == "crop" else mode
+
+
+def whole_images(mode: str) -> dict[str, Any]:
+    """The settings with which detection and evaluation see whole images of one scale.
+
+    Args:
+        mode: IMAGE_RESIZE_MODE of the training.
+    """
+    return {
+        "IMAGE_RESIZE_MODE": detection_mode(mode),
+        "IMAGE_MIN_DIM_RANGE": None,
+        "IMAGE_SCALE_RANGE": None,
+    }
 
 
 def resize_image(

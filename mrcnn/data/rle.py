@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
-from mrcnn.data.masks import fill_box, mask_places
+from mrcnn.data.masks import filled_part, mask_places
 
 Rle = dict[str, Any]  # {"size": [H, W], "counts": compressed bytes}, as pycocotools has it
 
@@ -43,11 +43,8 @@ def encode_in_boxes(
     encoded = []
     places = mask_places(boxes, corners, len(masks), image_shape)
     for mask, place in zip(masks, places, strict=True):
-        y1, x1, y2, x2 = place.pixels
-        part = np.zeros((max(0, y2 - y1), max(0, x2 - x1)), bool)
-        if place.has_pixels:
-            fill_box(mask, part, place)
-        counts = run_lengths(part, (y1, x1), (height, width))
+        corner = (place.pixels[0], place.pixels[1])
+        counts = run_lengths(filled_part(mask, place), corner, (height, width))
         encoded.append(
             mask_api.frPyObjects({"size": [height, width], "counts": counts}, height, width)
         )

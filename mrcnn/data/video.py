@@ -68,7 +68,7 @@ def read_frames(path: str | os.PathLike[str]) -> VideoFrames:
             raise FileNotFoundError(
                 f"{path}: expected a folder of frames, files of {', '.join(PICTURES)}; found none."
             )
-        files.sort(key=_natural_order)
+        files.sort(key=lambda file: natural_order(file.name))
         return VideoFrames(len(files), DEFAULT_RATE, lambda: map(_read_upright, files))
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a video or a folder of frames; there is none.")
@@ -157,10 +157,10 @@ class _Checked:
             yield frame
 
 
-def _natural_order(file: Path) -> list[Any]:
-    """2.png before 10.png: the numbers in a name count as numbers."""
-    parts = re.split(r"(\d+)", file.name.lower())
-    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """A key to sort names by, in which numbers count as numbers: 2.png before 10.png."""
+    parts = re.split(r"(\d+)", name.lower())
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 
 
 def _read_upright(file: Path) -> np.ndarray:

@@ -22,7 +22,7 @@ Shape letters: N detections, M objects, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -197,6 +197,54 @@ def _kind(row: np.ndarray, same: np.ndarray, ignored: np.ndarray, iou: float) ->
     if best_other >= LEAST_IOU:
         return _BOTH, other
     return _BACKGROUND, -1
+
+
+class ImageErrors(NamedTuple):
+    """How an image came out.
+
+    Attributes:
+        shown: its detections from the score on.
+        found: how many of them match an object.
+        false: those that match none.
+        missed: its objects that none of them matches.
+    """
+
+    shown: list[Detection]
+    found: int
+    false: list[Detection]
+    missed: list[tuple[int, int, int]]
+
+    @property
+    def wrong(self) -> int:
+        """False detections and missed objects."""
+        return len(self.false) + len(self.missed)
+
+
+def by_image(matching: Matching, images: Iterable[int], score: float) -> dict[int, ImageErrors]:
+    """What is right and wrong in each image, of the detections from a score on.
+
+    Args:
+        matching: of detections and objects.
+        images: numbers of the images.
+        score: detections below do not count.
+    """
+    shown: dict[int, list[Detection]] = {number: [] for number in images}
+    missed: dict[int, list[tuple[int, int, int]]] = {number: [] for number in shown}
+    for detection in matching.detections:
+        if detection.score >= score and detection.image in shown:
+            shown[detection.image].append(detection)
+    for entry in matching.unmatched(score):
+        if entry[1] in missed:
+            missed[entry[1]].append(entry)
+    return {
+        number: ImageErrors(
+            of_image,
+            sum(detection.kind == MATCHED for detection in of_image),
+            [detection for detection in of_image if detection.kind not in (MATCHED, IGNORED)],
+            missed[number],
+        )
+        for number, of_image in shown.items()
+    }
 
 
 # --- What each kind costs -----------------------------------------------------------------------

@@ -12,11 +12,11 @@ Shape letters: N detections; H, W height and width of the picture; h, w of the n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from mrcnn.config import DERIVED_SETTINGS, Config
+from mrcnn.config import Config, changed
 from mrcnn.data.boxes import compute_overlaps
 from mrcnn.data.masks import pixels_within
 from mrcnn.inference.detector import CompactResult, Detector
@@ -212,16 +212,8 @@ def scaled(config: Config, scale: float) -> Config:
             'scales: expected 1 alone, because IMAGE_RESIZE_MODE is "none"; received '
             f"{scale:g}. Choose another mode."
         )
-    own: dict[str, Any] = {
-        name: value
-        for name, value in vars(config).items()
-        if name.isupper() and name not in DERIVED_SETTINGS
-    }
-    sides = {
-        name: next_side(getattr(config, name) * scale)
-        for name in ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM")
-    }
-    return type("Scaled", (type(config),), {**own, **sides})()
+    sides = ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM")
+    return changed(config, {name: next_side(getattr(config, name) * scale) for name in sides})
 
 
 def _seen(image: np.ndarray, way: Look) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mrcnn.data.masks import MaskPlace, fill_box, mask_places, paste_masks
+from mrcnn.data.masks import filled_part, mask_places, paste_masks
 from mrcnn.data.rle import Rle, encode_in_boxes
 
 
@@ -73,7 +73,7 @@ class Prediction:
         """Each mask as the (y, x) of a corner and a bool array that begins there."""
         places = mask_places(self._boxes, self._corners, len(self), self.size)
         for mask, place in zip(self._box_masks, places, strict=True):
-            yield place.pixels[:2], _filled(mask, place)
+            yield place.pixels[:2], filled_part(mask, place)
 
     @classmethod
     def of(
@@ -191,11 +191,3 @@ class Prediction:
             "scores": self.scores,
             "masks": self.masks,
         }
-
-
-def _filled(mask: np.ndarray, place: MaskPlace) -> np.ndarray:
-    y1, x1, y2, x2 = place.pixels
-    part = np.zeros((max(0, y2 - y1), max(0, x2 - x1)), bool)
-    if place.has_pixels:
-        fill_box(mask, part, place)
-    return part

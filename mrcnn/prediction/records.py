@@ -165,6 +165,7 @@ class Records:
         """Make the other files of the lines. Of them, one picture's is in memory at a time."""
         images: list[dict[str, Any]] = []
         count = 0
+        names = {category: name for name, category in self.categories.items()}
         with (
             atomic_path(self.folder / RESULTS_FILE) as results_path,
             atomic_path(self.folder / TABLE_FILE) as table_path,
@@ -179,7 +180,7 @@ class Records:
                 for result in found:
                     results.write((",\n" if count else "\n") + json.dumps(result))
                     count += 1
-                    writer.writerow(self._row(entry, result))
+                    writer.writerow(_row(entry, result, names))
             results.write("\n]\n")
         categories = [{"id": category, "name": name} for name, category in self.categories.items()]
         write_json(
@@ -219,14 +220,6 @@ class Records:
             return dict(self._ids.categories)
         return {name: number for number, name in enumerate(self._names) if number}
 
-    def _row(self, entry: Mapping[str, Any], result: Mapping[str, Any]) -> list[Any]:
-        names = {category: name for name, category in self.categories.items()}
-        return [
-            *(entry["id"], entry["file_name"], names[result["category_id"]]),
-            *(f"{result['score']:.6f}", *(f"{value:.2f}" for value in result["bbox"])),
-            *(int(mask_api.area(result["segmentation"])), entry["width"], entry["height"]),
-        ]
-
     def _id(self, name: str) -> Any:
         known = self._ids.images
         if name in known:
@@ -260,6 +253,17 @@ class Records:
             raise ValueError(
                 f"{self._lines}, line {number}: expected a line that mrcnn predict wrote; {error}."
             ) from error
+
+
+def _row(
+    entry: Mapping[str, Any], result: Mapping[str, Any], names: Mapping[Any, str]
+) -> list[Any]:
+    """A line of the table: see COLUMNS."""
+    return [
+        *(entry["id"], entry["file_name"], names[result["category_id"]]),
+        *(f"{result['score']:.6f}", *(f"{value:.2f}" for value in result["bbox"])),
+        *(int(mask_api.area(result["segmentation"])), entry["width"], entry["height"]),
+    ]
 
 
 def _following(identity: Any) -> int:

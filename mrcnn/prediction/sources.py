@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from PIL import Image
 
 from mrcnn.config import Config
 from mrcnn.data.images import read_image
-from mrcnn.data.video import VideoFrames, read_frames
+from mrcnn.data.video import VideoFrames, natural_order, read_frames
 from mrcnn.files.image_file import open_image
 from mrcnn.logger import logger
 
@@ -189,12 +188,6 @@ def _camera(number: str) -> VideoFrames:
 
 def _relative(file: Path, folder: Path) -> str:
     return str(PurePosixPath(*file.relative_to(folder).parts))
-
-
-def natural_order(name: str) -> list[tuple[int, str]]:
-    """A key to sort names by, in which numbers count as numbers: 2.png before 10.png."""
-    parts = re.split(r"(\d+)", name.lower())
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 
 
 def _expect_unique(sources: Sequence[Source]) -> None:

@@ -155,9 +155,7 @@ def _settings(folder: Path) -> str:
     ]
     classes = content.get(CLASS_NAMES) or []
     parts = [
-        f"<p>{len(classes) - 1} classes: {html.escape(', '.join(map(str, classes[1:])))}</p>"
-        if classes
-        else "",
+        f"<p>Classes: {html.escape(', '.join(map(str, classes[1:])))}</p>" if classes else "",
         _folded("Settings that differ from the defaults", ["setting", "value"], changed),
         _folded("How the run was started", ["option", "value"], started),
     ]

@@ -15,7 +15,7 @@ from mrcnn.data.coco_fields import read_id
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.orientation import load_image
 from mrcnn.drawing.overlay import draw_overlay
-from mrcnn.evaluation.errors import IGNORED, MATCHED, Detection, Matching, curve_of_all
+from mrcnn.evaluation.errors import ImageErrors, Matching, by_image, curve_of_all
 from mrcnn.evaluation.ground_truth import Truth
 from mrcnn.evaluation.results import Result
 from mrcnn.runs.report import ReportImage
@@ -45,14 +45,6 @@ def choose_images(
         results: in COCO's format.
         matching: of these results.
     """
-    score = curve_of_all(matching).best_score
-    shown: dict[int, list[Detection]] = defaultdict(list)
-    for detection in matching.detections:
-        if detection.score >= score:
-            shown[detection.image].append(detection)
-    missed: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
-    for entry in matching.unmatched(score):
-        missed[entry[1]].append(entry)
     objects = defaultdict(list)
     for annotation in truth.objects:
         objects[annotation["image_id"]].append(annotation)
@@ -61,20 +53,15 @@ def choose_images(
         for image_id in image_ids
     }
 
-    def wrong(image_id: int) -> int:
-        number = number_of[image_id]
-        false = [d for d in shown[number] if d.kind not in (MATCHED, IGNORED)]
-        return len(false) + len(missed[number])
-
-    order = sorted(image_ids, key=lambda image_id: -wrong(image_id))
+    outcome = by_image(matching, number_of.values(), curve_of_all(matching).best_score)
+    order = sorted(image_ids, key=lambda image_id: -outcome[number_of[image_id]].wrong)
     chosen = order[:WORST] + order[max(WORST, len(order) - BEST) :]
     names = _names(dataset, truth)
     return [
         _drawn(
             *(dataset, image_id, config, names),
             objects[number_of[image_id]],
-            shown[number_of[image_id]],
-            missed[number_of[image_id]],
+            outcome[number_of[image_id]],
             results,
         )
         for image_id in chosen
@@ -95,29 +82,27 @@ def _drawn(
     config: Config,
     names: Mapping[int, str],
     objects: Sequence[dict[str, Any]],
-    detections: Sequence[Detection],
-    missed: Sequence[tuple[int, int, int]],
+    outcome: ImageErrors,
     results: Sequence[Result],
 ) -> ReportImage:
     image = load_image(dataset, image_id, config)
     scale = min(1.0, LARGEST_SIDE / max(image.shape[:2]))
     info = dataset.image_info[image_id]
     name = str(info["path"]).replace("\\", "/").rsplit("/", 1)[-1] if info.get("path") else ""
-    false = [d for d in detections if d.kind not in (MATCHED, IGNORED)]
     truth = [(entry["segmentation"], names[entry["category_id"]]) for entry in objects]
     found = [
         (results[d.result]["segmentation"], f"{names[d.category]} {d.score:.2f}")
-        for d in detections
+        for d in outcome.shown
     ]
     classes = {names[entry["category_id"]] for entry in objects}
-    classes |= {names[detection.category] for detection in detections}
+    classes |= {names[detection.category] for detection in outcome.shown}
     return ReportImage(
         name=name or f"image {info['id']}",
-        found=sum(d.kind == MATCHED for d in detections),
-        false=len(false),
-        missed=len(missed),
+        found=outcome.found,
+        false=len(outcome.false),
+        missed=len(outcome.missed),
         classes=sorted(classes),
-        errors=sorted({d.kind for d in false} | ({MISSED} if missed else set())),
+        errors=sorted({d.kind for d in outcome.false} | ({MISSED} if outcome.missed else set())),
         truth=_overlay(image, truth, scale),
         detected=_overlay(image, found, scale),
     )

@@ -25,7 +25,7 @@ from mrcnn.drawing import loss_curves, pages
 from mrcnn.evaluation import coco
 from mrcnn.evaluation.boundary import boundary_evaluation
 from mrcnn.evaluation.detection import StepwiseDetector
-from mrcnn.evaluation.errors import IGNORED, MATCHED, Matching, curve_of_all
+from mrcnn.evaluation.errors import Matching, by_image, curve_of_all
 from mrcnn.evaluation.ground_truth import GroundTruth, Truth
 from mrcnn.evaluation.matches import BOUNDARY
 from mrcnn.files.atomic import write_json
@@ -255,10 +255,7 @@ def _write_images(
     """
     detections = Counter(result["image_id"] for result in found)
     score = curve_of_all(matching).best_score
-    shown = [entry for entry in matching.detections if entry.score >= score]
-    right = Counter(entry.image for entry in shown if entry.kind == MATCHED)
-    wrong = Counter(entry.image for entry in shown if entry.kind not in (MATCHED, IGNORED))
-    missed = Counter(image for _, image, _ in matching.unmatched(score))
+    outcome = by_image(matching, truth.images.values(), score)
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
@@ -267,8 +264,8 @@ def _write_images(
         for image_id in split.image_ids:
             info = split.dataset.image_info[image_id]
             name = Path(info["path"]).name if info.get("path") else ""
-            number = truth.images[read_id(info["id"])]
-            counts = (right[number], wrong[number], missed[number])
+            image = outcome[truth.images[read_id(info["id"])]]
+            counts = (image.found, len(image.false), len(image.missed))
             writer.writerow([info["id"], name, detections[info["id"]], f"{score:.4f}", *counts])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mrcnn.checkpoints import folders
 from mrcnn.config import Config
-from mrcnn.data.resize import detection_mode
+from mrcnn.data.resize import whole_images
 from mrcnn.model import MaskRCNN
 from mrcnn.runs.settings import configure, load_class_names, load_settings
 
@@ -60,8 +60,7 @@ def inference_config(
     settings = load_settings(weights)
     settings["GPU_COUNT"] = 1
     mode = settings.get("IMAGE_RESIZE_MODE", base.IMAGE_RESIZE_MODE)
-    settings["IMAGE_RESIZE_MODE"] = detection_mode(mode)
-    settings |= {"IMAGE_MIN_DIM_RANGE": None, "IMAGE_SCALE_RANGE": None}
+    settings |= whole_images(mode)
     if every_detection:
         settings["DETECTION_MIN_CONFIDENCE"] = 0
     return configure(base, {**settings, **(overrides or {})})

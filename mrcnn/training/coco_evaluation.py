@@ -17,9 +17,9 @@ import keras
 from pycocotools.coco import COCO
 
 from mrcnn.checkpoints.losses_file import read_losses_file
-from mrcnn.config import DERIVED_SETTINGS, Config
+from mrcnn.config import Config, changed
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.resize import detection_mode
+from mrcnn.data.resize import whole_images
 from mrcnn.evaluation.boundary import DILATION_RATIO
 from mrcnn.evaluation.coco import IOU_TYPES, choose_images
 from mrcnn.evaluation.detection import detect_images
@@ -180,19 +180,8 @@ def evaluation_config(config: Config) -> Config:
 
     Whole images of one scale, and detections of all scores, as COCO's metrics want them.
     """
-    own = {
-        name: value
-        for name, value in vars(config).items()
-        if name.isupper() and name not in DERIVED_SETTINGS
-    }
-    changed = {
-        "GPU_COUNT": 1,
-        "IMAGE_RESIZE_MODE": detection_mode(config.IMAGE_RESIZE_MODE),
-        "IMAGE_MIN_DIM_RANGE": None,
-        "IMAGE_SCALE_RANGE": None,
-        "DETECTION_MIN_CONFIDENCE": 0,
-    }
-    return type("Evaluation", (type(config),), {**own, **changed})()
+    settings = whole_images(config.IMAGE_RESIZE_MODE)
+    return changed(config, {**settings, "GPU_COUNT": 1, "DETECTION_MIN_CONFIDENCE": 0})
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:

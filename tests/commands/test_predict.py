@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 import mrcnn
 from mrcnn.commands import cli, predict
 from mrcnn.config import Config
+from mrcnn.datasets.shapes import write_shapes
 from mrcnn.model import MaskRCNN
 from mrcnn.prediction.prediction import Prediction
 from mrcnn.runs.settings import configure, save_settings
@@ -130,6 +131,28 @@ def test_tiles(logs, photos, tmp_path):
     assert cli.main([*command, "--tile", "48", "--overlap", "24", "--save"]) == 0
     assert not (out / "overlays").exists()
     assert json.loads((out / "predictions.json").read_text())
+
+
+def test_looking_twice(logs, photos, tmp_path):
+    """The option reaches the detector: what the looks find is put together."""
+    (photos / "broken.jpg").unlink()
+    scores = {}
+    for name, looks in (("once", []), ("twice", ["--tta", "1"])):
+        out = tmp_path / name
+        command = ["predict", str(photos / "*.jpg"), "--logs", str(logs), "--output", str(out)]
+        assert cli.main([*command, *looks, "--save"]) == 0
+        found = json.loads((out / "predictions.json").read_text())
+        scores[name] = [result["score"] for result in found]
+    assert scores["twice"] and scores["twice"] != scores["once"]
+
+
+def test_an_evaluation_looks_as_it_is_told(logs, tmp_path, caplog):
+    data = tmp_path / "data"
+    write_shapes(data, train=1, val=1, image_size=(64, 64))
+    weights = logs / "small20260102T1200/mask_rcnn_small_0001.h5"
+    command = ["evaluate", str(data), "--model", str(weights), "--output", str(tmp_path / "out")]
+    assert cli.main([*command, "--boxes", "ground-truth", "--tta", "1"]) == 2
+    assert "--tta: expected the detector's boxes" in caplog.text
 
 
 @pytest.mark.parametrize(
