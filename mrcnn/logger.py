@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class PlainLines(logging.Handler):
@@ -32,6 +34,22 @@ class PlainLines(logging.Handler):
             print(self.format(record), file=stream, flush=True)
         except Exception:  # as every handler of the standard library does
             self.handleError(record)
+
+
+@contextmanager
+def keeping_handlers() -> Iterator[None]:
+    """Undo what a library does to the root logger, as TensorFlow does when it saves a model.
+
+    Its handler would count as the program's, and the messages of this package would look like its.
+    """
+    root = logging.getLogger()
+    before = list(root.handlers)
+    try:
+        yield
+    finally:
+        for handler in list(root.handlers):
+            if handler not in before:
+                root.removeHandler(handler)
 
 
 def _make_logger() -> logging.Logger:

@@ -90,6 +90,7 @@ from mrcnn.weights.matterport import load_weights, save_weights
 from mrcnn.weights.report import WeightsReport
 
 if TYPE_CHECKING:
+    from mrcnn.export.exporting import Exported
     from mrcnn.prediction.stream import Predictions
 
 __all__ = [
@@ -568,6 +569,43 @@ class MaskRCNN:
             selection=selection,
             keep_images=keep_images,
         )
+
+    def export(
+        self,
+        output: str | os.PathLike[str],
+        format: str,
+        *,
+        image_size: tuple[int, int] | None = None,
+        weights: str = "float32",
+        pasted: bool = False,
+        pictures: Sequence[np.ndarray] | None = None,
+    ) -> Exported:
+        """Write the network into a file that other programs run, without this package.
+
+        The file is opened in its own runtime and compared with the network; see `docs/export.md`.
+
+        Args:
+            output: the file, or the folder of a SavedModel.
+            format: "savedmodel", "onnx", "openvino" or "litert".
+            image_size: (H, W) of the pictures that it takes; None: of any size.
+            weights: how they are kept: "float32", "float16" or "int8".
+            pasted: it returns masks of the picture's size too.
+            pictures: uint8 arrays [H, W, channels] to compare on; None: photographs of
+                scikit-image.
+
+        Returns:
+            `mrcnn.export.exporting.Exported`: the path, and how file and network agree.
+
+        Raises:
+            ValueError: the network cannot be exported so, something is not installed, or the file
+                finds other things than the network; then there is no file.
+            FileExistsError: something else is in the place of the output.
+        """
+        from mrcnn.export import exporting
+
+        self._expect_inference("export")
+        settings = exporting.ExportSettings(format, image_size, weights, pasted)
+        return exporting.export(self._detector, output, settings, pictures, self.class_names)
 
     @property
     def detector(self) -> Detector:

@@ -27,7 +27,7 @@ LEVELS = (
     ("evaluation", "doctor"),
     ("training",),
     ("matterport", "drawing"),
-    ("prediction",),
+    ("prediction", "export"),
     ("utils",),  # a door; the others hand its name on, as Matterport's do
     ("model", "visualize", "parallel_model"),  # the doors
     ("runs",),

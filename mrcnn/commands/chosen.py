@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mrcnn.commands.config_file import CONFIG_SETTINGS
 from mrcnn.config import Config
 from mrcnn.ops.edge_filters import parse_norm, resolve_filters
-from mrcnn.runs.settings import configure, parse_setting
+from mrcnn.runs.settings import configure, derive_config, parse_setting
 from mrcnn.training import stages
 
 if TYPE_CHECKING:
@@ -200,3 +200,17 @@ def weights_from_args(base: type[Config], args: argparse.Namespace) -> str:
     return start_weights.weights_path(
         args.model or "last", args.logs, configure(base, settings_from_args(args))
     )
+
+
+def trained_weights_from_args(args: argparse.Namespace) -> str:
+    """The weights file of a trained network: that of `--model`, or the newest of all runs.
+
+    Args:
+        args: of the command, with `model`, `name`, `run_name` and `logs`.
+    """
+    from mrcnn.checkpoints import folders
+
+    if (args.model or "last") == "last" and not (args.name or args.run_name):
+        return folders.find_newest(args.logs)
+    base = derive_config(Config, {"NAME": args.name} if args.name else {})
+    return weights_from_args(base, args)

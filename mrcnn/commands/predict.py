@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from mrcnn.commands import chosen, options
 from mrcnn.config import Config
 from mrcnn.logger import logger
-from mrcnn.runs.settings import derive_config
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     if args.limit:
         found = _limited(found, args.limit)
     ids = Ids.of_dataset(args.image_ids) if args.image_ids else OWN_IDS
-    weights = _weights(args)
+    weights = chosen.trained_weights_from_args(args)
     given = chosen.settings_from_args(args)
     if args.score is not None:
         given.setdefault("DETECTION_MIN_CONFIDENCE", args.score)
@@ -131,15 +130,6 @@ def run(args: argparse.Namespace) -> int:
     output = Path(args.output or DEFAULT_OUTPUT)
     records = Records(output, _settings(args, weights, given), class_names, ids, resume=args.resume)
     return _Run(predictor, records, args).over(found)
-
-
-def _weights(args: argparse.Namespace) -> str:
-    from mrcnn.checkpoints import folders
-
-    if (args.model or "last") == "last" and not (args.name or args.run_name):
-        return folders.find_newest(args.logs)
-    base = derive_config(Config, {"NAME": args.name} if args.name else {})
-    return chosen.weights_from_args(base, args)
 
 
 def _settings(args: argparse.Namespace, weights: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class MaskBranch(_FixedSums, keras.Model):
         boxes, image_area, *feature_maps = self.roi_align.input
         self.slots: int | None = boxes.shape[1]
         self.trunk = keras.Model(model.inputs[:2], [image_area, *feature_maps])
-        self.head = _layers_between(self.roi_align, model.get_layer("mrcnn_mask"))
+        self.head = layers_between(self.roi_align, model.get_layer("mrcnn_mask"))
         self.mold = None if molded else MoldImage(config.MEAN_PIXEL)
         self.compile(jit_compile=default_jit_compile(config.JIT_COMPILE))
 
@@ -97,7 +97,7 @@ class MaskBranch(_FixedSums, keras.Model):
         return x
 
 
-def _layers_between(first: keras.Layer, last: keras.Layer) -> list[keras.Layer]:
+def layers_between(first: keras.Layer, last: keras.Layer) -> list[keras.Layer]:
     """The layers after `first` up to `last`, of which each takes the output of the one before."""
     found = [last]
     while (source := found[-1].input._keras_history.operation) is not first:

@@ -29,7 +29,8 @@ ROUNDS = 16
 def _used(flags: Tensor, at_once: int) -> Tensor:
     """How many leading slots hold all those with a flag [B, S], rounded up; at least one round."""
     last = ops.maximum(last_used(flags), 1)
-    return ops.minimum(-(-last // at_once) * at_once, flags.shape[1])
+    # Not -(-last // at_once): converters to other formats round a negative quotient to zero.
+    return ops.minimum((last + at_once - 1) // at_once * at_once, flags.shape[1])
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")

@@ -13,7 +13,7 @@ from keras import ops
 from mrcnn.layers.kernel_choice import KernelChoiceLayer
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.image_meta import normalized_window
-from mrcnn.ops.indexing import gather_rows
+from mrcnn.ops.indexing import first_largest, gather_rows
 from mrcnn.ops.nms import nms_sorted
 from mrcnn.ops.target_settings import STD_DEV
 from mrcnn.ops.tensor import Tensor
@@ -64,7 +64,7 @@ def refine_detections(
     Returns:
         [B, D, 6]: y1, x1, y2, x2 (normalized), class id, score; zero padded.
     """
-    class_ids = ops.cast(ops.argmax(probabilities, axis=-1), "int32")
+    class_ids = first_largest(probabilities)
     scores = ops.max(probabilities, axis=-1)
     own = ops.take_along_axis(deltas, class_ids[:, :, None, None], axis=2)[:, :, 0]
     std_dev = ops.convert_to_tensor(np.array(settings.std_dev, np.float32))

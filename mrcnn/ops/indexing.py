@@ -51,6 +51,21 @@ def select_class(values: Tensor, class_ids: Tensor, axis: int) -> Tensor:
     return ops.sum(ops.where(numbers == index, values, 0), axis=axis)
 
 
+def first_largest(values: Tensor) -> Tensor:
+    """The place of the largest of each row: [..., N] -> [...] int32; the first of equal ones.
+
+    0 in a row that holds NaN. Keras's `argmax` looks at the bits of its values, which converters to
+    other formats do not know.
+
+    >>> ops.convert_to_numpy(first_largest(ops.array([[1.0, 3.0, 3.0], [2.0, 0.0, 1.0]]))).tolist()
+    [1, 0]
+    """
+    rows = values.shape[-1]
+    largest = values == ops.max(values, axis=-1, keepdims=True)
+    best = ops.max(ops.where(largest, ops.arange(rows, 0, -1, dtype="int32"), 0), axis=-1)
+    return ops.where(best > 0, rows - best, 0)
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of `values` where `mask` (broadcast to it) is true; 0 where nothing is.
 

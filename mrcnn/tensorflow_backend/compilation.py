@@ -5,6 +5,11 @@ from __future__ import annotations
 import keras
 
 
+def is_tensorflow() -> bool:
+    """Whether Keras computes with TensorFlow."""
+    return keras.backend.backend() == "tensorflow"
+
+
 def tf_kernels_available(jit_compile: bool | None) -> bool:
     """Whether a graph that is compiled as told may use TensorFlow's kernels.
 
