@@ -162,6 +162,7 @@ def train_from_args(
     start_weights.load_start_weights(
         *(model, args.model or "none", getattr(args, "exclude", None) or ()),
         allow_changed=getattr(args, "allow_changed", False),
+        class_names=[str(name) for name in train_set.class_names],
     )
     model.session.other_schedule = plan.start is None
     start = plan.start if plan.start is not None else 0

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from mrcnn.checkpoints import folders
 from mrcnn.config import BACKBONES, Config
 from mrcnn.logger import logger
-from mrcnn.runs.settings import load_settings, load_training
+from mrcnn.runs.settings import load_class_names, load_settings, load_training
 from mrcnn.training import stages
 from mrcnn.weights import pretrained
+from mrcnn.weights.class_rows import load_class_rows
 from mrcnn.weights.mismatch import CLASS_LAYERS
 
 if TYPE_CHECKING:
@@ -87,11 +88,17 @@ def starts_untrained(name: str) -> bool:
 
 
 def load_start_weights(
-    model: MaskRCNN, name: str, exclude: Sequence[str] = (), allow_changed: bool = False
+    model: MaskRCNN,
+    name: str,
+    exclude: Sequence[str] = (),
+    allow_changed: bool = False,
+    class_names: Sequence[str] | None = None,
 ) -> None:
     """Load the weights that a run starts from.
 
-    Only "last" continues with a run; of a file, even one in a log folder, a new run begins.
+    Only "last" continues with a run; of a file, even one in a log folder, a new run begins. Where
+    the run of a file had other classes, or the same ones in another order, the heads' weights go to
+    the classes of the same names; those of new classes stay random.
 
     Args:
         model: for training.
@@ -101,6 +108,8 @@ def load_start_weights(
         exclude: layers that keep their random start, groups or regular expressions as in
             `mrcnn.training.stages.layer_regex`.
         allow_changed: for "last", see `MaskRCNN.resume`.
+        class_names: of the data to train on, the background first; None: heads are loaded as they
+            are.
 
     Raises:
         ValueError: an expression of `exclude` names no layer.
@@ -118,10 +127,27 @@ def load_start_weights(
         for pattern in exclude
         for layer in stages.matching_layers(model.keras_model, pattern)
     ]
-    left_out += CLASS_LAYERS if other_classes else ()
+    theirs = None if starts_untrained(name) else load_class_names(path)
+    by_class = class_names is not None and theirs is not None and theirs != list(class_names)
     _compare_backbones(path, model.config)
-    model.load_weights(path, by_name=True, exclude=left_out)
+    heads = CLASS_LAYERS if other_classes or by_class else ()
+    model.load_weights(path, by_name=True, exclude=[*left_out, *heads])
+    if by_class:
+        assert class_names is not None and theirs is not None
+        shared = load_class_rows(model.keras_model, path, theirs, class_names, left_out)
+        new = [name for name in class_names[1:] if name not in shared]
+        logger.info(
+            f"{path}: its heads know {_listed(theirs[1:])}. Taken by name: {_listed(shared)}; new "
+            f"and random: {_listed(new)}."
+        )
     model.set_log_dir()
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    if not names:
+        return "none"
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _compare_backbones(path: str, config: Config) -> None:

@@ -83,6 +83,22 @@ def load_weights(
     return report
 
 
+def read_layers(
+    model: keras.Model, path: str | os.PathLike[str], names: Iterable[str]
+) -> dict[str, list[np.ndarray]]:
+    """The arrays of some layers of a weights file, in their order; layers that it lacks are not in.
+
+    Args:
+        model: the network; a file may not hold much more than it.
+        path: see `load_weights`.
+        names: of layers that are in no inner model.
+    """
+    path = os.fspath(path)
+    with open_weights(path, most_bytes(model)) as file:
+        stored = _stored_layers(file, path) or {}
+        return {name: [array[()] for _, array in stored[name]] for name in names if name in stored}
+
+
 def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> str:
     """Write the weights of a model in Matterport's layout, and return the path.
 
