@@ -77,8 +77,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=FORMS,
         default=[OVERLAYS],
         help="what is written beside predictions.json: overlays, the pictures with the objects "
-        "drawn on them; labelme, a file for each picture, to correct in labelme; coco, a data set "
-        "of polygons that tools and `mrcnn train` read; without a word, nothing "
+        "drawn on them; labelme, a file for each picture and a copy of it, to correct in labelme "
+        "and to train on; coco, a data set of polygons that tools and `mrcnn train` read; without "
+        "a word, nothing "
         "(default: overlays)",
     )
     group.add_argument(
@@ -274,7 +275,10 @@ class _Run:
 
         assert prediction.path is not None
         path = self._folder / LABELME / Path(prediction.name).with_suffix(".json")
-        write_labelme(path, prediction, prediction.path, self._losses)
+        try:
+            write_labelme(path, prediction, prediction.path, self._losses)
+        except FileExistsError as error:
+            logger.warning(str(error))
 
     def _finish(self) -> None:
         from mrcnn.files.atomic import write_json

@@ -5,7 +5,8 @@ Both hold polygons. What a polygon cannot hold (holes, specks) is counted in `Lo
 
 from __future__ import annotations
 
-import os
+import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from mrcnn.data.outlines import Outline, area, outline
-from mrcnn.files.atomic import write_json
+from mrcnn.files.atomic import atomic_path, write_json
 from mrcnn.prediction.prediction import Prediction
 
 # The version of labelme whose files these are like; every later one reads them.
@@ -58,14 +59,26 @@ class Losses:
 
 
 def write_labelme(path: Path, prediction: Prediction, picture: Path, losses: Losses) -> None:
-    """Write labelme's file of a picture. Parts of one object share a group.
+    """Write labelme's file of a picture, and a copy of the picture beside it.
+
+    labelme and every reader of its files look for the picture there. Parts of one object share a
+    group.
 
     Args:
         path: the file to write.
         prediction: what was found in the picture.
-        picture: its file, which labelme opens beside the annotations.
+        picture: its file.
         losses: counts what polygons cannot hold.
+
+    Raises:
+        FileExistsError: the file is there already, and is of another picture.
     """
+    other = _picture_of(path)
+    if other not in (None, picture.name):
+        raise FileExistsError(
+            f"{path}: is of the picture {other} already; labelme has one file for it and "
+            f"{picture.name}. Rename one of the two."
+        )
     shapes = []
     for number, ((corner, part), name) in enumerate(
         zip(prediction.parts(), prediction.names, strict=True), start=1
@@ -84,18 +97,29 @@ def write_labelme(path: Path, prediction: Prediction, picture: Path, losses: Los
             for polygon in found.polygons
         ]
     height, width = prediction.size
+    beside = path.parent / picture.name
+    if not (beside.exists() and beside.samefile(picture)):
+        with atomic_path(beside) as temporary:
+            shutil.copyfile(picture, temporary)
     write_json(
         path,
         {
             "version": LABELME_VERSION,
             "flags": {},
             "shapes": shapes,
-            "imagePath": os.path.relpath(picture.resolve(), path.resolve().parent),
+            "imagePath": picture.name,
             "imageData": None,
             "imageHeight": height,
             "imageWidth": width,
         },
     )
+
+
+def _picture_of(path: Path) -> str | None:
+    """The picture that a labelme file is of; None: there is no such file."""
+    if not path.is_file():
+        return None
+    return json.loads(path.read_text(encoding="utf-8")).get("imagePath")
 
 
 def coco_dataset(

@@ -66,7 +66,8 @@ def test_a_folder_becomes_pictures_results_and_a_table(logs, photos, tmp_path, c
         with Image.open(out / "overlays" / drawn) as picture:
             assert picture.width == 90
     labelme = json.loads((out / "labelme/sub/3.json").read_text())
-    assert (out / "labelme/sub" / labelme["imagePath"]).resolve() == photos / "sub/3.jpg"
+    copy = out / "labelme/sub" / labelme["imagePath"]
+    assert copy.read_bytes() == (photos / "sub/3.jpg").read_bytes()
     data = json.loads((out / "annotations.json").read_text())
     assert [c["name"] for c in data["categories"]] == CLASSES[1:]
 

@@ -83,7 +83,9 @@ def test_labelme_files_open_their_picture(tmp_path, predicted):
     losses, path = Losses(), tmp_path / "out/labelme/sub/a.json"
     write_labelme(path, found, file, losses)
     content = json.loads(path.read_text())
-    assert (path.parent / content["imagePath"]).resolve() == file.resolve()
+    assert content["imagePath"] == "a.png"
+    assert (path.parent / "a.png").read_bytes() == file.read_bytes()
+    write_labelme(path, found, file, losses)  # again: it takes the place of the first
     assert (content["imageHeight"], content["imageWidth"]) == (80, 90)
     assert sorted(shape["label"] for shape in content["shapes"]) == ["disc", "green"]
     for shape, k in zip(content["shapes"], range(2), strict=True):
@@ -91,6 +93,29 @@ def test_labelme_files_open_their_picture(tmp_path, predicted):
         mask = drawn([np.asarray(shape["points"])], (80, 90))
         assert iou(mask, found.masks[..., k]) > 0.93
     assert not str(losses)
+
+
+def test_labelme_files_train(tmp_path, predicted):
+    file, found = predicted
+    write_labelme(tmp_path / "out/sub/a.json", found, file, Losses())
+    dataset = CocoDataset.of(tmp_path / "out", "train")
+    masks, class_ids = dataset.load_mask(0)
+    assert [dataset.class_names[k] for k in class_ids] == found.names
+    for k in range(2):
+        assert iou(masks[..., k].astype(bool), found.masks[..., k]) > 0.93
+
+
+def test_two_pictures_of_one_labelme_file_are_told_of(tmp_path, predicted):
+    file, found = predicted
+    path = tmp_path / "out/a.json"
+    write_labelme(path, found, file, Losses())
+    other = file.with_suffix(".jpg")
+    Image.open(file).save(other)
+    with pytest.raises(FileExistsError, match=r"a.json: is of the picture a.png already.*a.jpg"):
+        write_labelme(path, found, other, Losses())
+    beside = file.with_suffix(".json")  # in the picture's own folder nothing is copied
+    write_labelme(beside, found, file, Losses())
+    assert sorted(path.name for path in file.parent.iterdir()) == ["a.jpg", "a.json", "a.png"]
 
 
 def test_a_data_set_of_polygons_trains(tmp_path, predicted):
