@@ -29,7 +29,8 @@ SHORTER = {
     "--steps 60": "--steps 2 --image-size 64 --set TOP_DOWN_PYRAMID_SIZE=16",
     # After four steps nothing is sure.
     "--save overlays labelme": "--save overlays labelme --score 0 --max-detections 5",
-    "--images photos": "--images photos --set DETECTION_MIN_CONFIDENCE=0",
+    "--images photos": "--images photos --set DETECTION_MIN_CONFIDENCE=0 "
+    "DETECTION_MAX_INSTANCES=10",
 }
 
 

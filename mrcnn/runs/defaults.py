@@ -50,6 +50,15 @@ _FIXED_BY_COCO = frozenset(
         *("FPN_CLASSIF_FC_LAYERS_SIZE", "MASK_SHAPE", "RPN_ANCHOR_RATIOS", "IMAGE_CHANNEL_COUNT"),
     )
 )
+# What a trained network has learned with, beside its backbone: the shapes of its weights, and the
+# meaning of what they say.
+_LEARNED_WITH = (
+    *("TOP_DOWN_PYRAMID_SIZE", "RPN_CONV_FILTERS", "MASK_CONV_FILTERS"),
+    *("FPN_CLASSIF_FC_LAYERS_SIZE", "POOL_SIZE", "MASK_POOL_SIZE", "MASK_SHAPE", "ROI_POOLING"),
+    *("RPN_ANCHOR_SCALES", "RPN_ANCHOR_RATIOS", "RPN_ANCHOR_STRIDE", "BACKBONE_STRIDES"),
+    *("RPN_BBOX_STD_DEV", "BBOX_STD_DEV", "USE_MINI_MASK", "MINI_MASK_SHAPE"),
+    *("IMAGE_CHANNEL_COUNT", "MEAN_PIXEL"),
+)
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,8 @@ def choose(
     }
     if not (trained or on_accelerator):
         settings |= SMALL_NETWORK
+    if trained:
+        settings |= {name: beside[name] for name in _LEARNED_WITH if name in beside}
     settings |= _room_for_objects(train_set, val_set)
     side = _image_side(train_set, LARGEST_SIDE["accelerator" if on_accelerator else "cpu"])
     if not {"IMAGE_MIN_DIM", "IMAGE_MAX_DIM"} & given.keys():

@@ -10,7 +10,7 @@ from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.runs import defaults
 from mrcnn.runs.defaults import Length
-from mrcnn.runs.settings import configure
+from mrcnn.runs.settings import configure, save_settings
 from mrcnn.weights import pretrained
 
 
@@ -123,3 +123,20 @@ def test_a_training_shorter_than_a_pass_is_one_epoch():
         defaults.choose(data(300), None, {}, length=Length(steps=4)).settings["STEPS_PER_EPOCH"]
         == 4
     )
+
+
+def test_of_a_run_of_ones_own_the_network_is_taken(tmp_path: Path):
+    own = {"BACKBONE": "resnet10", "RPN_CONV_FILTERS": 32, "RPN_ANCHOR_SCALES": (8, 16, 32, 64, 99)}
+    config = configure(Config, {"NAME": "own", "NUM_CLASSES": 2, "MEAN_PIXEL": [9, 9, 9], **own})
+    weights = tmp_path / "own20260101T1200" / "mask_rcnn_own_0001.h5"
+    weights.parent.mkdir()
+    weights.touch()
+    save_settings(config, weights.parent, {})
+    for model in (str(weights), str(weights.parent)):
+        choice = defaults.choose(data(18), None, {"RPN_CONV_FILTERS": 64}, model)
+        again = configure(Config, {"NAME": "x", "NUM_CLASSES": 3, **choice.settings})
+        assert again.BACKBONE == "resnet10" and again.TOP_DOWN_PYRAMID_SIZE == 256
+        assert tuple(again.RPN_ANCHOR_SCALES) == (8, 16, 32, 64, 99)
+        assert list(again.MEAN_PIXEL) == [9, 9, 9]
+        assert "RPN_CONV_FILTERS" not in choice.settings  # given
+        assert choice.settings["TRAIN_BN"] is False and choice.schedule == "paper-160k"
