@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from mrcnn.commands import chosen, division, options
 from mrcnn.config import Config
+from mrcnn.data.class_order import order_classes
 from mrcnn.evaluation.engines import ENGINES, PYCOCOTOOLS, check_engine
 from mrcnn.logger import logger
-from mrcnn.runs.settings import derive_config
+from mrcnn.runs.settings import derive_config, load_class_names
 
 if TYPE_CHECKING:
     from mrcnn.evaluation.coco import Metrics
@@ -104,6 +105,7 @@ def evaluate_from_args(
     """
     from mrcnn.runs import given_boxes, results, trained
 
+    _order_classes(split, weights)
     config = trained.inference_config(
         weights,
         derive_config(base, {"NUM_CLASSES": split.dataset.num_classes}),
@@ -112,7 +114,6 @@ def evaluate_from_args(
     )
     logger.info(results.describe_run(config))
     model = trained.load_detector(config, weights)
-    _expect_classes(model.class_names, split.dataset.class_names, weights)
     folder = getattr(args, "output", None) or Path(weights).resolve().parent
     if getattr(args, "boxes", BOXES[0]) == "ground-truth":
         return given_boxes.evaluate_run_on_ground_truth_boxes(model, split, folder)
@@ -131,14 +132,18 @@ def _expect_one_look(args: argparse.Namespace) -> None:
         )
 
 
-def _expect_classes(trained_on: list[str] | None, in_data: list[str], weights: str | Path) -> None:
-    """Check that the classes of the weights are those of the data, where they are known.
+def _order_classes(split: Split, weights: str | Path) -> None:
+    """Let the data have the classes of the weights, in their order, where these are known.
 
     Raises:
-        ValueError: they are others, or in another order.
+        ValueError: the data have others.
     """
-    if trained_on is not None and trained_on[1:] != in_data[1:]:
-        raise ValueError(
-            f"{weights}: expected weights that were trained on the classes of the data set, "
-            f"{', '.join(in_data[1:])}; they were trained on {', '.join(trained_on[1:])}."
-        )
+    trained_on = load_class_names(weights)
+    if trained_on is None:
+        return
+    try:
+        changed = order_classes(split.dataset, trained_on)
+    except ValueError as error:
+        raise ValueError(f"{weights}: {error}") from error
+    if changed:
+        logger.info(f"Classes are told apart by name: {', '.join(trained_on[1:])}.")
