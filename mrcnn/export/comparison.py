@@ -56,9 +56,11 @@ class Tolerance:
     spare: int = 0
 
 
-# With rounded weights another one of two boxes around an object may win, with scores almost equal.
+# The last digit of a box that ends at the border decides whether its outermost samples are read
+# (`mrcnn.ops.crops`), so that a few of many detections may differ. With rounded weights another one
+# of two boxes around an object may win, with scores almost equal.
 TOLERANCES = {
-    "float32": Tolerance(overlap=0.98, score=0.005, mask=0.005, alone=0.01),
+    "float32": Tolerance(overlap=0.98, score=0.005, mask=0.005, alone=0.03),
     "float16": Tolerance(overlap=0.85, score=0.03, mask=0.05, alone=0.05, spare=1),
     "int8": Tolerance(overlap=0.75, score=0.15, mask=0.1, alone=0.15, spare=1),
 }

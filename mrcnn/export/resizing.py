@@ -69,10 +69,10 @@ def resize_any(image: Tensor, resize: Resize) -> InGraph:
     scale = ops.where(ops.round(longer * scale) > most, most / longer, scale)
     axes, corners = [], []
     for n in (height, width):
-        scaled = ops.maximum(ops.round(n * scale), 1.0)
-        before = ops.floor((most - scaled) / 2)
+        scaled = ops.cast(ops.maximum(ops.round(n * scale), 1.0), "int32")
+        before = (side - scaled) // 2
         corners.append((before, before + scaled))
-        axes.append(_taps(n, before, scaled, side))
+        axes.append(_taps(ops.cast(n, "int32"), before, scaled, side))
     window = [corners[0][0], corners[1][0], corners[0][1], corners[1][1]]
     window = ops.stack([ops.cast(edge, "float32") for edge in window])
     return InGraph(_interpolate(image, *axes), window)
@@ -86,18 +86,24 @@ def _known_taps(size: int, start: int, stop: int, side: int) -> AxisTaps:
 
 
 def _taps(size: Tensor, start: Tensor, scaled: Tensor, side: int) -> AxisTaps:
-    """A twin of `mrcnn.data.images.linear_taps`, with padding around; sizes are float64."""
-    place = ops.arange(side, dtype="float64") - start
-    position = (place + 0.5) * (size / scaled) - 0.5
-    low = ops.floor(position)
-    coverage = ops.minimum(ops.minimum(position + 1.0, size - position), 1.0)
-    coverage = ops.where((place >= 0) & (place < scaled), coverage, 0.0)
-    last = size - 1.0
+    """A twin of `mrcnn.data.images.linear_taps`, with padding around; sizes are int32 scalars.
+
+    In whole numbers, because not every runtime has float64: the position of place p is
+    ((2p + 1) · size − scaled) / (2 · scaled), to which 1 is added so that nothing is negative:
+    runtimes round negative quotients in different ways.
+    """
+    place = ops.arange(side, dtype="int32") - start
+    inside = (place >= 0) & (place < scaled)
+    whole = 2 * scaled
+    numerator = (2 * ops.clip(place, 0, side) + 1) * size + scaled
+    next_one = numerator // whole
+    inner = ops.minimum(ops.minimum(numerator, whole * (size + 1) - numerator), whole)
+    coverage = ops.cast(inner, "float32") / ops.cast(whole, "float32")
     return AxisTaps(
-        ops.cast(ops.clip(low, 0.0, last), "int32"),
-        ops.cast(ops.clip(low + 1.0, 0.0, last), "int32"),
-        ops.cast(position - low, "float32"),
-        ops.cast(coverage, "float32"),
+        ops.clip(next_one - 1, 0, size - 1),
+        ops.clip(next_one, 0, size - 1),
+        ops.cast(numerator - next_one * whole, "float32") / ops.cast(whole, "float32"),
+        ops.where(inside, coverage, 0.0),
     )
 
 
