@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image
 
 from mrcnn import precision
-from mrcnn.config import changed
+from mrcnn.config import Config, changed
+from mrcnn.data.masks import paste_masks
 from mrcnn.export.comparison import TOLERANCES, Agreement, Found, compare
 from mrcnn.export.formats import FORMATS, WEIGHTS, Format, Run
-from mrcnn.export.network import ExportNetwork
+from mrcnn.export.network import PASTED, ExportNetwork
 from mrcnn.inference import model as inference_model
 from mrcnn.inference.detector import Detector
 from mrcnn.logger import keeping_handlers, logger
@@ -26,6 +27,8 @@ from mrcnn.tensorflow_backend.compilation import is_tensorflow
 from mrcnn.tensorflow_backend.export import Traced
 
 LABELS_SUFFIX = ".labels.txt"
+# Of the pixels in objects: those where a probability is 0.5 to the last digits.
+MOST_PASTED_DIFFERENT = 0.005
 # Of scikit-image's, those that its package holds.
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 
@@ -232,8 +235,10 @@ def _compare(
         start = time.perf_counter()
         own.append(Found.of_detector(detector.detect_compact([picture])[0]))
         middle = time.perf_counter()
-        other.append(Found.of_file(run(batch)))
+        outputs = run(batch)
         seconds.append((middle - start, time.perf_counter() - middle))
+        other.append(Found.of_file(outputs))
+        _expect_pasted(outputs, picture, detector.config)
     config = detector.config
     agreement = compare(
         own,
@@ -244,6 +249,31 @@ def _compare(
     )
     mine, yours = np.median(seconds, axis=0)
     return agreement, (float(mine), float(yours))
+
+
+def _expect_pasted(outputs: dict[str, np.ndarray], picture: np.ndarray, config: Config) -> None:
+    """Check that masks which a file has pasted are those that its other outputs mean.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if PASTED not in outputs:
+        return
+    count = int(np.ravel(outputs["count"])[0])
+    masks, boxes, corners = (outputs[n][0, :count] for n in ("masks", "boxes", "mask_corners"))
+    around = None if config.DETECTION_BOXES == "matterport" else corners
+    expected = paste_masks(masks, boxes, picture.shape, around).transpose(2, 0, 1)
+    found = outputs[PASTED][0, :count].astype(bool)
+    different = (found != expected).sum()
+    if (
+        different > MOST_PASTED_DIFFERENT * max(1, expected.sum())
+        or outputs[PASTED][0, count:].any()
+    ):
+        raise ValueError(
+            f"{different} pixels of the masks that the file has pasted are not what its masks and "
+            f"boxes say, of {expected.sum()} that they say; expected a share of at most "
+            f"{MOST_PASTED_DIFFERENT}. Export without pasted masks."
+        )
 
 
 def _of_size(picture: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:

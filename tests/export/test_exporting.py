@@ -139,6 +139,17 @@ def test_a_file_that_finds_other_things_is_not_left_behind(model, pictures, tmp_
     assert done.path.read_text() == "float32"
 
 
+def test_pasted_masks_are_compared_too(model, pictures, tmp_path, monkeypatch):
+    settings = ExportSettings("savedmodel", SIZE, pasted=True)
+    done = export(model.detector, tmp_path / "net", settings, pictures)
+    outputs = FORMATS["savedmodel"].load(done.path)(pictures[0][None])
+    assert outputs["pasted"].shape == (1, 10, *SIZE) and outputs["pasted"].any()
+    exporting._expect_pasted(outputs, pictures[0], model.config)
+    for wrong in (outputs["pasted"][:, :, ::-1], np.zeros_like(outputs["pasted"])):
+        with pytest.raises(ValueError, match="pixels of the masks that the file has pasted"):
+            exporting._expect_pasted({**outputs, "pasted": wrong}, pictures[0], model.config)
+
+
 def test_what_a_converter_says_is_passed_on(model, pictures, tmp_path, monkeypatch):
     recorder = Recorder(model)
 
