@@ -36,6 +36,10 @@ class Found(NamedTuple):
         )
 
 
+# Detections that may all be near the least score.
+FEW = 3
+
+
 @dataclass(frozen=True)
 class Tolerance:
     """What counts as the same detection, and how many may be without a partner.
@@ -79,8 +83,15 @@ class Agreement(NamedTuple):
     mask: float
 
     def is_within(self, tolerance: Tolerance) -> bool:
-        share = tolerance.alone * max(self.own, self.other)
-        return self.alone <= max(tolerance.spare, share)
+        """Whether file and network find the same.
+
+        At least half of the detections, but for `FEW`, must be pairs: where all scores are equal,
+        all are near the least one.
+        """
+        count = max(self.own, self.other)
+        if 2 * self.pairs + FEW < count:
+            return False
+        return self.alone <= max(tolerance.spare, tolerance.alone * count)
 
     def __str__(self) -> str:
         return (

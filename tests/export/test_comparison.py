@@ -77,3 +77,11 @@ def test_one_of_few_may_differ_with_rounded_weights_alone():
     moved = own._replace(class_ids=own.class_ids + np.array([1, 0, 0, 0]))
     assert not agreement(own, moved, TOLERANCES["float32"]).is_within(TOLERANCES["float32"])
     assert agreement(own, moved, TOLERANCES["int8"]).is_within(TOLERANCES["int8"])
+
+
+def test_equal_scores_are_no_excuse():
+    own = found()._replace(scores=np.ones(10))
+    other = own._replace(boxes=own.boxes + 500)
+    result = agreement(own, other, most=10)
+    assert (result.pairs, result.alone) == (0, 0)  # all are near the last of the slots
+    assert not result.is_within(TOLERANCE)
