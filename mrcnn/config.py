@@ -21,6 +21,7 @@ from weakref import WeakSet
 import numpy as np
 
 from mrcnn import batch
+from mrcnn.architecture import Architecture, resolve
 from mrcnn.logger import logger
 from mrcnn.ops import assignment
 from mrcnn.ops.edge_settings import EdgeSettings
@@ -33,6 +34,7 @@ from mrcnn.setting_rules.names import (
     LOSS_NAMES,
     MIXED_PRECISIONS,
     OPTIMIZERS,
+    PAD32_MULTIPLE,
     PYRAMID_STRIDES,
     RESIZE_MODES,
 )
@@ -46,6 +48,7 @@ __all__ = [
     "LOSS_NAMES",
     "MIXED_PRECISIONS",
     "OPTIMIZERS",
+    "PAD32_MULTIPLE",
     "PYRAMID_STRIDES",
     "PHOTOGRAPH_RATIOS",
     "RESIZE_MODES",
@@ -93,6 +96,9 @@ class Config:
     MIXED_PRECISION: str | None = None
 
     # --- Backbone and feature pyramid ----------------------------------------------
+    # The network's structure and arithmetic: a name of `mrcnn.architecture.ARCHITECTURES`, or an
+    # `Architecture`. Settings that a configuration leaves alone get its values.
+    ARCHITECTURE: str | Architecture | Mapping[str, Any] = "matterport"
     # A name of BACKBONES, or a callable that maps the image tensor to [C1, …, C5]
     # (C1 may be None), as Matterport's.
     BACKBONE: str | Callable[..., Any] = "resnet101"
@@ -128,6 +134,8 @@ class Config:
     # "square": scale to at least MIN_DIM, at most MAX_DIM, pad to MAX_DIM x MAX_DIM.
     # "pad64": scale to at least MIN_DIM, pad each side to a multiple of 64.
     # "crop": scale to at least MIN_DIM, take a random MIN_DIM x MIN_DIM window.
+    # "pad32": scale to MIN_DIM, the longer side at most MAX_DIM; values stay fractions; pad below
+    # and to the right to multiples of 32, as torchvision. For detection only.
     # "none": leave as it is.
     IMAGE_RESIZE_MODE: str = "square"
     IMAGE_MIN_DIM: int | None = 800
@@ -159,6 +167,8 @@ class Config:
     MEAN_PIXEL: np.ndarray | Sequence[float] | float = np.array(
         [123.7, 116.8, 103.9]
     )  # per channel, subtracted
+    # Per channel, or one number: what the rest is divided by. None: it is not, as Matterport's.
+    STD_PIXEL: np.ndarray | Sequence[float] | float | None = None
 
     # --- Ground truth ------------------------------------------------------------------
     USE_MINI_MASK: bool = True  # keep masks as small crops of their boxes
@@ -277,6 +287,7 @@ class Config:
     IMAGE_META_SIZE: int
 
     def __init__(self) -> None:
+        self._take_settings_of_architecture()
         self.validate()
         self._warn_of_misspelt_names()
         self.BATCH_SIZE = self.IMAGES_PER_GPU * self.GPU_COUNT
@@ -284,9 +295,27 @@ class Config:
         # image_id, original shape, molded shape, window, scale, one flag a class
         self.IMAGE_META_SIZE = batch.meta_size(self.NUM_CLASSES)
 
+    # A method, because properties are listed among the settings.
+    def architecture(self) -> Architecture:
+        """The architecture that ARCHITECTURE means."""
+        return resolve(self.ARCHITECTURE)
+
+    def _take_settings_of_architecture(self) -> None:
+        """Give the settings that neither a class nor the object sets the architecture's values."""
+        try:
+            settings = self.architecture().settings
+        except (ValueError, TypeError):  # `validate` says what is wrong with it
+            return
+        own = [vars(owner) for owner in type(self).__mro__ if owner not in (Config, object)]
+        for name, value in settings.items():
+            if not any(name in attributes for attributes in [*own, vars(self)]):
+                setattr(self, name, value)
+
     def _image_size(self) -> tuple[int, int]:
         sides = getattr(self, side_setting(self))
         height, width = sides if is_sequence(sides) else (sides, sides)
+        if self.IMAGE_RESIZE_MODE == "pad32":  # the largest image that there can be
+            height, width = (side + -side % PAD32_MULTIPLE for side in (height, width))
         return int(height), int(width)
 
     @property

@@ -20,7 +20,9 @@ import keras
 from mrcnn import batch, precision
 from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.layers.anchors import Anchors
+from mrcnn.layers.batch_norm import NormSettings
 from mrcnn.layers.box_head import BoxHeadSettings, box_head_graph
+from mrcnn.layers.class_detections import ClassDetections, ClassDetectionSettings
 from mrcnn.layers.classifier import Accuracy, classifier_graph
 from mrcnn.layers.detection_slots import (
     CompactDetections,
@@ -32,11 +34,13 @@ from mrcnn.layers.detections import Detections, DetectionSettings
 from mrcnn.layers.edge_agreement import EdgeAgreementHead
 from mrcnn.layers.fpn import fpn_graph
 from mrcnn.layers.gradnorm import GradNormWeighting
+from mrcnn.layers.level_proposals import LevelProposals, LevelProposalSettings
 from mrcnn.layers.losses import LossLayer, UncertaintyWeighting
 from mrcnn.layers.mask_head import MaskHeadSettings, mask_head_graph
 from mrcnn.layers.molding import ImageArea, MoldImage, NormalizeBoxes
 from mrcnn.layers.proposals import Proposals
-from mrcnn.layers.resnet import resnet_graph
+from mrcnn.layers.resnet import ResNetStyle, resnet_graph
+from mrcnn.layers.roi_features import RoiFeatureSettings
 from mrcnn.layers.rpn import build_rpn_model, rpn_over_pyramid
 from mrcnn.layers.targets import RoiTargets, RpnTargets
 from mrcnn.ops.edge_settings import EdgeSettings
@@ -55,31 +59,67 @@ class Trunk(NamedTuple):
     """What both graphs share: features and the RPN's answers."""
 
     feature_maps: list[Tensor]  # P2 … P5, [B, H/4, W/4, ·] … [B, H/32, W/32, ·]
-    rpn_class_logits: Tensor  # [B, A, 2]
+    rpn_class_logits: Tensor  # [B, A, 2], or [B, A, 1]: that of an object alone
     rpn_class: Tensor  # [B, A, 2]
     rpn_bbox: Tensor  # [B, A, 4]
+    # Of each level, [B, A_l, ·]: logits and deltas.
+    level_logits: list[Tensor]
+    level_deltas: list[Tensor]
+
+
+def norm_settings(config: Config) -> NormSettings:
+    """The normalizations of the configuration's network."""
+    architecture = config.architecture()
+    return NormSettings(
+        config.TRAIN_BN,
+        architecture.norm_epsilon,
+        architecture.norm_momentum,
+        architecture.conv_bias,
+    )
+
+
+def roi_feature_settings(pool_size: int, config: Config) -> RoiFeatureSettings:
+    """How a head reads its RoIs, `pool_size` cells wide and high."""
+    architecture = config.architecture()
+    return RoiFeatureSettings(
+        pool_size,
+        config.ROI_POOLING,
+        _use_tf_kernels(config),
+        samples=architecture.roi_samples,
+        aligned=architecture.roi_aligned,
+    )
 
 
 def build_backbone(image: Tensor, config: Config) -> list[Tensor | None]:
     """C1 … C5 of molded images [B, H, W, channels], with the strides 2 … 32."""
     if callable(config.BACKBONE):
         return config.BACKBONE(image, stage5=True, train_bn=config.TRAIN_BN)
-    return resnet_graph(image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN)
+    architecture = config.architecture()
+    style = ResNetStyle(
+        architecture.stride_in_3x3, architecture.symmetric_padding, norm_settings(config)
+    )
+    return resnet_graph(image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN, style=style)
 
 
 def build_trunk(image: Tensor, config: Config) -> Trunk:
     """Backbone, feature pyramid and RPN on molded images [B, H, W, channels]."""
+    architecture = config.architecture()
     stages = build_backbone(image, config)
-    pyramid = fpn_graph(stages[1:], config.TOP_DOWN_PYRAMID_SIZE)
+    norm = norm_settings(config) if architecture.pyramid_norm else None
+    pyramid = fpn_graph(stages[1:], config.TOP_DOWN_PYRAMID_SIZE, norm)
     rpn_model = build_rpn_model(
         config.RPN_ANCHOR_STRIDE,
         len(config.RPN_ANCHOR_RATIOS),
         config.TOP_DOWN_PYRAMID_SIZE,
         config.RPN_CONV_FILTERS,
+        architecture.rpn_convolutions,
+        architecture.rpn_logits,
     )
     # Matterport's has anchors on the first levels only where there are fewer scales than levels.
     levels = pyramid[: len(config.RPN_ANCHOR_SCALES)]
-    return Trunk(pyramid[:4], *rpn_over_pyramid(rpn_model, levels))
+    answers = rpn_over_pyramid(rpn_model, levels)
+    logits, probabilities, deltas = answers.joined
+    return Trunk(pyramid[:4], logits, probabilities, deltas, answers.logits, answers.deltas)
 
 
 def anchors_layer(config: Config, **kwargs: Any) -> Anchors:
@@ -89,12 +129,37 @@ def anchors_layer(config: Config, **kwargs: Any) -> Anchors:
         config.RPN_ANCHOR_RATIOS,
         config.BACKBONE_STRIDES[: len(config.RPN_ANCHOR_SCALES)],
         config.RPN_ANCHOR_STRIDE,
+        rounded=config.architecture().rounded_anchors,
+        steps_from_cells=config.architecture().anchor_steps_from_cells,
         **kwargs,
     )
 
 
-def build_proposals(trunk: Trunk, anchors: Tensor, count: int, config: Config) -> Tensor:
-    """The RPN's best boxes: [B, count, 4] normalized."""
+def build_proposals(
+    trunk: Trunk, anchors: Tensor, count: int, config: Config, meta: Tensor | None = None
+) -> Tensor:
+    """The RPN's best boxes: [B, count, 4] normalized.
+
+    Architectures with proposals of each level need image_meta, for the window.
+    """
+    architecture = config.architecture()
+    if architecture.proposals_per_level and meta is None:
+        raise ValueError("build_proposals: expected image_meta, for proposals of each level.")
+    if architecture.proposals_per_level:
+        settings = LevelProposalSettings(
+            count,
+            config.RPN_NMS_THRESHOLD,
+            config.PRE_NMS_LIMIT,
+            config.RPN_BBOX_STD_DEV,
+            architecture.largest_log_growth,
+            architecture.least_proposal_side,
+        )
+        return LevelProposals(
+            **dataclasses.asdict(settings),
+            whole_anchors=architecture.rounded_anchors,
+            use_tf_kernels=_use_tf_kernels(config),
+            name="ROI",
+        )([anchors, meta, *trunk.level_logits, *trunk.level_deltas])
     return Proposals(
         count,
         config.RPN_NMS_THRESHOLD,
@@ -113,13 +178,17 @@ def build_box_head(
     Given which RoIs are `valid`, as in training, the head need not run on those at the end that
     are not, whose outputs are of no account then; see `_runs_on_used_slots`.
     """
+    architecture = config.architecture()
     settings = BoxHeadSettings(
-        config.POOL_SIZE,
         config.NUM_CLASSES,
-        train_bn=config.TRAIN_BN,
+        roi_feature_settings(config.POOL_SIZE, config),
+        norm_settings(config),
+        convolutions=architecture.box_convolutions,
+        convolution_filters=config.TOP_DOWN_PYRAMID_SIZE,
+        convolution_norm=architecture.box_convolution_norm,
+        fc_layers=architecture.box_dense_layers,
         fc_layers_size=config.FPN_CLASSIF_FC_LAYERS_SIZE,
-        use_tf_kernels=_use_tf_kernels(config),
-        roi_pooling=config.ROI_POOLING,
+        fc_norm=architecture.box_dense_norm,
     )
     if valid is None or not _runs_on_used_slots(config):
         return box_head_graph(rois, trunk.feature_maps, image_area, settings)
@@ -144,13 +213,12 @@ def build_mask_head(
     `build_box_head`.
     """
     settings = MaskHeadSettings(
-        config.MASK_POOL_SIZE,
         config.NUM_CLASSES,
-        train_bn=config.TRAIN_BN,
+        roi_feature_settings(config.MASK_POOL_SIZE, config),
+        norm_settings(config),
+        normalized=config.architecture().mask_norm,
         mask_shape=tuple(config.MASK_SHAPE),
         filters=config.MASK_CONV_FILTERS,
-        use_tf_kernels=_use_tf_kernels(config),
-        roi_pooling=config.ROI_POOLING,
     )
     if class_ids is None or not _runs_on_used_slots(config):
         return mask_head_graph(rois, trunk.feature_maps, image_area, settings, class_ids)
@@ -182,7 +250,17 @@ def build_training(config: Config, model_class: type[keras.Model] = keras.Model)
         A model whose inputs are those of `mrcnn.data.loader` and whose outputs are the
         weighted losses by name, and the class probabilities. With IMAGE_SHAPE_GROUPS it
         takes batches of any of `config.INPUT_SHAPES`, and is traced for each.
+
+    Raises:
+        ValueError: the architecture is for detection only.
     """
+    architecture = config.architecture()
+    if not architecture.trains:
+        raise ValueError(
+            f"ARCHITECTURE: expected one that trains, such as 'matterport'; received "
+            f"{architecture.name!r}, whose targets and losses are not here yet: its weights "
+            "detect, but cannot be trained further."
+        )
     with _dtype_policy(config):
         return _build_training(config, model_class)
 
@@ -204,7 +282,7 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
     gt_masks = batch_input(batch.GT_MASKS, (instances, *masks), "uint8")
     inputs = [image, meta, gt_class_ids, gt_boxes, gt_masks]
 
-    trunk = build_trunk(MoldImage(config.MEAN_PIXEL, name="molded_image")(image), config)
+    trunk = build_trunk(mold_layer(config, name="molded_image")(image), config)
 
     # First stage. Pixel boxes: Matterport labels anchors in pixels (see rpn_targets).
     pixel_anchors = anchors_layer(config, pixels=True, name="pixel_anchors")(image)
@@ -221,7 +299,7 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
     normalized_boxes = NormalizeBoxes(name="normalized_gt_boxes")([gt_boxes, image])
     if config.USE_RPN_ROIS:
         anchors = anchors_layer(config, name="anchors")(image)
-        rois = build_proposals(trunk, anchors, config.POST_NMS_ROIS_TRAINING, config)
+        rois = build_proposals(trunk, anchors, config.POST_NMS_ROIS_TRAINING, config, meta)
     else:
         given = batch_input(batch.ROIS, (config.POST_NMS_ROIS_TRAINING, 4), "int32")
         inputs.append(given)
@@ -303,7 +381,7 @@ def build_classifier(config: Config, model_class: type[keras.Model] = keras.Mode
             name: keras.Input(batch_shape=(config.BATCH_SIZE, *shape), dtype=dtype, name=name)
             for name, (shape, dtype) in shapes.items()
         }
-        molded = MoldImage(config.MEAN_PIXEL, name="molded_image")(inputs[batch.IMAGE])
+        molded = mold_layer(config, name="molded_image")(inputs[batch.IMAGE])
         c5 = build_backbone(molded, config)[-1]
         logits = classifier_graph(c5, config.NUM_CLASSES, config.FPN_CLASSIF_FC_LAYERS_SIZE)
         labels = inputs[batch.GT_CLASS_IDS][:, :1]
@@ -351,6 +429,31 @@ def detection_settings(config: Config) -> DetectionSettings:
     )
 
 
+def build_detections(
+    rois: Tensor, probabilities: Tensor, deltas: Tensor, meta: Tensor, config: Config
+) -> Tensor:
+    """The detections among classified RoIs: [B, DETECTION_MAX_INSTANCES, 6] normalized."""
+    architecture = config.architecture()
+    inputs = [rois, probabilities, deltas, meta]
+    use_tf_kernels, name = _use_tf_kernels(config), "mrcnn_detection"
+    plain = detection_settings(config)
+    if architecture.box_votes == "every class":
+        settings = ClassDetectionSettings(
+            **dataclasses.asdict(plain),
+            largest_log_growth=architecture.largest_log_growth,
+            least_side=architecture.least_detection_side,
+        )
+        return ClassDetections(
+            **dataclasses.asdict(settings), use_tf_kernels=use_tf_kernels, name=name
+        )(inputs)
+    return Detections(**dataclasses.asdict(plain), use_tf_kernels=use_tf_kernels, name=name)(inputs)
+
+
+def mold_layer(config: Config, **kwargs: Any) -> MoldImage:
+    """The layer from images in the units of MEAN_PIXEL to what the backbone takes."""
+    return MoldImage(config.MEAN_PIXEL, config.STD_PIXEL, **kwargs)
+
+
 def build_edge_head(settings: EdgeSettings, config: Config) -> EdgeAgreementHead:
     """The Edge Agreement Head (arXiv 1809.07069, section 4) with its weight among the losses."""
     name = "mrcnn_mask_edge_loss"
@@ -377,14 +480,10 @@ def _build_inference(config: Config, model_class: type[keras.Model]) -> keras.Mo
     anchors = keras.Input((None, 4), name="input_anchors")
 
     trunk = build_trunk(image, config)
-    rois = build_proposals(trunk, anchors, config.POST_NMS_ROIS_INFERENCE, config)
+    rois = build_proposals(trunk, anchors, config.POST_NMS_ROIS_INFERENCE, config, meta)
     image_area = ImageArea(name="image_area")(meta)
     _, probabilities, deltas = build_box_head(rois, trunk, image_area, config)
-    detections = Detections(
-        **dataclasses.asdict(detection_settings(config)),
-        use_tf_kernels=_use_tf_kernels(config),
-        name="mrcnn_detection",
-    )([rois, probabilities, deltas, meta])
+    detections = build_detections(rois, probabilities, deltas, meta, config)
     if _use_tf_kernels(config):
         found = CompactDetections()(detections)
         masks = build_mask_head(found, trunk, image_area, config)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.architecture import Architecture
 from mrcnn.config import DERIVED_SETTINGS, Config
 from mrcnn.files.atomic import write_json
 
@@ -27,11 +28,25 @@ def save_settings(
         folder: of the run.
         details: what else there is to know of the run, by names in lower case, as JSON has it.
     """
-    path = Path(folder, SETTINGS_FILE)
+    return write_settings(config, Path(folder, SETTINGS_FILE), details)
+
+
+def write_settings(
+    config: Config, path: str | Path, details: Mapping[str, Any] | None = None
+) -> Path:
+    """`save_settings` into a file of any name."""
+    path = Path(path)
     settings = {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
+        name: _plain(value)
         for name, value in config.to_dict().items()
         if name not in DERIVED_SETTINGS and not callable(value)
     }
     write_json(path, {**(details or {}), **settings}, default=str)
     return path
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON has it."""
+    if isinstance(value, Architecture):
+        return value.to_dict()
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -22,7 +22,7 @@ from mrcnn.logger import logger
 # In the order of `mrcnn --help`; a name is that of the command's file, with "_" for "-".
 COMMANDS = (
     *("check", "convert-data", "pretrain", "train", "evaluate", "predict"),
-    *("export", "ablate", "edges", "demo", "replay"),
+    *("export", "convert", "ablate", "edges", "demo", "replay"),
 )
 
 

@@ -242,7 +242,7 @@ def network_pairs(
         predictions = _Predictions(
             class_ids=found.class_ids,
             scores=found.scores,
-            masks=paste_masks(found.box_masks, found.boxes, image.shape, found.mask_corners),
+            masks=paste_masks(found.box_masks, found.mask_areas, image.shape, found.mask_corners),
             boxes=_sampled_boxes(found, image.shape),
             places=found.rois,
         )

@@ -20,16 +20,19 @@ from mrcnn.data.resize import Resize
 
 
 def mold_image(images: np.ndarray, config: Config) -> np.ndarray:
-    """Subtract `MEAN_PIXEL`.
+    """Subtract `MEAN_PIXEL`, and divide by `STD_PIXEL` if there is one.
 
     Args:
         images: [..., C], of any values; MEAN_PIXEL is in their units.
-        config: for `MEAN_PIXEL`, one value a channel.
+        config: for `MEAN_PIXEL` and `STD_PIXEL`, one value a channel.
 
     Returns:
         float32 [..., C].
     """
-    return np.subtract(images, np.asarray(config.MEAN_PIXEL, np.float32), dtype=np.float32)
+    molded = np.subtract(images, np.asarray(config.MEAN_PIXEL, np.float32), dtype=np.float32)
+    if config.STD_PIXEL is not None:
+        molded /= np.asarray(config.STD_PIXEL, np.float32)
+    return molded
 
 
 def unmold_image(normalized_images: np.ndarray, config: Config) -> np.ndarray:
@@ -37,11 +40,13 @@ def unmold_image(normalized_images: np.ndarray, config: Config) -> np.ndarray:
 
     Args:
         normalized_images: float [..., C].
-        config: for `MEAN_PIXEL`.
+        config: for `MEAN_PIXEL`, and `STD_PIXEL` if there is one.
 
     Returns:
         uint8 [..., C].
     """
+    if config.STD_PIXEL is not None:
+        normalized_images = normalized_images * np.asarray(config.STD_PIXEL, np.float32)
     images = np.rint(normalized_images + np.asarray(config.MEAN_PIXEL, np.float32))
     return np.clip(images, 0, 255).astype(np.uint8)
 

@@ -5,6 +5,7 @@ Shape letters: H height, W width, C channels; h, w the scaled height and width.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrcnn.config import IMAGE_SIDE_MULTIPLE, RESIZE_MODES, Config
+from mrcnn.config import IMAGE_SIDE_MULTIPLE, PAD32_MULTIPLE, RESIZE_MODES, Config
+from mrcnn.data.fractional_resize import resize_between_pixels
 from mrcnn.data.images import Box, Padding, resize_bilinear, scaled_size
 from mrcnn.data.scale_jitter import ScaleJitter
 
@@ -41,6 +43,11 @@ class Resize:
     - "pad64": pad each side with zeros to a multiple of 64. `max_dim` is not used.
     - "crop": take a random window of `min_dim` x `min_dim`. `max_dim` is not used.
 
+    In the mode "pad32" the image is enlarged or shrunk until its shorter side is `min_dim`, or less
+    where the longer side would exceed `max_dim`, as torchvision does it
+    (`models/detection/transform.py`): sides are rounded down, values stay fractions (float32), the
+    border does not darken, and `padding_value` fills up below and to the right to multiples of 32.
+
     With a `jitter`, the scale is drawn in place of this; the modes pad and crop as ever. Where
     factors are drawn, a larger image is cut to the canvas at a random place, and a smaller one
     padded to it, in every mode.
@@ -56,6 +63,7 @@ class Resize:
         shapes: (height, width) to pad to in the mode "square", the smallest first; empty:
             `max_dim` x `max_dim`. With a jitter, the smallest that holds the image at its largest.
         jitter: draws the scale; None: it is not random.
+        padding_value: one a channel, or one number; of the mode "pad32".
 
     Raises:
         ValueError: an unknown mode, or one that lacks the side it needs.
@@ -71,14 +79,20 @@ class Resize:
     min_scale: float = 0
     shapes: tuple[tuple[int, int], ...] = ()
     jitter: ScaleJitter | None = None
+    padding_value: tuple[float, ...] = (0.0,)
 
     def __post_init__(self) -> None:
         if self.mode not in RESIZE_MODES:
             raise ValueError(f"mode: expected one of {list(RESIZE_MODES)}; received {self.mode!r}.")
-        if self.mode == "square" and not self.max_dim:
+        if self.mode in ("square", "pad32") and not self.max_dim:
             raise ValueError(
-                f'max_dim: the mode "square" pads to it and needs a side in pixels; '
+                f'max_dim: the mode "{self.mode}" pads to it and needs a side in pixels; '
                 f"received {self.max_dim!r}."
+            )
+        if self.mode == "pad32" and (not self.min_dim or self.jitter is not None):
+            raise ValueError(
+                'min_dim, jitter: the mode "pad32" scales to a side in pixels and draws nothing; '
+                f"received {self.min_dim!r} and {self.jitter!r}."
             )
         if self.mode == "crop" and not self.min_dim:
             raise ValueError(
@@ -101,6 +115,7 @@ class Resize:
             min_scale=config.IMAGE_MIN_SCALE or 0,
             shapes=tuple(config.INPUT_SHAPES or ()),
             jitter=ScaleJitter.of(config),
+            padding_value=_padding_value(config),
         )
 
     @classmethod
@@ -131,6 +146,8 @@ class Resize:
         """The factor by which an image of size (height, width) is scaled, without a jitter."""
         if self.mode == "none":
             return 1
+        if self.mode == "pad32":
+            return min(self.min_dim / min(size), self.max_dim / max(size))
         scale = max(1, self.min_scale, self.min_dim / min(size) if self.min_dim else 0)
         if self.mode == "square" and round(max(size) * scale) > self.max_dim:
             scale = self.max_dim / max(size)
@@ -144,6 +161,8 @@ class Resize:
         _check_axes(image)
         if self.jitter is not None:
             return image.copy()
+        if self.mode == "pad32":
+            return resize_between_pixels(image, self._size_between(image.shape[:2]))
         size = scaled_size(image.shape[:2], self.scale_of(image.shape[:2]))
         scaled = np.empty((*size, image.shape[2]), image.dtype)
         resize_bilinear(image, scaled)
@@ -164,6 +183,8 @@ class Resize:
             original_size: (height, width) before scaling.
             rng: as for a call.
         """
+        if self.mode == "pad32":
+            return self._padded_between(image, original_size)
         if self.jitter is None:
             scale = self.scale_of(original_size)
         else:
@@ -197,8 +218,27 @@ class Resize:
 
         It depends on nothing random: with a jitter, it is that of the largest image.
         """
+        if self.mode == "pad32":
+            height, width = self._size_between(size)
+            return height + -height % PAD32_MULTIPLE, width + -width % PAD32_MULTIPLE
         scale = self.scale_of(size) if self.jitter is None else self.jitter.largest(size)
         return self._padded_size(*scaled_size(size, scale))
+
+    def _size_between(self, size: Sequence[int]) -> tuple[int, int]:
+        """The scaled (height, width) in the mode "pad32": rounded down, at least a pixel."""
+        scale = self.scale_of(size)
+        return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
+
+    def _padded_between(self, image: np.ndarray, original_size: Sequence[int]) -> Resized:
+        """The mode "pad32" of an image whose scaling is done, or is done here."""
+        height, width = self._size_between(original_size)
+        padded = self.padded_size(original_size)
+        result = np.empty((*padded, image.shape[2]), np.float32)
+        result[...] = np.asarray(self.padding_value, np.float32)
+        result[:height, :width] = resize_between_pixels(image, (height, width))
+        padding = [(0, padded[0] - height), (0, padded[1] - width), (0, 0)]
+        scale = self.scale_of(original_size)
+        return Resized(result, (0, 0, height, width), scale, padding, None)
 
     def _padded_size(self, height: int, width: int) -> tuple[int, int]:
         if self.mode == "pad64":
@@ -211,6 +251,13 @@ class Resize:
             f"shapes: expected one of at least {height} x {width} pixels, for an image that has "
             f"that size after scaling; received {list(shapes)}."
         )
+
+
+def _padding_value(config: Config) -> tuple[float, ...]:
+    """What the molded image is 0 of, in the mode "pad32"; 0 itself in the others."""
+    if config.IMAGE_RESIZE_MODE != "pad32":
+        return (0.0,)
+    return tuple(float(value) for value in np.ravel(config.MEAN_PIXEL))
 
 
 def _on_canvas(

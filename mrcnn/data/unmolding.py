@@ -29,7 +29,7 @@ from mrcnn.data.masks import paste_masks, pixels_within
 class Located(NamedTuple):
     """The detections of an image as boxes in its pixels, their masks not pasted yet.
 
-    `boxes`, `box_masks` and `mask_corners` are what `mrcnn.data.masks.paste_masks` and
+    `mask_areas`, `box_masks` and `mask_corners` are what `mrcnn.data.masks.paste_masks` and
     `mrcnn.data.rle.encode_in_boxes` take.
     """
 
@@ -38,6 +38,7 @@ class Located(NamedTuple):
     scores: np.ndarray  # float32 [N], as the network ordered them
     box_masks: np.ndarray  # float [N, h, w], probabilities within the boxes
     boxes: np.ndarray  # [N, 4], as `rois` before rounding, or `rois` themselves
+    mask_areas: np.ndarray  # [N, 4], within which masks have pixels; with most networks `boxes`
     mask_corners: np.ndarray | None  # float64 [N, 4], or None: the masks fill the boxes
 
 
@@ -68,7 +69,7 @@ def unmold_detections(
     found = locate_detections(
         detections, mrcnn_mask, original_image_shape, image_shape, window, config
     )
-    masks = paste_masks(found.box_masks, found.boxes, original_image_shape, found.mask_corners)
+    masks = paste_masks(found.box_masks, found.mask_areas, original_image_shape, found.mask_corners)
     return Unmolded(found.rois, found.class_ids, found.scores, masks)
 
 
@@ -90,7 +91,8 @@ def locate_detections(
         original_image_shape: (H, W, C) before resizing.
         image_shape: (H, W, C) of the molded image.
         window: (y1, x1, y2, x2) of the image in the molded one, in pixels.
-        config: for DETECTION_BOXES, and for the form of the mask targets in training.
+        config: for DETECTION_BOXES, for the form of the mask targets in training, and for the
+            architecture's way to paste masks.
 
     Returns:
         Boxes, class ids, scores, and for each detection a copy of its class's mask.
@@ -100,7 +102,7 @@ def locate_detections(
     count = padding[0] if padding.size else len(class_ids)
     frame = _Frame(original_image_shape[:2], image_shape[:2], np.asarray(window))
     if config.DETECTION_BOXES == "matterport":
-        boxes = rois = frame.matterport_boxes(detections[:count, :4])
+        exact = boxes = rois = frame.matterport_boxes(detections[:count, :4])
         kept = np.flatnonzero((rois[:, 2:] > rois[:, :2]).all(axis=1))
         corners = None
     else:
@@ -108,17 +110,46 @@ def locate_detections(
         boxes = np.clip(edges, 0, [*frame.original_size, *frame.original_size])
         kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
         corners = frame.mask_corners(edges, mrcnn_mask.shape[1:3], config)[kept]
-        boxes = _at_least_a_pixel(boxes)
+        exact, boxes = boxes, _at_least_a_pixel(boxes)
         rois = pixels_within(boxes)
     class_ids = class_ids[kept]
-    return Located(
-        rois[kept],
-        class_ids,
-        detections[kept, 5],
-        mrcnn_mask[kept, :, :, class_ids],
-        boxes[kept],
-        corners,
-    )
+    masks = mrcnn_mask[kept, :, :, class_ids]
+    areas = boxes[kept]
+    if config.architecture().mask_border:
+        boxes = exact
+        masks, areas, corners = with_border(masks, exact[kept], frame.original_size)
+    return Located(rois[kept], class_ids, detections[kept, 5], masks, boxes[kept], areas, corners)
+
+
+def with_border(
+    masks: np.ndarray, boxes: np.ndarray, image_size: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Masks as torchvision pastes them: with a border of one sample of 0, in whole pixels.
+
+    The box grows around its center as the mask does by the border, and its corners lose their
+    fractions; the mask fills it and the pixel behind it
+    (torchvision `models/detection/roi_heads.py`, `paste_masks_in_image`).
+
+    Args:
+        masks: [N, h, w] of equal sides.
+        boxes: [N, 4] in pixels.
+        image_size: (H, W).
+
+    Returns:
+        The masks [N, h + 2, w + 2]; the areas in which they have pixels, [N, 4] whole pixels inside
+        the image; and the places of their first and last samples [N, 4].
+    """
+    side = masks.shape[-1]
+    masks = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
+    # As there, in float32: a rounding decides whether a corner loses a pixel or not.
+    boxes = np.asarray(boxes, np.float32)
+    half = (boxes[:, 2:] - boxes[:, :2]) * np.float32(0.5) * np.float32((side + 2) / side)
+    center = (boxes[:, 2:] + boxes[:, :2]) * np.float32(0.5)
+    whole = np.trunc(np.concatenate([center - half, center + half], axis=1)).astype(np.float64)
+    whole[:, 2:] = np.maximum(whole[:, 2:], whole[:, :2]) + 1
+    sample = (whole[:, 2:] - whole[:, :2]) / (side + 2)
+    corners = np.concatenate([whole[:, :2] + 0.5 * sample, whole[:, 2:] - 0.5 * sample], axis=1)
+    return masks, np.clip(whole, 0, [*image_size, *image_size]), corners
 
 
 def boxes_of_network(

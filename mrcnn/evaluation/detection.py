@@ -37,7 +37,7 @@ class StepwiseDetector(Protocol):
         Returns:
             A dict for each with rois, class_ids and scores, the mask probabilities within the
             boxes as box_masks [N, h, w], and image_shape; and with the rois before rounding as
-            boxes, and mask_corners, if it has them (`mrcnn.data.unmolding.Located`).
+            boxes, mask_areas and mask_corners, if it has them (`mrcnn.data.unmolding.Located`).
         """
 
 

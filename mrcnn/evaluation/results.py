@@ -88,15 +88,16 @@ def image_results(dataset: Dataset, image_id: int, detections: Mapping[str, Any]
         dataset: prepared. Detections of classes from another source than the image's are left out.
         image_id: internal id of the image.
         detections: rois, class_ids, scores, and either `masks` [H, W, N], or the probabilities
-            within the boxes, `box_masks` [N, h, w], with `image_shape`. Then `boxes` and
-            `mask_corners` may say more exactly where they lie (`mrcnn.data.unmolding.Located`).
+            within the boxes, `box_masks` [N, h, w], with `image_shape`. Then `boxes`, `mask_areas`
+            and `mask_corners` may say more exactly where they lie (`mrcnn.data.unmolding.Located`).
     """
     info = dataset.image_info[image_id]
     category_ids = _category_ids(dataset, info["source"])
     rois, class_ids, scores = (detections[name] for name in ("rois", "class_ids", "scores"))
     if "box_masks" in detections:
         boxes, corners = detections.get("boxes", rois), detections.get("mask_corners")
-        rles = encode_in_boxes(detections["box_masks"], boxes, detections["image_shape"], corners)
+        areas = detections.get("mask_areas", boxes)
+        rles = encode_in_boxes(detections["box_masks"], areas, detections["image_shape"], corners)
         return coco_results(info["id"], boxes, class_ids, scores, None, category_ids, rles)
     return coco_results(info["id"], rois, class_ids, scores, detections["masks"], category_ids)
 

@@ -21,7 +21,6 @@ from mrcnn.export.pixels import in_pixels, paste
 from mrcnn.export.resizing import can_take_any, fixed_shape, resize_any, resize_known
 from mrcnn.inference.model import InferenceNetwork, layers_between
 from mrcnn.layers.detection_slots import CompactDetections, PadDetections
-from mrcnn.layers.molding import MoldImage
 from mrcnn.ops.indexing import first_true_indices, gather_rows
 from mrcnn.ops.tensor import Tensor
 
@@ -58,6 +57,14 @@ class ExportNetwork(keras.Model):
         pasted: bool = False,
     ) -> None:
         super().__init__(name="exported", dtype="float32")
+        architecture = config.architecture()
+        if architecture.mask_border or config.IMAGE_RESIZE_MODE == "pad32":
+            raise ValueError(
+                f"export: the steps around the network, such as resizing and pasting masks, are "
+                f"those of Matterport's in an exported file; ARCHITECTURE {architecture.name!r} "
+                f"with IMAGE_RESIZE_MODE {config.IMAGE_RESIZE_MODE!r} has others, which are not in "
+                "it yet. Detect with mrcnn predict."
+            )
         self.settings = config
         self.image_size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
         self.pasted = pasted
@@ -77,7 +84,7 @@ class ExportNetwork(keras.Model):
         self.first = keras.Model(self.inner.inputs, [detections, image_area, *feature_maps])
         self.roi_align = roi_align
         self.head = layers_between(roi_align, self.inner.get_layer("mrcnn_mask"))
-        self.mold = MoldImage(config.MEAN_PIXEL)
+        self.mold = network.mold_layer(config)
         self.anchors = network.anchors_layer(config).normalized(self.shape)[None]
 
     def call(self, image: Tensor) -> dict[str, Tensor]:

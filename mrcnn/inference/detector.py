@@ -29,7 +29,7 @@ from mrcnn.tensorflow_backend.compilation import tf_kernels_available
 MAX_STATIC_SHAPES = 16
 
 _RESULT_KEYS = ("rois", "class_ids", "scores", "masks")
-_PASTED_KEYS = ("box_masks", "boxes", "image_shape", "mask_corners")
+_PASTED_KEYS = ("box_masks", "mask_areas", "image_shape", "mask_corners")
 
 CompactResult = dict[str, Any]
 Graph: TypeAlias = keras.Model | FrozenGraph | OpenGraph
@@ -88,9 +88,9 @@ class Detector:
         Returns:
             A dict for each image: "rois" int32 [N, 4] pixel boxes, "class_ids" int32 [N],
             "scores" float32 [N], "box_masks" float32 [N, h, w] probabilities within the boxes,
-            "boxes" [N, 4], the rois before rounding, "mask_corners" [N, 4] or None, and
-            "image_shape" (H, W, C); see `mrcnn.data.unmolding.Located`. Of box_masks, boxes,
-            image_shape and mask_corners, `mrcnn.data.masks.paste_masks` makes masks and
+            "boxes" [N, 4], the rois before rounding, "mask_areas" [N, 4], "mask_corners" [N, 4] or
+            None, and "image_shape" (H, W, C); see `mrcnn.data.unmolding.Located`. Of box_masks,
+            mask_areas, image_shape and mask_corners, `mrcnn.data.masks.paste_masks` makes masks and
             `mrcnn.data.rle.encode_in_boxes` COCO's run lengths.
         """
         results: dict[int, CompactResult] = {}

@@ -11,7 +11,6 @@ import numpy as np
 from mrcnn import network
 from mrcnn.config import Config
 from mrcnn.data.boxes import norm_boxes
-from mrcnn.layers.molding import MoldImage
 from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend.compilation import default_jit_compile
 from mrcnn.tensorflow_backend.sums import with_fixed_sums
@@ -38,7 +37,7 @@ def with_static_shape(
     images = keras.Input(batch_shape=(batch_size, *image_shape), dtype=dtype)
     meta = keras.Input(batch_shape=(batch_size, config.IMAGE_META_SIZE))
     anchors = network.anchors_layer(config)(images)
-    x = images if molded else MoldImage(config.MEAN_PIXEL)(images)
+    x = images if molded else network.mold_layer(config)(images)
     calls = len(model._inbound_nodes)
     wrapped = FixedSumsModel([images, meta], model([x, meta, anchors]))
     # Keras lists every call of a model, and keeps the graph around it: that of each image shape.
@@ -84,7 +83,7 @@ class MaskBranch(_FixedSums, keras.Model):
         self.slots: int | None = boxes.shape[1]
         self.trunk = keras.Model(model.inputs[:2], [image_area, *feature_maps])
         self.head = layers_between(self.roi_align, model.get_layer("mrcnn_mask"))
-        self.mold = None if molded else MoldImage(config.MEAN_PIXEL)
+        self.mold = None if molded else network.mold_layer(config)
         self.compile(jit_compile=default_jit_compile(config.JIT_COMPILE))
 
     def call(self, inputs: Sequence[Tensor]) -> Tensor:

@@ -18,7 +18,6 @@ from mrcnn import network
 from mrcnn.config import Config
 from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.folded_norm import FoldingConv2D
-from mrcnn.layers.molding import MoldImage
 from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend import one_image
 from mrcnn.tensorflow_backend.compilation import tf_kernels_available
@@ -68,7 +67,7 @@ class OpenGraph:
     def _trace(self, molded: bool) -> Run:
         batch, channels = self._config.BATCH_SIZE, self._config.IMAGE_CHANNEL_COUNT
         dtype = "float32" if molded else "uint8"
-        mold = None if molded else MoldImage(self._config.MEAN_PIXEL)
+        mold = None if molded else network.mold_layer(self._config)
 
         def run(inputs: list[Tensor]) -> Any:
             images, metas, anchors = inputs

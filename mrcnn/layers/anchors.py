@@ -23,6 +23,8 @@ class Anchors(keras.layers.Layer):
     Args:
         scales, ratios, strides, anchor_stride: see `mrcnn.ops.anchors`.
         pixels: return them in pixels instead of normalized.
+        rounded: see `mrcnn.ops.anchors.level_anchors`.
+        steps_from_cells: their distance is `mrcnn.ops.anchors.steps_from_cells`, not the stride.
     """
 
     def __init__(
@@ -32,6 +34,8 @@ class Anchors(keras.layers.Layer):
         strides: Sequence[int],
         anchor_stride: int = 1,
         pixels: bool = False,
+        rounded: bool = False,
+        steps_from_cells: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -40,15 +44,17 @@ class Anchors(keras.layers.Layer):
         self.strides = [int(stride) for stride in strides]
         self.anchor_stride = int(anchor_stride)
         self.pixels = pixels
+        self.rounded = rounded
+        self.steps_from_cells = steps_from_cells
 
     def of_shape(self, image_shape: Sequence[int]) -> np.ndarray:
         """Anchors of an image of (height, width, …) in pixels: [A, 4] float64."""
+        shapes = anchor_ops.feature_shapes(image_shape, self.strides)
+        steps: Sequence[int | Sequence[int]] = self.strides
+        if self.steps_from_cells:
+            steps = anchor_ops.steps_from_cells(image_shape, shapes)
         return anchor_ops.pyramid_anchors(
-            self.scales,
-            self.ratios,
-            anchor_ops.feature_shapes(image_shape, self.strides),
-            self.strides,
-            self.anchor_stride,
+            self.scales, self.ratios, shapes, steps, self.anchor_stride, self.rounded
         )
 
     def normalized(self, image_shape: Sequence[int]) -> np.ndarray:
@@ -79,4 +85,6 @@ class Anchors(keras.layers.Layer):
             "strides": self.strides,
             "anchor_stride": self.anchor_stride,
             "pixels": self.pixels,
+            "rounded": self.rounded,
+            "steps_from_cells": self.steps_from_cells,
         }

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from typing import Any
 
 import keras
 
 from mrcnn.layers.folded_norm import FoldsNorm
+from mrcnn.ops.tensor import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class NormSettings:
+    """The normalizations of a network, and the convolutions in front of them.
+
+    Args:
+        train_bn: see `BatchNorm`.
+        epsilon: added to the variance.
+        momentum: of the moving statistics.
+        conv_bias: convolutions in front of a normalization have a bias.
+    """
+
+    train_bn: bool | None = True
+    epsilon: float = 1e-3
+    momentum: float = 0.99
+    conv_bias: bool = True
+
+    def __call__(self, x: Tensor, name: str) -> Tensor:
+        """Normalize with a new layer of that name."""
+        layer = BatchNorm(epsilon=self.epsilon, momentum=self.momentum, name=name)
+        return layer(x, training=self.train_bn)
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from keras import layers
 
-from mrcnn.layers.batch_norm import BatchNorm
+from mrcnn.layers.batch_norm import NormSettings
 from mrcnn.layers.per_roi import RoiConv2D
 from mrcnn.layers.roi_features import RoiFeatureSettings, roi_features
 from mrcnn.ops.tensor import Tensor
@@ -18,25 +18,26 @@ class BoxHeadSettings:
     """Sizes of the class and box head.
 
     Args:
-        pool_size: side of the features that are read of a RoI.
         num_classes: C, background included.
-        train_bn: see `mrcnn.layers.batch_norm`.
-        fc_layers_size: width of the two hidden layers.
-        use_tf_kernels: see `mrcnn.tensorflow_backend`.
-        roi_pooling: see `mrcnn.layers.roi_features`.
+        roi_features: how the features of a RoI are read.
+        norm: of the layers that are normalized.
+        convolutions: 3x3 ones before the fully connected layers.
+        convolution_filters: of these.
+        convolution_norm: these are normalized.
+        fc_layers: fully connected layers.
+        fc_layers_size: width of these.
+        fc_norm: these are normalized.
     """
 
-    pool_size: int
     num_classes: int
-    train_bn: bool | None = True
+    roi_features: RoiFeatureSettings
+    norm: NormSettings = NormSettings()
+    convolutions: int = 0
+    convolution_filters: int = 256
+    convolution_norm: bool = False
+    fc_layers: int = 2
     fc_layers_size: int = 1024
-    use_tf_kernels: bool = False
-    roi_pooling: str = "align"
-
-    @property
-    def roi_features(self) -> RoiFeatureSettings:
-        """How the features of a RoI are read."""
-        return RoiFeatureSettings(self.pool_size, self.roi_pooling, self.use_tf_kernels)
+    fc_norm: bool = True
 
 
 def box_head_graph(
@@ -58,17 +59,24 @@ def box_head_graph(
     Returns:
         (logits [B, R, C], probabilities [B, R, C], deltas [B, R, C, 4]), float32.
     """
-    pool_size, num_classes = settings.pool_size, settings.num_classes
-    train_bn, fc_layers_size = settings.train_bn, settings.fc_layers_size
-    reading = settings.roi_features
+    num_classes, fc_layers_size = settings.num_classes, settings.fc_layers_size
+    reading, norm = settings.roi_features, settings.norm
     x = roi_features(rois, feature_maps, image_area, reading, "roi_align_classifier", used)
-    # Two fully connected layers, written as convolutions as in Matterport's weights.
-    x = RoiConv2D(fc_layers_size, pool_size, name="mrcnn_class_conv1")(x, used=used)
-    x = BatchNorm(name="mrcnn_class_bn1")(x, training=train_bn)
-    x = layers.Activation("relu")(x)
-    x = RoiConv2D(fc_layers_size, 1, name="mrcnn_class_conv2")(x, used=used)
-    x = BatchNorm(name="mrcnn_class_bn2")(x, training=train_bn)
-    x = layers.Activation("relu")(x)
+    for number in range(1, settings.convolutions + 1):
+        normalized = settings.convolution_norm
+        bias = norm.conv_bias or not normalized
+        filters, name = settings.convolution_filters, f"mrcnn_box_conv{number}"
+        x = RoiConv2D(filters, 3, padding="same", use_bias=bias, name=name)(x, used=used)
+        x = norm(x, f"mrcnn_box_bn{number}") if normalized else x
+        x = layers.Activation("relu")(x)
+    # The fully connected layers, written as convolutions as in Matterport's weights.
+    for number in range(1, settings.fc_layers + 1):
+        bias = norm.conv_bias or not settings.fc_norm
+        size = reading.pool_size if number == 1 else 1
+        name = f"mrcnn_class_conv{number}"
+        x = RoiConv2D(fc_layers_size, size, use_bias=bias, name=name)(x, used=used)
+        x = norm(x, f"mrcnn_class_bn{number}") if settings.fc_norm else x
+        x = layers.Activation("relu")(x)
     shared = layers.Reshape((-1, fc_layers_size), name="pool_squeeze")(x)
 
     logits = layers.Dense(num_classes, name="mrcnn_class_logits", dtype="float32")(shared)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from keras import layers
 
-from mrcnn.layers.batch_norm import BatchNorm
+from mrcnn.layers.batch_norm import NormSettings
 from mrcnn.layers.class_masks import ClassMasks
 from mrcnn.layers.per_roi import RoiConv2D, RoiConv2DTranspose
 from mrcnn.layers.roi_features import RoiFeatureSettings, roi_features
@@ -19,36 +19,30 @@ class MaskHeadSettings:
     """Sizes of the mask head.
 
     Args:
-        pool_size: side of the features that are read of a RoI.
         num_classes: C, background included.
-        train_bn: see `mrcnn.layers.batch_norm`.
+        roi_features: how the features of a RoI are read.
+        norm: of the 3x3 convolutions; see `normalized`.
+        normalized: whether these are normalized.
         mask_shape: twice the pool size, or four times: then with one more
             transposed convolution, `mrcnn_mask_deconv2`.
         filters: channels of the convolutions.
-        use_tf_kernels: see `mrcnn.tensorflow_backend`.
-        roi_pooling: see `mrcnn.layers.roi_features`.
 
     Raises:
         ValueError: `mask_shape` is neither.
     """
 
-    pool_size: int
     num_classes: int
-    train_bn: bool | None = True
+    roi_features: RoiFeatureSettings
+    norm: NormSettings = NormSettings()
+    normalized: bool = True
     mask_shape: Sequence[int] = (28, 28)
     filters: int = 256
-    use_tf_kernels: bool = False
-    roi_pooling: str = "align"
-
-    @property
-    def roi_features(self) -> RoiFeatureSettings:
-        """How the features of a RoI are read."""
-        return RoiFeatureSettings(self.pool_size, self.roi_pooling, self.use_tf_kernels)
 
     def __post_init__(self) -> None:
-        if self.mask_shape[0] not in (2 * self.pool_size, 4 * self.pool_size):
+        pool_size = self.roi_features.pool_size
+        if self.mask_shape[0] not in (2 * pool_size, 4 * pool_size):
             raise ValueError(
-                f"mask_shape: expected twice or four times the pool size {self.pool_size}; "
+                f"mask_shape: expected twice or four times the pool size {pool_size}; "
                 f"received {tuple(self.mask_shape)}."
             )
 
@@ -75,15 +69,16 @@ def mask_head_graph(
         Mask probabilities [B, R, *mask_shape, C], or [B, R, *mask_shape] given class ids;
         float32.
     """
-    pool_size, filters = settings.pool_size, settings.filters
-    reading = settings.roi_features
+    filters, reading, norm = settings.filters, settings.roi_features, settings.norm
+    bias = norm.conv_bias or not settings.normalized
     x = roi_features(rois, feature_maps, image_area, reading, "roi_align_mask", used)
     for number in range(1, 5):
-        x = RoiConv2D(filters, 3, padding="same", name=f"mrcnn_mask_conv{number}")(x, used=used)
-        x = BatchNorm(name=f"mrcnn_mask_bn{number}")(x, training=settings.train_bn)
+        name = f"mrcnn_mask_conv{number}"
+        x = RoiConv2D(filters, 3, padding="same", use_bias=bias, name=name)(x, used=used)
+        x = norm(x, f"mrcnn_mask_bn{number}") if settings.normalized else x
         x = layers.Activation("relu")(x)
     x = _double(x, filters, "mrcnn_mask_deconv", used)
-    if settings.mask_shape[0] == 4 * pool_size:
+    if settings.mask_shape[0] == 4 * reading.pool_size:
         x = _double(x, filters, "mrcnn_mask_deconv2", used)
     return ClassMasks(settings.num_classes, name="mrcnn_mask")(x, class_ids=class_ids, used=used)
 

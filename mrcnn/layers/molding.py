@@ -19,21 +19,36 @@ from mrcnn.ops.tensor import Tensor
 
 @keras.saving.register_keras_serializable(package="mrcnn")
 class MoldImage(keras.layers.Layer):
-    """Subtracts the mean pixel: [B, H, W, channels] uint8 or float -> float."""
+    """Subtracts the mean pixel: [B, H, W, channels] uint8 or float -> float.
 
-    def __init__(self, mean_pixel: Any, **kwargs: Any) -> None:
+    Args:
+        mean_pixel: one value, or one a channel.
+        std_pixel: likewise, what the result is divided by; None: it is not.
+    """
+
+    def __init__(self, mean_pixel: Any, std_pixel: Any = None, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
         self.mean_pixel = [float(value) for value in np.atleast_1d(mean_pixel)]
+        self.std_pixel = None
+        if std_pixel is not None:
+            self.std_pixel = [float(value) for value in np.atleast_1d(std_pixel)]
 
     def call(self, images: Tensor) -> Tensor:
         mean = ops.convert_to_tensor(self.mean_pixel, dtype="float32")
-        return ops.cast(images, "float32") - mean
+        centered = ops.cast(images, "float32") - mean
+        if self.std_pixel is None:
+            return centered
+        return centered / ops.convert_to_tensor(self.std_pixel, dtype="float32")
 
     def compute_output_spec(self, images: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(images.shape, dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "mean_pixel": self.mean_pixel}
+        return {
+            **super().get_config(),
+            "mean_pixel": self.mean_pixel,
+            "std_pixel": self.std_pixel,
+        }
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")

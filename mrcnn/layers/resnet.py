@@ -11,11 +11,12 @@ Every network returns C1 … C5, the outputs of its stages, with strides 2, 4, 8
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from keras import layers
 
-from mrcnn.layers.batch_norm import BatchNorm
+from mrcnn.layers.batch_norm import NormSettings
 from mrcnn.layers.folded_norm import FoldingConv2D
 from mrcnn.layers.resnext import RESNEXTS, resnext_graph
 from mrcnn.ops.tensor import Tensor
@@ -27,8 +28,30 @@ STAGE_FILTERS = (64, 128, 256, 512)
 BOTTLENECK_EXPANSION = 4
 
 
+@dataclasses.dataclass(frozen=True)
+class ResNetStyle:
+    """In what ResNets of one size differ; see `mrcnn.architecture`. The defaults are Matterport's.
+
+    Args:
+        stride_in_3x3: of a bottleneck, not in its first 1x1 convolution.
+        symmetric_padding: of strided 3x3 convolutions and the max-pooling.
+        norm: of every convolution; its `train_bn` gives way to the function's.
+    """
+
+    stride_in_3x3: bool = False
+    symmetric_padding: bool = False
+    norm: NormSettings = NormSettings()
+
+
+MATTERPORT_STYLE = ResNetStyle()
+
+
 def resnet_graph(
-    input_image: Tensor, architecture: str, stage5: bool = False, train_bn: bool | None = True
+    input_image: Tensor,
+    architecture: str,
+    stage5: bool = False,
+    train_bn: bool | None = True,
+    style: ResNetStyle = MATTERPORT_STYLE,
 ) -> list[Tensor | None]:
     """Build a backbone.
 
@@ -37,17 +60,24 @@ def resnet_graph(
         architecture: a name of `BOTTLENECK_BLOCKS`, `BASIC_BLOCKS` or `RESNEXTS`.
         stage5: build the last stage too.
         train_bn: see `mrcnn.layers.batch_norm`.
+        style: of a ResNet; a ResNeXt has its own.
 
     Returns:
         [C1, C2, C3, C4, C5]; C5 is None without stage 5.
     """
     if architecture in RESNEXTS:
         return resnext_graph(input_image, architecture, stage5, train_bn)
+    style = dataclasses.replace(style, norm=dataclasses.replace(style.norm, train_bn=train_bn))
+    bias = style.norm.conv_bias
     x = layers.ZeroPadding2D((3, 3))(input_image)
-    x = FoldingConv2D(64, (7, 7), strides=(2, 2), name="conv1")(x)
-    x = BatchNorm(name="bn_conv1")(x, training=train_bn)
+    x = FoldingConv2D(64, (7, 7), strides=(2, 2), use_bias=bias, name="conv1")(x)
+    x = style.norm(x, "bn_conv1")
     x = layers.Activation("relu")(x)
-    c1 = x = layers.MaxPooling2D((3, 3), strides=(2, 2), padding="same")(x)
+    if style.symmetric_padding:  # zeros are as good as nothing beside what a ReLU returns
+        x = layers.ZeroPadding2D((1, 1))(x)
+        c1 = x = layers.MaxPooling2D((3, 3), strides=(2, 2))(x)
+    else:
+        c1 = x = layers.MaxPooling2D((3, 3), strides=(2, 2), padding="same")(x)
 
     bottleneck = architecture in BOTTLENECK_BLOCKS
     blocks = BOTTLENECK_BLOCKS.get(architecture) or BASIC_BLOCKS.get(architecture)
@@ -64,13 +94,12 @@ def resnet_graph(
             name = chr(ord("a") + number)
             strides = (stride, stride) if number == 0 else (1, 1)
             if not bottleneck:
-                x = basic_block(x, filters, stage, name, strides, train_bn)
+                x = basic_block(x, filters, stage, name, strides, train_bn, style)
                 continue
             widths = (filters, filters, BOTTLENECK_EXPANSION * filters)
-            if number == 0:
-                x = conv_block(x, 3, widths, stage, name, strides=strides, train_bn=train_bn)
-            else:
-                x = identity_block(x, 3, widths, stage, name, train_bn=train_bn)
+            x = _bottleneck(
+                x, 3, widths, f"{stage}{name}", strides if number == 0 else None, bias, style
+            )
         outputs.append(x)
     return outputs
 
@@ -94,7 +123,8 @@ def identity_block(
         use_bias, train_bn: of every convolution and normalization.
     """
     name = f"{stage}{block}"
-    return _bottleneck(input_tensor, kernel_size, filters, name, None, use_bias, train_bn)
+    style = ResNetStyle(norm=NormSettings(train_bn))
+    return _bottleneck(input_tensor, kernel_size, filters, name, None, use_bias, style)
 
 
 def conv_block(
@@ -113,7 +143,8 @@ def conv_block(
     shortcut.
     """
     name = f"{stage}{block}"
-    return _bottleneck(input_tensor, kernel_size, filters, name, strides, use_bias, train_bn)
+    style = ResNetStyle(norm=NormSettings(train_bn))
+    return _bottleneck(input_tensor, kernel_size, filters, name, strides, use_bias, style)
 
 
 def _bottleneck(
@@ -123,27 +154,45 @@ def _bottleneck(
     name: str,
     strides: tuple[int, int] | None,
     use_bias: bool,
-    train_bn: bool | None,
+    style: ResNetStyle,
 ) -> Tensor:
     """A block with the strides of a projected shortcut; None: the shortcut is the identity."""
     conv, norm = f"res{name}_branch", f"bn{name}_branch"
-    first = FoldingConv2D(filters[0], 1, strides or 1, use_bias=use_bias, name=conv + "2a")
-    x = first(inputs)
-    x = BatchNorm(name=norm + "2a")(x, training=train_bn)
+    outer, inner = (1, strides or 1) if style.stride_in_3x3 else (strides or 1, 1)
+    x = FoldingConv2D(filters[0], 1, outer, use_bias=use_bias, name=conv + "2a")(inputs)
+    x = style.norm(x, norm + "2a")
     x = layers.Activation("relu")(x)
-    x = FoldingConv2D(filters[1], kernel_size, padding="same", use_bias=use_bias, name=conv + "2b")(
-        x
-    )
-    x = BatchNorm(name=norm + "2b")(x, training=train_bn)
+    x = _spatial(x, filters[1], kernel_size, inner, use_bias, conv + "2b", style)
+    x = style.norm(x, norm + "2b")
     x = layers.Activation("relu")(x)
     x = FoldingConv2D(filters[2], 1, use_bias=use_bias, name=conv + "2c")(x)
-    x = BatchNorm(name=norm + "2c")(x, training=train_bn)
+    x = style.norm(x, norm + "2c")
     shortcut = inputs
     if strides is not None:
         shortcut = FoldingConv2D(filters[2], 1, strides, use_bias=use_bias, name=conv + "1")(inputs)
-        shortcut = BatchNorm(name=norm + "1")(shortcut, training=train_bn)
+        shortcut = style.norm(shortcut, norm + "1")
     x = layers.Add()([x, shortcut])
     return layers.Activation("relu", name=f"res{name}_out")(x)
+
+
+def _spatial(
+    x: Tensor,
+    filters: int,
+    kernel_size: int,
+    strides: int | tuple[int, int],
+    use_bias: bool,
+    name: str,
+    style: ResNetStyle,
+) -> Tensor:
+    """A convolution of cells with their neighbors."""
+    padding = "same"
+    if style.symmetric_padding and strides not in (1, (1, 1)):
+        x = layers.ZeroPadding2D(kernel_size // 2)(x)
+        padding = "valid"
+    layer = FoldingConv2D(
+        filters, kernel_size, strides, padding=padding, use_bias=use_bias, name=name
+    )
+    return layer(x)
 
 
 def basic_block(
@@ -153,17 +202,20 @@ def basic_block(
     block: str,
     strides: tuple[int, int],
     train_bn: bool | None,
+    style: ResNetStyle = MATTERPORT_STYLE,
 ) -> Tensor:
     """Two 3x3 convolutions; the shortcut is projected where the shape changes."""
     conv, norm = f"res{stage}{block}_branch", f"bn{stage}{block}_branch"
-    x = FoldingConv2D(filters, 3, strides, padding="same", name=conv + "2a")(inputs)
-    x = BatchNorm(name=norm + "2a")(x, training=train_bn)
+    normalize = dataclasses.replace(style.norm, train_bn=train_bn)
+    bias = normalize.conv_bias
+    x = _spatial(inputs, filters, 3, strides, bias, conv + "2a", style)
+    x = normalize(x, norm + "2a")
     x = layers.Activation("relu")(x)
-    x = FoldingConv2D(filters, 3, padding="same", name=conv + "2b")(x)
-    x = BatchNorm(name=norm + "2b")(x, training=train_bn)
+    x = _spatial(x, filters, 3, 1, bias, conv + "2b", style)
+    x = normalize(x, norm + "2b")
     shortcut = inputs
     if strides != (1, 1) or inputs.shape[-1] != filters:
-        shortcut = FoldingConv2D(filters, 1, strides, name=conv + "1")(inputs)
-        shortcut = BatchNorm(name=norm + "1")(shortcut, training=train_bn)
+        shortcut = FoldingConv2D(filters, 1, strides, use_bias=bias, name=conv + "1")(inputs)
+        shortcut = normalize(shortcut, norm + "1")
     x = layers.Add()([x, shortcut])
     return layers.Activation("relu", name=f"res{stage}{block}_out")(x)

@@ -23,10 +23,12 @@ from keras import ops
 
 from mrcnn import network
 from mrcnn.config import Config
+from mrcnn.layers.batch_norm import NormSettings
 from mrcnn.layers.box_head import BoxHeadSettings, box_head_graph
 from mrcnn.layers.detections import refine_detections
 from mrcnn.layers.mask_head import MaskHeadSettings, mask_head_graph
 from mrcnn.layers.molding import ImageArea
+from mrcnn.layers.roi_features import RoiFeatureSettings
 from mrcnn.matterport.layers import all_slots
 from mrcnn.ops import anchors as anchor_ops
 from mrcnn.ops import boxes as box_ops
@@ -185,7 +187,12 @@ def fpn_classifier_graph(
     Returns:
         (logits [B, R, C], probabilities [B, R, C], deltas [B, R, C, 4]).
     """
-    settings = BoxHeadSettings(pool_size, num_classes, train_bn, fc_layers_size)
+    settings = BoxHeadSettings(
+        num_classes,
+        RoiFeatureSettings(pool_size),
+        NormSettings(train_bn),
+        fc_layers_size=fc_layers_size,
+    )
     return box_head_graph(rois, feature_maps, ImageArea()(image_meta), settings)
 
 
@@ -209,7 +216,12 @@ def build_fpn_mask_graph(
     """
     if mask_shape is None:
         mask_shape = (2 * pool_size, 2 * pool_size)
-    settings = MaskHeadSettings(pool_size, num_classes, train_bn, tuple(mask_shape))
+    settings = MaskHeadSettings(
+        num_classes,
+        RoiFeatureSettings(pool_size),
+        NormSettings(train_bn),
+        mask_shape=tuple(mask_shape),
+    )
     return mask_head_graph(rois, feature_maps, ImageArea()(image_meta), settings)
 
 

@@ -34,6 +34,16 @@ def normalize(boxes: Tensor, image_shape: Tensor) -> Tensor:
     return (ops.cast(boxes, "float32") - shift) / scale
 
 
+def to_edges(boxes: Tensor, image_shape: Tensor) -> Tensor:
+    """Normalized boxes to float32 pixel boxes, not rounded: the inverse of `normalize`.
+
+    >>> ops.convert_to_numpy(to_edges(ops.array([[0.0, 0.0, 1.0, 0.5]]), (5, 9))).tolist()
+    [[0.0, 0.0, 5.0, 5.0]]
+    """
+    scale, shift = _pixel_frame(image_shape)
+    return boxes * scale + shift
+
+
 def denormalize(boxes: Tensor, image_shape: Tensor) -> Tensor:
     """Normalized boxes to int32 pixel boxes, rounded half to even."""
     scale, shift = _pixel_frame(image_shape)
@@ -107,10 +117,10 @@ def encode(boxes: Tensor, targets: Tensor) -> Tensor:
     return ops.where(ops.expand_dims(valid, -1), deltas, 0.0)
 
 
-def decode(boxes: Tensor, deltas: Tensor) -> Tensor:
+def decode(boxes: Tensor, deltas: Tensor, largest_log_growth: float = _MAX_LOG_GROWTH) -> Tensor:
     """Apply deltas (dy, dx, log dh, log dw) to boxes: the inverse of `encode`.
 
-    Finite deltas give finite boxes: growth ends at `_MAX_LOG_GROWTH`.
+    Finite deltas give finite boxes: the log of a side's growth ends at `largest_log_growth`.
 
     >>> box, deltas = ops.array([0.0, 0.0, 4.0, 2.0]), ops.array([0.25, 0.0, 0.0, 0.0])
     >>> ops.convert_to_numpy(decode(box, deltas)).tolist()
@@ -118,7 +128,7 @@ def decode(boxes: Tensor, deltas: Tensor) -> Tensor:
     """
     y, x, height, width = _center_size(boxes)
     dy, dx, dh, dw = _split(deltas)
-    dh, dw = ops.minimum(dh, _MAX_LOG_GROWTH), ops.minimum(dw, _MAX_LOG_GROWTH)
+    dh, dw = ops.minimum(dh, largest_log_growth), ops.minimum(dw, largest_log_growth)
     y, x = y + dy * height, x + dx * width
     height, width = height * ops.exp(dh), width * ops.exp(dw)
     y1, x1 = y - 0.5 * height, x - 0.5 * width

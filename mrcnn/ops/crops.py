@@ -107,6 +107,35 @@ def pyramid_roi_align(
     level = ops.reshape(pyramid_level(rois, image_area, len(feature_maps)), (-1,))
     boxes = ops.reshape(rois, (-1, 4))
     image = ops.repeat(ops.arange(batch, dtype="int32"), count)
+    crops = crop_levels(
+        feature_maps, boxes, image, level, size, use_tf_kernels=use_tf_kernels, training=training
+    )
+    return ops.reshape(crops, (batch, count, *size, channels))
+
+
+def crop_levels(
+    feature_maps: Sequence[Tensor],
+    boxes: Tensor,
+    image: Tensor,
+    level: Tensor,
+    size: tuple[int, int],
+    *,
+    use_tf_kernels: bool = False,
+    training: bool = True,
+) -> Tensor:
+    """Crop each box from a map of its own image and level.
+
+    Args:
+        feature_maps: one [B, H, W, C] for each level.
+        boxes: [N, 4] normalized to the map of their level.
+        image, level: [N] int32.
+        size: (height, width) of the crops.
+        use_tf_kernels, training: see `pyramid_roi_align`.
+
+    Returns:
+        [N, height, width, C] float32.
+    """
+    batch, channels = ops.shape(feature_maps[0])[0], feature_maps[0].shape[-1]
     feature_maps = [ops.cast(features, "float32") for features in feature_maps]
     heights = [ops.shape(features)[1] for features in feature_maps]
     widths = [ops.shape(features)[2] for features in feature_maps]
@@ -141,7 +170,7 @@ def pyramid_roi_align(
         height, width = of_level(heights, level), of_level(widths, level)
         base = of_level(starts, level) + image * height * width
         crops = _sample(flat, boxes, base, height, width, size)
-    return ops.reshape(crops, (batch, count, *size, channels))
+    return crops
 
 
 def map_starts(batch: Any, heights: Sequence[Any], widths: Sequence[Any]) -> list[Any]:

@@ -96,7 +96,7 @@ class Prediction:
             class_names=class_names,
             image=image,
             _box_masks=found["box_masks"],
-            _boxes=found["boxes"],
+            _boxes=found["mask_areas"],
             _corners=found["mask_corners"],
         )
 

@@ -25,7 +25,8 @@ from mrcnn.logger import logger
 COVERED = 0.5
 # A detection that comes so near to a border within the picture, in pixels, is cut by it.
 _AT_BORDER = 1.5
-_PER_DETECTION = ("rois", "class_ids", "scores", "box_masks", "boxes", "mask_corners")
+_IN_PIXELS = ("rois", "boxes", "mask_areas", "mask_corners")
+_PER_DETECTION = ("class_ids", "scores", "box_masks", *_IN_PIXELS)
 
 
 class Tiling(NamedTuple):
@@ -166,7 +167,7 @@ def merge(found: CompactResult, tile_of: np.ndarray, cut: np.ndarray) -> np.ndar
     """
     scores, boxes = np.asarray(found["scores"]), np.asarray(found["boxes"], np.float32)
     rles = encode_in_boxes(
-        found["box_masks"], found["boxes"], found["image_shape"], found["mask_corners"]
+        found["box_masks"], found["mask_areas"], found["image_shape"], found["mask_corners"]
     )
     tile_of, class_ids = np.asarray(tile_of), np.asarray(found["class_ids"])
     kept = np.zeros(len(scores), bool)
@@ -195,7 +196,7 @@ def _moved(found: Sequence[CompactResult], corners: Sequence[tuple[int, int]]) -
         values = []
         for result, (y, x) in zip(found, corners, strict=True):
             value = result[name]
-            if value is not None and name in ("rois", "boxes", "mask_corners"):
+            if value is not None and name in _IN_PIXELS:
                 value = value + np.asarray([y, x, y, x], value.dtype)
             values.append(value)
         moved[name] = None if any(value is None for value in values) else np.concatenate(values)

@@ -9,7 +9,7 @@ EXIF_ORIENTATIONS = ("auto", "apply", "ignore")
 DETECTION_BOXES = ("exact", "matterport")
 BORDER_ANCHORS = ("keep", "ignore")
 ROI_POOLINGS = ("align", "pool")
-RESIZE_MODES = ("none", "square", "pad64", "crop")
+RESIZE_MODES = ("none", "square", "pad64", "pad32", "crop")
 MASK_SIZES = (28, 56)  # sides of MASK_SHAPE with Matterport's MASK_POOL_SIZE of 14
 LOSS_NAMES = (
     "rpn_class_loss",
@@ -23,5 +23,7 @@ LOSS_NAMES = (
 PYRAMID_STRIDES = (4, 8, 16, 32, 64)
 # The FPN halves the resolution six times.
 IMAGE_SIDE_MULTIPLE = PYRAMID_STRIDES[-1]
+# To which the mode "pad32" pads: the levels that heads read then halve it evenly.
+PAD32_MULTIPLE = PYRAMID_STRIDES[-2]
 # NumPy's global generator takes seeds below 2^32; SEED + 1 is used too.
 LARGEST_SEED = 2**32 - 2

@@ -49,7 +49,9 @@ def _gives_sides(name: str) -> Relation:
         return list(value) if is_sequence(value) else [value]
 
     def check(config: Config) -> bool:
-        return side_setting(config) != name or all(map(is_side, sides(config)))
+        if side_setting(config) != name or config.IMAGE_RESIZE_MODE == "pad32":
+            return True
+        return all(map(is_side, sides(config)))
 
     def expected(config: Config) -> str:
         such = " x ".join(str(next_side(side or IMAGE_SIDE_MULTIPLE)) for side in sides(config))
@@ -62,7 +64,7 @@ def _gives_sides(name: str) -> Relation:
 
 
 def _dimensions_in_order(config: Config) -> bool:
-    return config.IMAGE_RESIZE_MODE != "square" or not (
+    return config.IMAGE_RESIZE_MODE not in ("square", "pad32") or not (
         config.IMAGE_MIN_DIM and config.IMAGE_MIN_DIM > config.IMAGE_MAX_DIM
     )
 
@@ -142,6 +144,21 @@ RELATIONS = (
         ),
     ),
     Relation(
+        "STD_PIXEL",
+        lambda config: (
+            config.STD_PIXEL is None or np.size(config.STD_PIXEL) in (1, config.IMAGE_CHANNEL_COUNT)
+        ),
+        lambda config: (
+            f"None, or one value for each of IMAGE_CHANNEL_COUNT = {config.IMAGE_CHANNEL_COUNT} "
+            "channels"
+        ),
+    ),
+    Relation(
+        "IMAGE_RESIZE_MODE",
+        lambda config: config.IMAGE_RESIZE_MODE != "pad32" or bool(config.IMAGE_MIN_DIM),
+        lambda config: '"pad32" with an IMAGE_MIN_DIM above 0, to which it scales',
+    ),
+    Relation(
         "BACKBONE_STRIDES",
         _are_the_pyramids,
         lambda config: (
@@ -184,7 +201,7 @@ RELATIONS = (
     ),
     Relation(
         "IMAGE_RESIZE_MODE",
-        lambda config: not _jitters(config) or config.IMAGE_RESIZE_MODE != "none",
+        lambda config: not _jitters(config) or config.IMAGE_RESIZE_MODE not in ("none", "pad32"),
         lambda config: (
             '"square", "pad64" or "crop", because IMAGE_MIN_DIM_RANGE or IMAGE_SCALE_RANGE scales '
             "the images"

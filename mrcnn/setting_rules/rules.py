@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from mrcnn.architecture import ARCHITECTURES, resolve
 from mrcnn.ops.edge_filters import (
     FILTERS,
     LARGEST_NORM,
@@ -75,6 +78,16 @@ _FILTER_NAMES = ", ".join([*FILTERS, *SHORTHANDS])
 
 RULES = (
     Rule(("NAME", "RUN_NAME"), none_or(is_text), "None or a text"),
+    Rule(
+        ("ARCHITECTURE",),
+        accepted_by(resolve),
+        f"one of {list(ARCHITECTURES)}, or an Architecture (mrcnn.architecture)",
+    ),
+    Rule(
+        ("STD_PIXEL",),
+        none_or(lambda value: is_array_of_numbers(value) and bool(np.all(np.asarray(value) > 0))),
+        "None, or a number above 0 for each of IMAGE_CHANNEL_COUNT channels",
+    ),
     Rule(("SEED",), integer_from(0, LARGEST_SEED), f"an integer from 0 to {LARGEST_SEED}"),
     Rule(
         (

@@ -21,6 +21,7 @@ import mrcnn.layers
 from mrcnn.layers import losses, per_roi
 from mrcnn.layers.anchors import Anchors
 from mrcnn.layers.batch_norm import BatchNorm
+from mrcnn.layers.class_detections import ClassDetections
 from mrcnn.layers.class_masks import ClassMasks
 from mrcnn.layers.classifier import Accuracy
 from mrcnn.layers.detection_slots import (
@@ -35,11 +36,14 @@ from mrcnn.layers.folded_norm import FoldingConv2D, FoldsNorm
 from mrcnn.layers.gradnorm import GradNormWeighting
 from mrcnn.layers.grouped_conv import GroupedConv2D
 from mrcnn.layers.kernel_choice import KernelChoiceLayer
+from mrcnn.layers.level_proposals import LevelProposals
 from mrcnn.layers.molding import ImageArea, MoldImage, NormalizeBoxes
 from mrcnn.layers.per_roi import RoiConv2D, RoiConv2DTranspose
 from mrcnn.layers.proposals import Proposals
 from mrcnn.layers.roi_align import RoiAlign, RoiAlignFromMeta
 from mrcnn.layers.roi_pool import RoiPool
+from mrcnn.layers.rpn import ObjectProbabilities
+from mrcnn.layers.sampled_roi_align import SampledRoiAlign
 from mrcnn.layers.switched_loss import SwitchedLoss
 from mrcnn.layers.targets import RoiTargets, RpnTargets
 from mrcnn.ops.edge_settings import EdgeSettings
@@ -121,6 +125,11 @@ CASES = {
         image(),
         open_axes=[BATCH_AND_SIZE],
     ),
+    "Anchors of whole pixels": case(
+        lambda **kw: Anchors((8, 16), (1, 2), (4, 8), rounded=True, steps_from_cells=True, **kw),
+        image(),
+        open_axes=[BATCH_AND_SIZE],
+    ),
     "BatchNorm": case(
         lambda **kw: BatchNorm(training=False, epsilon=1e-4, **kw),
         floats(B, H, W, 3),
@@ -147,6 +156,11 @@ CASES = {
         floats(B, P, 5, 6, 4),
         open_axes=[BATCH],
         trainable=2,
+    ),
+    "ClassDetections": case(
+        lambda **kw: ClassDetections(5, 0.1, 0.4, ODD_STD_DEV, 4.0, 0.5, **kw),
+        *(boxes(B, R), floats(B, R, C), floats(B, R, C, 4), image_meta()),
+        open_axes=[BATCH] * 4,
     ),
     "Detections": case(
         lambda **kw: Detections(5, 0.1, 0.4, ODD_STD_DEV, **kw),
@@ -193,6 +207,25 @@ CASES = {
         lambda **kw: Proposals(K, 0.6, pre_nms_limit=20, std_dev=ODD_STD_DEV, **kw),
         *(floats(B, A, 2), floats(B, A, 4), boxes(B, A)),
         open_axes=[(0, 1)] * 3,
+    ),
+    "LevelProposals": case(
+        lambda **kw: LevelProposals(K, 0.6, 20, ODD_STD_DEV, 4.0, 0.5, whole_anchors=True, **kw),
+        *(boxes(B, A), image_meta(), floats(B, 22, 1), floats(B, A - 22, 1)),
+        *(floats(B, 22, 4), floats(B, A - 22, 4)),
+        open_axes=[(0, 1), BATCH, *[(0, 1)] * 4],
+    ),
+    "ObjectProbabilities": case(
+        lambda **kw: ObjectProbabilities(**kw), floats(B, A, 1), open_axes=[(0, 1)]
+    ),
+    "SampledRoiAlign": case(
+        lambda **kw: SampledRoiAlign((3, 4), 2, aligned=True, **kw),
+        *(boxes(B, R), AREA, *pyramid()),
+        open_axes=[(0, 1), (), *[BATCH_AND_SIZE] * 4],
+    ),
+    "MoldImage with a deviation": case(
+        lambda **kw: MoldImage([1.5, 2.5, 3.5], [2, 3, 4], **kw),
+        image(),
+        open_axes=[BATCH_AND_SIZE],
     ),
     "RoiAlign": case(
         lambda **kw: RoiAlign((3, 4), **kw),

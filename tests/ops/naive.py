@@ -101,3 +101,33 @@ def pool(
                 if (i, j, c) not in cells or image[y, x, c] > values[i, j, c]:
                     values[i, j, c], cells[i, j, c] = image[y, x, c], (y, x)
     return values, cells
+
+
+def sampled_roi_align(feature_map, box, size, samples, stride, aligned=False) -> np.ndarray:
+    """RoIAlign of one box in pixels from one map [H, W, C], sample by sample."""
+    features = np.asarray(feature_map, np.float64)
+    height, width = features.shape[:2]
+    start = [float(edge) / stride - (0.5 if aligned else 0.0) for edge in box[:2]]
+    length = [(float(box[axis + 2]) - float(box[axis])) / stride for axis in (0, 1)]
+    length = [side if aligned else max(side, 1.0) for side in length]
+
+    def read(y: float, x: float) -> np.ndarray:
+        if not (-1 <= y <= height and -1 <= x <= width):
+            return np.zeros(features.shape[2])
+        y, x = min(max(y, 0.0), height - 1.0), min(max(x, 0.0), width - 1.0)
+        top, left = math.floor(y), math.floor(x)
+        bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+        down, along = y - top, x - left
+        above = features[top, left] * (1 - along) + features[top, right] * along
+        below = features[bottom, left] * (1 - along) + features[bottom, right] * along
+        return above * (1 - down) + below * down
+
+    result = np.zeros((*size, features.shape[2]))
+    for row in range(size[0]):
+        for column in range(size[1]):
+            for i in range(samples):
+                for k in range(samples):
+                    y = start[0] + (row + (i + 0.5) / samples) * length[0] / size[0]
+                    x = start[1] + (column + (k + 0.5) / samples) * length[1] / size[1]
+                    result[row, column] += read(y, x) / samples**2
+    return result

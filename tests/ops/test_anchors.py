@@ -88,3 +88,35 @@ def test_parity(fixtures, case):
     if facts["sampled"] != "all":
         anchors = np.concatenate([anchors[:200], anchors[::997], anchors[-200:]])
     np.testing.assert_allclose(anchors, vectors[f"anch{case}"], rtol=1e-9, atol=1e-9)
+
+
+class TestAsTorchvision:
+    """Rounded sides, and distances that follow from the cells."""
+
+    @pytest.mark.parametrize(("height", "width"), [(128, 192), (160, 96), (800, 1344)])
+    def test_all_levels(self, height: int, width: int):
+        torch = pytest.importorskip("torch", reason="the oracle: pip install '.[bench]'")
+        generator = pytest.importorskip("torchvision.models.detection.anchor_utils")
+        images = pytest.importorskip("torchvision.models.detection.image_list")
+        scales, strides = (32, 64, 128, 256, 512), (4, 8, 16, 32, 64)
+        shapes = anchor_ops.feature_shapes((height, width), strides)
+        maps = [torch.zeros(1, 1, *shape) for shape in shapes.tolist()]
+        ratios = ((0.5, 1.0, 2.0),) * 5  # height by width
+        theirs = generator.AnchorGenerator(tuple((scale,) for scale in scales), ratios)
+        batch = images.ImageList(torch.zeros(1, 3, height, width), [(height, width)])
+        expected = theirs(batch, maps)[0].numpy()[:, [1, 0, 3, 2]]
+        steps = anchor_ops.steps_from_cells((height, width), shapes)
+        found = anchor_ops.pyramid_anchors(scales, [2, 1, 0.5], shapes, steps, rounded=True)
+        np.testing.assert_array_equal(found, expected)
+
+    def test_half_sides_are_whole_and_rounded_to_even(self):
+        (anchor,) = anchor_ops.level_anchors(5, [1], (1, 1), 4, rounded=True)
+        assert anchor.tolist() == [-2, -2, 2, 2]
+        plain = anchor_ops.level_anchors(32, [2, 0.5], (2, 3), 8)
+        rounded = anchor_ops.level_anchors(32, [2, 0.5], (2, 3), (8, 8), rounded=True)
+        np.testing.assert_array_equal(rounded, np.round(plain))
+
+    def test_steps_differ_where_the_cells_do_not_divide_the_side(self):
+        found = anchor_ops.level_anchors(32, [1], (3, 2), (53, 64))
+        assert found[:, 0].tolist() == [-16, -16, 37, 37, 90, 90]
+        assert found[:, 1].tolist() == [-16, 48] * 3

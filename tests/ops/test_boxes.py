@@ -249,3 +249,45 @@ class TestParity:
         normal = ops.convert_to_numpy(box_ops.normalize(vectors["g_px"], shape))
         np.testing.assert_allclose(normal, vectors["g_norm"], atol=1e-7)
         np.testing.assert_array_equal(box_ops.denormalize(normal, shape), vectors["g_denorm"])
+
+
+class TestAsTorchvision:
+    """Boxes in pixels, whose growth by a delta ends early."""
+
+    GROWTH = float(np.log(1000 / 16))
+
+    @given(seed=seeds)
+    @few
+    def test_edges_are_the_inverse_of_normalize(self, seed: int):
+        pixels = np.random.default_rng(seed).uniform(-20, 120, (5, 4)).astype(np.float32)
+        there = box_ops.to_edges(box_ops.normalize(pixels, SHAPE), SHAPE)
+        np.testing.assert_allclose(ops.convert_to_numpy(there), pixels, atol=1e-4)
+
+    def test_growth_ends_where_it_is_told(self):
+        box = np.array([10.0, 10.0, 12.0, 14.0], np.float32)
+        found = box_ops.decode(box, np.array([0, 0, 50, 50], np.float32), np.log(3.0))
+        np.testing.assert_allclose(ops.convert_to_numpy(found), [8, 6, 14, 18], rtol=1e-5)
+
+    @given(seed=seeds)
+    @few
+    def test_the_box_coder(self, seed: int):
+        torch = pytest.importorskip("torch", reason="the oracle: pip install '.[bench]'")
+        coder = pytest.importorskip("torchvision.models.detection._utils")
+        rng, flip = np.random.default_rng(seed), [1, 0, 3, 2]
+        boxes = np.sort(rng.uniform(0, 200, (2, 6, 2, 2)), axis=2).reshape(2, 6, 4)
+        boxes, targets = boxes.astype(np.float32)
+        weights = np.array([10, 10, 5, 5], np.float32)
+        theirs = coder.BoxCoder((10.0, 10.0, 5.0, 5.0))
+        deltas = theirs.encode_single(
+            torch.from_numpy(targets[:, flip].copy()), torch.from_numpy(boxes[:, flip].copy())
+        ).numpy()
+        own = ops.convert_to_numpy(box_ops.encode(boxes, targets)) * weights
+        np.testing.assert_allclose(own[:, flip], deltas, rtol=1e-3, atol=1e-3)
+        deltas[0] = [1, -1, 40, 3]
+        expected = theirs.decode_single(
+            torch.from_numpy(deltas), torch.from_numpy(boxes[:, flip].copy())
+        ).numpy()
+        found = box_ops.decode(boxes, deltas[:, flip] / weights, self.GROWTH)
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(found)[:, flip], expected, rtol=1e-5, atol=1e-3
+        )

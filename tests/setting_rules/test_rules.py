@@ -169,7 +169,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "not finite": st.sampled_from([float("nan"), float("inf"), -float("inf"), np.float32("nan")]),
 }
 # Annotated as Any, for the sake of type checkers; and fractions of steps, which are rounded up.
-ANY = {"MASK_SHAPE": {"sequence"}} | dict.fromkeys(STEPS, {"integer", "number"})
+ANY = {"MASK_SHAPE": {"sequence"}, "ARCHITECTURE": {"text", "mapping"}} | dict.fromkeys(
+    STEPS, {"integer", "number"}
+)
 # Of plain types.
 KINDS = {
     type(None): {"none"},
