@@ -49,6 +49,7 @@ class Prediction:
     image: np.ndarray | None = None
     _box_masks: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 1)), repr=False)
     _boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)), repr=False)
+    _areas: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)), repr=False)
     _corners: np.ndarray | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -62,16 +63,16 @@ class Prediction:
     @cached_property
     def masks(self) -> np.ndarray:
         """bool [H, W, N]. For large pictures with many objects see `parts`."""
-        return paste_masks(self._box_masks, self._boxes, self.size, self._corners)
+        return paste_masks(self._box_masks, self._areas, self.size, self._corners)
 
     @cached_property
     def rles(self) -> list[Rle]:
         """The masks as COCO's compressed run lengths."""
-        return encode_in_boxes(self._box_masks, self._boxes, self.size, self._corners)
+        return encode_in_boxes(self._box_masks, self._areas, self.size, self._corners)
 
     def parts(self) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
         """Each mask as the (y, x) of a corner and a bool array that begins there."""
-        places = mask_places(self._boxes, self._corners, len(self), self.size)
+        places = mask_places(self._areas, self._corners, len(self), self.size)
         for mask, place in zip(self._box_masks, places, strict=True):
             yield place.pixels[:2], filled_part(mask, place)
 
@@ -96,7 +97,8 @@ class Prediction:
             class_names=class_names,
             image=image,
             _box_masks=found["box_masks"],
-            _boxes=found["mask_areas"],
+            _boxes=found["boxes"],
+            _areas=found["mask_areas"],
             _corners=found["mask_corners"],
         )
 
@@ -109,6 +111,7 @@ class Prediction:
             scores=self.scores[wanted],
             _box_masks=self._box_masks[wanted],
             _boxes=self._boxes[wanted],
+            _areas=self._areas[wanted],
             _corners=None if self._corners is None else self._corners[wanted],
         )
 

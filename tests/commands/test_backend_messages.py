@@ -184,6 +184,8 @@ COMMANDS = {
     "evaluate": ["DATA", "--model", "none"],
     "predict": ["PICTURE"],
     "convert-data": ["DATA", "OUT", "--to", "coco"],
+    "export": ["--format", "savedmodel"],
+    "convert": ["FILE", "OUT.h5"],
     "ablate": ["DATA", "--output", "OUT"],
     "edges": ["--dataset", "DATA"],
     "demo": [],

@@ -60,6 +60,7 @@ class DiscDetector:
         return {
             "rois": boxes,
             "boxes": boxes.astype(np.float64),
+            "mask_areas": boxes.astype(np.float64),
             "class_ids": np.asarray(classes, np.int32),
             "scores": np.asarray(scores, np.float32),
             "box_masks": np.asarray(masks, np.float32).reshape(-1, MASK_SIDE, MASK_SIDE),

@@ -6,6 +6,8 @@ The networks are made here of their tensors' shapes, so that torch is needed by 
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,15 @@ from mrcnn.runs.conversion import REPORT_FILE, convert
 from mrcnn.weights import torchvision
 
 CLASSES = 3
+
+
+@pytest.fixture(autouse=True)
+def room(tmp_path: Path) -> Iterator[None]:
+    """Networks take 80 MB each, and pytest would keep them."""
+    yield
+    shutil.rmtree(tmp_path)
+
+
 SMALL = {"IMAGE_MIN_DIM": 64, "IMAGE_MAX_DIM": 96}
 
 
