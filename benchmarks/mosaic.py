@@ -125,7 +125,7 @@ def _moved(mask: np.ndarray, piece: Piece, side: int) -> dict[str, Any]:
 
 
 def _encoded(result: dict[str, Any]) -> list[Any]:
-    names = ("box_masks", "boxes", "image_shape", "mask_corners")
+    names = ("box_masks", "mask_areas", "image_shape", "mask_corners")
     return encode_in_boxes(*(result[name] for name in names))
 
 
