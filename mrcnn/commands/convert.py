@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "out", metavar="OUT.h5", help="the weights file, in a folder that holds no other network"
     )
     parser.add_argument(
-        "--classes",
+        "--class-names",
         nargs="+",
         metavar="NAME",
         help="of the classes in the order of their numbers, without the background (default: "
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     done = convert(
         args.source,
         args.out,
-        class_names=args.classes,
+        class_names=args.class_names,
         norm_epsilon=args.norm_epsilon,
         settings=chosen.settings_from_args(args),
     )

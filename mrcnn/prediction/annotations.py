@@ -22,6 +22,7 @@ from mrcnn.prediction.prediction import Prediction
 # The version of labelme whose files these are like; every later one reads them.
 LABELME_VERSION = "5.0.0"
 _DECIMALS = 2  # of a pixel
+SCORE = "score "  # with which the description of a predicted shape begins
 
 
 @dataclass
@@ -71,14 +72,9 @@ def write_labelme(path: Path, prediction: Prediction, picture: Path, losses: Los
         losses: counts what polygons cannot hold.
 
     Raises:
-        FileExistsError: the file is there already, and is of another picture.
+        FileExistsError: the file is there already, and is of another picture, or corrected.
     """
-    other = _picture_of(path)
-    if other not in (None, picture.name):
-        raise FileExistsError(
-            f"{path}: is of the picture {other} already; labelme has one file for it and "
-            f"{picture.name}. Rename one of the two."
-        )
+    _expect_replaceable(path, picture.name)
     shapes = []
     for number, ((corner, part), name) in enumerate(
         zip(prediction.parts(), prediction.names, strict=True), start=1
@@ -90,7 +86,7 @@ def write_labelme(path: Path, prediction: Prediction, picture: Path, losses: Los
                 "label": name,
                 "points": np.round(polygon, _DECIMALS).tolist(),
                 "group_id": number if len(found.polygons) > 1 else None,
-                "description": f"score {prediction.scores[number - 1]:.3f}",
+                "description": f"{SCORE}{prediction.scores[number - 1]:.3f}",
                 "shape_type": "polygon",
                 "flags": {},
             }
@@ -115,11 +111,26 @@ def write_labelme(path: Path, prediction: Prediction, picture: Path, losses: Los
     )
 
 
-def _picture_of(path: Path) -> str | None:
-    """The picture that a labelme file is of; None: there is no such file."""
+def _expect_replaceable(path: Path, picture: str) -> None:
+    """Check that a labelme file is not there, or is one of a picture that nobody has changed."""
     if not path.is_file():
-        return None
-    return json.loads(path.read_text(encoding="utf-8")).get("imagePath")
+        return
+    there = json.loads(path.read_text(encoding="utf-8"))
+    other = there.get("imagePath")
+    if other != picture:
+        raise FileExistsError(
+            f"{path}: is of the picture {other} already; labelme has one file for it and "
+            f"{picture}. Rename one of the two."
+        )
+    # labelme writes its own version when it saves, and what people draw has no score.
+    predicted = there.get("version") == LABELME_VERSION and all(
+        str(shape.get("description")).startswith(SCORE) for shape in there.get("shapes", ())
+    )
+    if not predicted:
+        raise FileExistsError(
+            f"{path}: has been corrected since it was predicted, and stays as it is. To predict on "
+            f"{picture} anew, move it away, or give another --output."
+        )
 
 
 def coco_dataset(

@@ -61,8 +61,9 @@ def run_alone(script: str, *arguments: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "size", "weights"),
     [
-        ("savedmodel", None, "float32"),
-        ("onnx", None, "float32"),
+        # The command's test and the walkthrough's write these two.
+        pytest.param("savedmodel", None, "float32", marks=pytest.mark.slow),
+        pytest.param("onnx", None, "float32", marks=pytest.mark.slow),
         ("openvino", SIZE, "float32"),
         ("litert", SIZE, "float32"),
     ],

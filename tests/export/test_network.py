@@ -154,8 +154,14 @@ def test_detections_and_masks_are_placed_as_in_detection(boxes, mini, size):
 # --- The whole graph
 
 
-@pytest.mark.parametrize("size", [None, (50, 90)])
-@pytest.mark.parametrize("more", [{}, {"ROI_POOLING": "pool"}, {"DETECTION_BOXES": "matterport"}])
+@pytest.mark.parametrize(
+    ("size", "more"),
+    [
+        (None, {}),
+        ((50, 90), {"ROI_POOLING": "pool"}),
+        ((50, 90), {"DETECTION_BOXES": "matterport"}),
+    ],
+)
 def test_it_finds_what_detection_finds(tmp_path, size, more):
     model = model_of(tmp_path, **more)
     network = exported(model, size, pasted=True)

@@ -105,6 +105,25 @@ def test_labelme_files_train(tmp_path, predicted):
         assert iou(masks[..., k].astype(bool), found.masks[..., k]) > 0.93
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.update(version="5.5.0"),
+        lambda content: content["shapes"].append({**content["shapes"][0], "description": ""}),
+    ],
+)
+def test_what_a_person_has_corrected_stays(tmp_path, predicted, change):
+    file, found = predicted
+    path = tmp_path / "out/a.json"
+    write_labelme(path, found, file, Losses())
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(FileExistsError, match=r"a.json: has been corrected .* another --output"):
+        write_labelme(path, found, file, Losses())
+    assert json.loads(path.read_text()) == content
+
+
 def test_two_pictures_of_one_labelme_file_are_told_of(tmp_path, predicted):
     file, found = predicted
     path = tmp_path / "out/a.json"
