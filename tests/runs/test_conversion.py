@@ -217,7 +217,7 @@ def test_other_networks_settings_are_left_alone(tmp_path: Path):
 def test_the_command_converts_and_says_what_it_did(tmp_path: Path, capsys):
     source = write_safetensors(tmp_path / "w.safetensors", tensors())
     out = tmp_path / "own" / "w.h5"
-    command = ["convert", str(source), str(out), "--classes", "cat", "dog"]
+    command = ["convert", str(source), str(out), "--class-names", "cat", "dog"]
     assert cli.main([*command, "--set", "IMAGE_MIN_DIM=64", "IMAGE_MAX_DIM=96"]) == 0
     assert "0 missing" in capsys.readouterr().out
     assert json.loads((tmp_path / "own" / "config.json").read_text())["class_names"] == [
