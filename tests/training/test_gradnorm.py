@@ -187,6 +187,12 @@ def test_validation_moves_nothing():
         np.testing.assert_array_equal(actual, value)
 
 
+@pytest.mark.xfail(
+    keras.backend.backend() == "jax",
+    reason="two trainings of this model differ on JAX now and then, restored or not: "
+    "docs/reliability.md, Determinism",
+    strict=False,
+)
 def test_a_restored_state_continues_exactly(tmp_path):
     """Interrupted before the initial losses are known, and after.
 
