@@ -21,10 +21,10 @@ from weakref import WeakSet
 import numpy as np
 
 from mrcnn import batch
-from mrcnn.architecture import Architecture, resolve
 from mrcnn.logger import logger
 from mrcnn.ops import assignment
 from mrcnn.ops.edge_settings import EdgeSettings
+from mrcnn.setting_rules.architecture import Architecture, resolve
 from mrcnn.setting_rules.check import check_settings
 from mrcnn.setting_rules.counts import settle_counts
 from mrcnn.setting_rules.misspelt import misspelt_setting
@@ -96,8 +96,8 @@ class Config:
     MIXED_PRECISION: str | None = None
 
     # --- Backbone and feature pyramid ----------------------------------------------
-    # The network's structure and arithmetic: a name of `mrcnn.architecture.ARCHITECTURES`, or an
-    # `Architecture`. Settings that a configuration leaves alone get its values.
+    # The network's structure and arithmetic: a name of ARCHITECTURES, or an `Architecture`, both of
+    # `mrcnn.setting_rules.architecture`. Settings that a configuration leaves alone get its values.
     ARCHITECTURE: str | Architecture | Mapping[str, Any] = "matterport"
     # A name of BACKBONES, or a callable that maps the image tensor to [C1, …, C5]
     # (C1 may be None), as Matterport's.

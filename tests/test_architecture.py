@@ -18,9 +18,10 @@ PACKAGE = REPOSITORY / "mrcnn"
 # The house, from the ground up: a room is a folder, or a file beside the folders, and imports only
 # from rooms below its own level.
 LEVELS = (
-    ("architecture", "batch", "process", "logger", "tensorflow_backend"),
+    ("batch", "process", "logger", "tensorflow_backend"),
     ("ops", "files", "precision", "__init__"),
-    ("setting_rules", "layers", "weights", "edge_loss"),
+    ("setting_rules",),
+    ("layers", "weights", "edge_loss"),
     ("config",),
     ("network", "data"),
     ("checkpoints", "datasets", "inference"),

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.architecture import Architecture
 from mrcnn.config import DERIVED_SETTINGS, Config
 from mrcnn.files.atomic import write_json
+from mrcnn.setting_rules.architecture import Architecture
 
 SETTINGS_FILE = "config.json"
 # What the file holds beside the settings.

@@ -8,7 +8,6 @@ the surest first; C classes; m sides of the masks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -139,6 +138,3 @@ class ExportNetwork(keras.Model):
         before = np.concatenate([np.zeros(4, np.float32), shape])
         after = np.zeros(self.settings.IMAGE_META_SIZE - 11, np.float32)
         return ops.concatenate([before, window, after])[None]
-
-    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError("the graph is traced by what exports it")

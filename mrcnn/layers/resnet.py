@@ -30,7 +30,9 @@ BOTTLENECK_EXPANSION = 4
 
 @dataclasses.dataclass(frozen=True)
 class ResNetStyle:
-    """In what ResNets of one size differ; see `mrcnn.architecture`. The defaults are Matterport's.
+    """In what ResNets of one size differ; see `mrcnn.setting_rules.architecture`.
+
+    The defaults are Matterport's.
 
     Args:
         stride_in_3x3: of a bottleneck, not in its first 1x1 convolution.

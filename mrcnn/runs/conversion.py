@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from mrcnn.architecture import Architecture
 from mrcnn.checkpoints.settings_file import CLASS_NAMES, SETTINGS_FILE, save_settings
 from mrcnn.config import Config
 from mrcnn.datasets.coco_categories import NAMES as COCO_NAMES
@@ -20,6 +19,7 @@ from mrcnn.files.atomic import atomic_path
 from mrcnn.files.safetensors import read_safetensors
 from mrcnn.model import MaskRCNN
 from mrcnn.runs.settings import configure
+from mrcnn.setting_rules.architecture import Architecture
 from mrcnn.weights import torchvision
 from mrcnn.weights.layers import weighted_layers
 from mrcnn.weights.report import WeightsError, abbreviate

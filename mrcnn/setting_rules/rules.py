@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrcnn.architecture import ARCHITECTURES, resolve
 from mrcnn.ops.edge_filters import (
     FILTERS,
     LARGEST_NORM,
@@ -16,6 +15,7 @@ from mrcnn.ops.edge_filters import (
     parse_norm,
     parse_weight_entropy,
 )
+from mrcnn.setting_rules.architecture import ARCHITECTURES, resolve
 from mrcnn.setting_rules.names import (
     BACKBONES,
     BORDER_ANCHORS,
@@ -81,7 +81,7 @@ RULES = (
     Rule(
         ("ARCHITECTURE",),
         accepted_by(resolve),
-        f"one of {list(ARCHITECTURES)}, or an Architecture (mrcnn.architecture)",
+        f"one of {list(ARCHITECTURES)}, or an Architecture (mrcnn.setting_rules.architecture)",
     ),
     Rule(
         ("STD_PIXEL",),

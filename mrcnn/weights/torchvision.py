@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrcnn.architecture import ARCHITECTURES, TORCHVISION, Architecture
+from mrcnn.setting_rules.architecture import ARCHITECTURES, TORCHVISION, Architecture
 from mrcnn.weights.report import WeightsError, abbreviate
 
 # Blocks of the stages, and whether they are bottlenecks, by the name of `Config.BACKBONE`.
-_BACKBONES = {
+_BACKBONES: dict[tuple[tuple[int, ...], bool], str] = {
     ((3, 4, 6, 3), True): "resnet50",
     ((3, 4, 23, 3), True): "resnet101",
     ((2, 2, 2, 2), False): "resnet18",
@@ -107,7 +107,7 @@ def network_of(arrays: Arrays) -> Network:
         )
     blocks = tuple(_count(arrays, rf"backbone\.body\.layer{stage}\.(\d+)\.") for stage in "1234")
     bottleneck = "backbone.body.layer1.0.conv3.weight" in arrays
-    backbone = _BACKBONES.get((blocks, bottleneck))  # type: ignore[arg-type]
+    backbone = _BACKBONES.get((blocks, bottleneck))
     grouped = bottleneck and _grouped(arrays)
     if backbone is None or grouped:
         kind = "a ResNeXt or wide ResNet" if grouped else "a ResNet"

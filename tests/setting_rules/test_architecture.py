@@ -8,10 +8,16 @@ import json
 import numpy as np
 import pytest
 
-from mrcnn.architecture import ARCHITECTURES, MATTERPORT, TORCHVISION, Architecture, resolve
 from mrcnn.checkpoints.settings_file import save_settings
 from mrcnn.config import Config
 from mrcnn.runs.settings import configure, load_settings
+from mrcnn.setting_rules.architecture import (
+    ARCHITECTURES,
+    MATTERPORT,
+    TORCHVISION,
+    Architecture,
+    resolve,
+)
 
 
 def test_the_default_is_matterports_and_changes_no_setting():
