@@ -133,9 +133,10 @@ class LevelProposals(KernelChoiceLayer):
     after level. Boxes are float32 under any dtype policy, and no gradient flows back.
 
     Args:
+        proposal_count, nms_threshold, pre_nms_limit, std_dev, largest_log_growth, least_side: see
+            `LevelProposalSettings`.
         whole_anchors: the corners of anchors are whole pixels, and are rounded to these again: what
             they lose by being normalized may decide which of two boxes stays.
-        others: see `LevelProposalSettings`.
     """
 
     def __init__(
