@@ -74,9 +74,9 @@ def _defines(name: str) -> bool:
     return path.is_file() and re.search(rf"\b{attribute}\b", path.read_text(encoding="utf-8"))
 
 
-def test_the_whole_script_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+def test_the_whole_script_in_the_old_style_runs(tmp_path, monkeypatch, capsys):
     """As it stands, but for its length and the size of its network."""
-    blocks = re.findall(r"```python\n(.*?)```", text("README.md"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", text("docs/matterport.md"), re.DOTALL)
     (script,) = (block for block in blocks if "model.train(" in block)
     shorter = {
         "STEPS_PER_EPOCH = 60": "STEPS_PER_EPOCH = 1",
@@ -89,6 +89,6 @@ def test_the_whole_script_of_the_readme_runs(tmp_path, monkeypatch, capsys):
         assert script.count(long) == 1, long
         script = script.replace(long, short)
     monkeypatch.chdir(tmp_path)
-    exec(compile(script, "README.md", "exec"), {})
+    exec(compile(script, "docs/matterport.md", "exec"), {})
     assert "discs found" in capsys.readouterr().out
     assert list((tmp_path / "logs").glob("discs*/mask_rcnn_discs_0002.h5"))
