@@ -127,6 +127,7 @@ class Config:
     RPN_CONV_FILTERS: int = 512
     RPN_BBOX_STD_DEV: np.ndarray | Sequence[float] = np.array([0.1, 0.1, 0.2, 0.2])
     PRE_NMS_LIMIT: int = 6000
+    PRE_NMS_LIMIT_TRAINING: int | None = None  # None: PRE_NMS_LIMIT, as Matterport's
     POST_NMS_ROIS_TRAINING: int = 2000
     POST_NMS_ROIS_INFERENCE: int = 1000
 
@@ -135,7 +136,8 @@ class Config:
     # "pad64": scale to at least MIN_DIM, pad each side to a multiple of 64.
     # "crop": scale to at least MIN_DIM, take a random MIN_DIM x MIN_DIM window.
     # "pad32": scale to MIN_DIM, the longer side at most MAX_DIM; values stay fractions; pad below
-    # and to the right to multiples of 32, as torchvision. For detection only.
+    # and to the right to multiples of 32, as torchvision; in training to MIN_DIM x MAX_DIM, upright
+    # or lying.
     # "none": leave as it is.
     IMAGE_RESIZE_MODE: str = "square"
     IMAGE_MIN_DIM: int | None = 800
@@ -325,7 +327,16 @@ class Config:
 
     @property
     def INPUT_SHAPES(self) -> tuple[tuple[int, int], ...] | None:
-        """The (height, width) that IMAGE_SHAPE_GROUPS allows, the smallest first; or None."""
+        """The (height, width) that training pads to, the smallest first; None: IMAGE_SHAPE alone.
+
+        They are those of IMAGE_SHAPE_GROUPS, and in the mode "pad32" an upright and a lying one.
+        """
+        if self.IMAGE_RESIZE_MODE == "pad32":
+            height, width = (
+                side + -side % PAD32_MULTIPLE
+                for side in (int(self.IMAGE_MIN_DIM or 0), self.IMAGE_MAX_DIM)
+            )
+            return None if height == width else ((height, width), (width, height))
         groups = self.IMAGE_SHAPE_GROUPS
         if groups is None:
             return None

@@ -47,6 +47,7 @@ from mrcnn.ops.edge_settings import EdgeSettings
 from mrcnn.ops.image_meta import parse_image_meta
 from mrcnn.ops.target_settings import RoiTargetSettings, RpnTargetSettings
 from mrcnn.ops.tensor import Tensor
+from mrcnn.setting_rules.architecture import Architecture
 from mrcnn.tensorflow_backend.compilation import tf_kernels_available
 
 INFERENCE_OUTPUTS = (
@@ -136,20 +137,21 @@ def anchors_layer(config: Config, **kwargs: Any) -> Anchors:
 
 
 def build_proposals(
-    trunk: Trunk, anchors: Tensor, count: int, config: Config, meta: Tensor | None = None
+    trunk: Trunk, anchors: Tensor, config: Config, meta: Tensor, training: bool = False
 ) -> Tensor:
-    """The RPN's best boxes: [B, count, 4] normalized.
+    """The RPN's best boxes, POST_NMS_ROIS_TRAINING or _INFERENCE of them: [B, ·, 4] normalized.
 
-    Architectures with proposals of each level need image_meta, for the window.
+    Architectures with proposals of each level read the window in image_meta.
     """
     architecture = config.architecture()
-    if architecture.proposals_per_level and meta is None:
-        raise ValueError("build_proposals: expected image_meta, for proposals of each level.")
+    count, limit = config.POST_NMS_ROIS_INFERENCE, config.PRE_NMS_LIMIT
+    if training:
+        count, limit = config.POST_NMS_ROIS_TRAINING, config.PRE_NMS_LIMIT_TRAINING or limit
     if architecture.proposals_per_level:
         settings = LevelProposalSettings(
             count,
             config.RPN_NMS_THRESHOLD,
-            config.PRE_NMS_LIMIT,
+            limit,
             config.RPN_BBOX_STD_DEV,
             architecture.largest_log_growth,
             architecture.least_proposal_side,
@@ -163,7 +165,7 @@ def build_proposals(
     return Proposals(
         count,
         config.RPN_NMS_THRESHOLD,
-        pre_nms_limit=config.PRE_NMS_LIMIT,
+        pre_nms_limit=limit,
         std_dev=config.RPN_BBOX_STD_DEV,
         use_tf_kernels=_use_tf_kernels(config),
         name="ROI",
@@ -210,15 +212,17 @@ def build_mask_head(
     """Mask probabilities of RoIs: [B, R, *MASK_SHAPE, C], or of their own class, without C.
 
     Given class ids, as in training, those without a class count as not `valid` in
-    `build_box_head`.
+    `build_box_head`, and the architecture may ask for logits in place of probabilities.
     """
+    architecture = config.architecture()
     settings = MaskHeadSettings(
         config.NUM_CLASSES,
         roi_feature_settings(config.MASK_POOL_SIZE, config),
         norm_settings(config),
-        normalized=config.architecture().mask_norm,
+        normalized=architecture.mask_norm,
         mask_shape=tuple(config.MASK_SHAPE),
         filters=config.MASK_CONV_FILTERS,
+        logits=class_ids is not None and architecture.mask_loss_of_logits,
     )
     if class_ids is None or not _runs_on_used_slots(config):
         return mask_head_graph(rois, trunk.feature_maps, image_area, settings, class_ids)
@@ -250,17 +254,7 @@ def build_training(config: Config, model_class: type[keras.Model] = keras.Model)
         A model whose inputs are those of `mrcnn.data.loader` and whose outputs are the
         weighted losses by name, and the class probabilities. With IMAGE_SHAPE_GROUPS it
         takes batches of any of `config.INPUT_SHAPES`, and is traced for each.
-
-    Raises:
-        ValueError: the architecture is for detection only.
     """
-    architecture = config.architecture()
-    if not architecture.trains:
-        raise ValueError(
-            f"ARCHITECTURE: expected one that trains, such as 'matterport'; received "
-            f"{architecture.name!r}, whose targets and losses are not here yet: its weights "
-            "detect, but cannot be trained further."
-        )
     with _dtype_policy(config):
         return _build_training(config, model_class)
 
@@ -299,19 +293,23 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
     normalized_boxes = NormalizeBoxes(name="normalized_gt_boxes")([gt_boxes, image])
     if config.USE_RPN_ROIS:
         anchors = anchors_layer(config, name="anchors")(image)
-        rois = build_proposals(trunk, anchors, config.POST_NMS_ROIS_TRAINING, config, meta)
+        rois = build_proposals(trunk, anchors, config, meta, training=True)
     else:
         given = batch_input(batch.ROIS, (config.POST_NMS_ROIS_TRAINING, 4), "int32")
         inputs.append(given)
         rois = NormalizeBoxes(name="ROI")([given, image])
 
+    architecture = config.architecture()
+    of_rois = [rois, gt_class_ids, normalized_boxes, gt_masks]
+    if architecture.pixel_boxes:
+        of_rois = [rois, gt_class_ids, gt_boxes, gt_masks, meta]
     # Second stage: the box head on R slots, the mask head on the P that can be positive.
     targets = RoiTargets(
         roi_target_settings(config),
         use_tf_kernels=_use_tf_kernels(config),
         seed=config.SEED + 1,
         name="proposal_targets",
-    )([rois, gt_class_ids, normalized_boxes, gt_masks])
+    )(of_rois)
     image_area = ImageArea(name="image_area")(meta)
     slots = config.POSITIVE_ROIS_PER_IMAGE
     target_rois = keras.layers.Identity(name="output_rois")(targets.rois)  # as Matterport's
@@ -319,9 +317,12 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
         target_rois, trunk, image_area, config, targets.valid
     )
     # The masks of the true class alone, for the mask loss and the edge head.
-    own_masks = build_mask_head(
+    own_masks = mask_answers = build_mask_head(
         target_rois[:, :slots], trunk, image_area, config, targets.mask_class_ids
     )
+    if architecture.mask_loss_of_logits:
+        sigmoid = keras.layers.Activation("sigmoid", dtype="float32", name="own_masks")
+        own_masks = sigmoid(mask_answers)
 
     arguments = {
         "rpn_class_loss": [rpn_match, trunk.rpn_class_logits],
@@ -333,12 +334,15 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
             targets.valid,
         ],
         "mrcnn_bbox_loss": [targets.deltas, targets.class_ids, deltas],
-        "mrcnn_mask_loss": [targets.masks, targets.mask_class_ids, own_masks],
+        "mrcnn_mask_loss": [targets.masks, targets.mask_class_ids, mask_answers],
     }
+    if architecture.box_losses_over_all:
+        arguments["mrcnn_bbox_loss"].append(targets.valid)
+    options = _loss_options(architecture)
     # Not used by any loss, but scripts ask the graph for this layer.
     outputs = {"mrcnn_class": probabilities}
     outputs |= {
-        name: LossLayer(name, _loss_weight(name, config))(values)
+        name: LossLayer(name, _loss_weight(name, config), options.get(name))(values)
         for name, values in arguments.items()
     }
     edge_settings = config.edge_settings()
@@ -358,6 +362,16 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
         outputs=outputs,
         name="mask_rcnn",
     )
+
+
+def _loss_options(architecture: Architecture) -> dict[str, dict[str, Any]]:
+    """Further arguments of the functions in `mrcnn.ops.losses`, by the losses' names."""
+    beta = {"beta": architecture.smooth_l1_beta}
+    return {
+        "rpn_bbox_loss": {**beta, "over_all": architecture.box_losses_over_all},
+        "mrcnn_bbox_loss": beta,
+        "mrcnn_mask_loss": {"of_logits": architecture.mask_loss_of_logits},
+    }
 
 
 def build_classifier(config: Config, model_class: type[keras.Model] = keras.Model) -> keras.Model:
@@ -408,6 +422,7 @@ def rpn_target_settings(config: Config) -> RpnTargetSettings:
 
 def roi_target_settings(config: Config) -> RoiTargetSettings:
     """How the configuration's targets of the second stage are computed."""
+    architecture = config.architecture()
     return RoiTargetSettings(
         count=config.TRAIN_ROIS_PER_IMAGE,
         positive_ratio=config.ROI_POSITIVE_RATIO,
@@ -416,6 +431,11 @@ def roi_target_settings(config: Config) -> RoiTargetSettings:
         mini_masks=config.USE_MINI_MASK,
         positive_iou=config.ROI_POSITIVE_IOU,
         crowd_iou=config.CROWD_IOU,
+        ground_truth=architecture.ground_truth_rois,
+        fill_up=architecture.negatives_fill_up,
+        pixel_boxes=architecture.pixel_boxes,
+        sampled_masks=architecture.sampled_mask_targets,
+        aligned=architecture.roi_aligned,
     )
 
 
@@ -480,7 +500,7 @@ def _build_inference(config: Config, model_class: type[keras.Model]) -> keras.Mo
     anchors = keras.Input((None, 4), name="input_anchors")
 
     trunk = build_trunk(image, config)
-    rois = build_proposals(trunk, anchors, config.POST_NMS_ROIS_INFERENCE, config, meta)
+    rois = build_proposals(trunk, anchors, config, meta)
     image_area = ImageArea(name="image_area")(meta)
     _, probabilities, deltas = build_box_head(rois, trunk, image_area, config)
     detections = build_detections(rois, probabilities, deltas, meta, config)

@@ -47,12 +47,14 @@ def kind_of(dataset: Dataset, config: Config) -> tuple[str, str | None]:
 
     Args:
         dataset: a prepared data set. Its first image that can be read decides; none is read where
-            `load_image` is this package's own, which gives bytes.
-        config: for EXIF_ORIENTATION and MEAN_PIXEL.
+            `load_image` is this package's own, which gives bytes, or scaling makes fractions.
+        config: for IMAGE_RESIZE_MODE, EXIF_ORIENTATION and MEAN_PIXEL.
 
     Returns:
         (`BYTES` or `NUMBERS`; a sentence, or None)
     """
+    if config.IMAGE_RESIZE_MODE == "pad32":  # scaled images are fractions
+        return NUMBERS, None
     own = "load_image" in getattr(dataset, "__dict__", {})
     given = getattr(type(dataset), "load_image", Dataset.load_image)
     if not own and given is Dataset.load_image:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrcnn.data.boxes import extract_bboxes
-from mrcnn.data.images import Box, Padding, linear_taps, scaled_size
+from mrcnn.data.images import Box, Padding, linear_taps
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class PlacedMask:
 
 
 def place(
-    instances: Instances, scale: float, padding: Padding, crop: Box | None = None
+    instances: Instances, size: tuple[int, int], padding: Padding, crop: Box | None = None
 ) -> tuple[np.ndarray, list[PlacedMask]]:
     """Move instances as `resize_image` moved their image.
 
@@ -88,13 +88,13 @@ def place(
 
     Args:
         instances: in pixels of the stored image.
-        scale, padding, crop: as `resize_image` returns them.
+        size: (height, width) to which the image was scaled.
+        padding, crop: as `resize_image` returns them.
 
     Returns:
         Boxes in pixels of the resized image, int32 [N, 4], (0, 0, 0, 0) where no pixel of an
         instance is left, and a mask for each.
     """
-    size = scaled_size(instances.size, scale)
     rows, columns = map(_source_pixels, instances.size, size)
     if crop is not None:
         y, x, height, width = crop

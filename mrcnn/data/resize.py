@@ -46,7 +46,8 @@ class Resize:
     In the mode "pad32" the image is enlarged or shrunk until its shorter side is `min_dim`, or less
     where the longer side would exceed `max_dim`, as torchvision does it
     (`models/detection/transform.py`): sides are rounded down, values stay fractions (float32), the
-    border does not darken, and `padding_value` fills up below and to the right to multiples of 32.
+    border does not darken, and `padding_value` fills up below and to the right to multiples of 32,
+    or to the smallest of `shapes` that holds the image.
 
     With a `jitter`, the scale is drawn in place of this; the modes pad and crop as ever. Where
     factors are drawn, a larger image is cut to the canvas at a random place, and a smaller one
@@ -60,8 +61,9 @@ class Resize:
         min_dim: length of the shorter side at least; 0: as it is.
         max_dim: length of the longer side at most, in the mode "square".
         min_scale: scale at least; 0: no such bound.
-        shapes: (height, width) to pad to in the mode "square", the smallest first; empty:
-            `max_dim` x `max_dim`. With a jitter, the smallest that holds the image at its largest.
+        shapes: (height, width) to pad to in the modes "square" and "pad32", the smallest first;
+            empty: `max_dim` x `max_dim`, and multiples of 32. With a jitter, the smallest that
+            holds the image at its largest.
         jitter: draws the scale; None: it is not random.
         padding_value: one a channel, or one number; of the mode "pad32".
 
@@ -108,20 +110,31 @@ class Resize:
     @classmethod
     def of(cls, config: Config) -> Resize:
         """The resizing that a configuration asks for in training; `for_detection` may differ."""
+        shapes = tuple(config.INPUT_SHAPES or ())
+        if config.IMAGE_RESIZE_MODE == "pad32" and not shapes:
+            height, width = (int(side) for side in config.IMAGE_SHAPE[:2])
+            shapes = ((height, width),)
         return cls(
             mode=config.IMAGE_RESIZE_MODE,
             min_dim=config.IMAGE_MIN_DIM or 0,
             max_dim=config.IMAGE_MAX_DIM or 0,
             min_scale=config.IMAGE_MIN_SCALE or 0,
-            shapes=tuple(config.INPUT_SHAPES or ()),
+            shapes=shapes,
             jitter=ScaleJitter.of(config),
             padding_value=_padding_value(config),
         )
 
     @classmethod
+    def without_shape(cls, config: Config) -> Resize:
+        """As `of`, but in the mode "pad32" images are padded no further than they must be."""
+        resize = cls.of(config)
+        return replace(resize, shapes=()) if resize.mode == "pad32" else resize
+
+    @classmethod
     def for_detection(cls, config: Config) -> Resize:
         """The resizing of images to detect in: nothing is random (`detection_mode`)."""
-        return replace(cls.of(config), mode=detection_mode(config.IMAGE_RESIZE_MODE), jitter=None)
+        mode = detection_mode(config.IMAGE_RESIZE_MODE)
+        return replace(cls.without_shape(config), mode=mode, jitter=None)
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator | None = None) -> Resized:
         """Resize an image [H, W, C].
@@ -162,7 +175,7 @@ class Resize:
         if self.jitter is not None:
             return image.copy()
         if self.mode == "pad32":
-            return resize_between_pixels(image, self._size_between(image.shape[:2]))
+            return resize_between_pixels(image, self.size_of(image.shape[:2]))
         size = scaled_size(image.shape[:2], self.scale_of(image.shape[:2]))
         scaled = np.empty((*size, image.shape[2]), image.dtype)
         resize_bilinear(image, scaled)
@@ -219,19 +232,30 @@ class Resize:
         It depends on nothing random: with a jitter, it is that of the largest image.
         """
         if self.mode == "pad32":
-            height, width = self._size_between(size)
+            height, width = self.size_of(size)
+            if self.shapes:
+                return self._padded_size(height, width)
             return height + -height % PAD32_MULTIPLE, width + -width % PAD32_MULTIPLE
         scale = self.scale_of(size) if self.jitter is None else self.jitter.largest(size)
         return self._padded_size(*scaled_size(size, scale))
 
-    def _size_between(self, size: Sequence[int]) -> tuple[int, int]:
-        """The scaled (height, width) in the mode "pad32": rounded down, at least a pixel."""
-        scale = self.scale_of(size)
-        return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
+    def size_of(self, size: Sequence[int], scale: float | None = None) -> tuple[int, int]:
+        """The (height, width) to which an image of a size is scaled.
+
+        In the mode "pad32" sides are rounded down, and are at least a pixel; else to the nearest.
+
+        Args:
+            size: (height, width).
+            scale: where it was drawn; None: `scale_of` the size.
+        """
+        scale = self.scale_of(size) if scale is None else scale
+        if self.mode == "pad32":
+            return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
+        return scaled_size(size, scale)
 
     def _padded_between(self, image: np.ndarray, original_size: Sequence[int]) -> Resized:
         """The mode "pad32" of an image whose scaling is done, or is done here."""
-        height, width = self._size_between(original_size)
+        height, width = self.size_of(original_size)
         padded = self.padded_size(original_size)
         result = np.empty((*padded, image.shape[2]), np.float32)
         result[...] = np.asarray(self.padding_value, np.float32)

@@ -32,6 +32,7 @@ from mrcnn.data.instances import Instances, PlacedMask, minimize, paste, place
 from mrcnn.data.molding import compose_image_meta
 from mrcnn.data.orientation import load_image
 from mrcnn.data.resize import Resize, Resized
+from mrcnn.setting_rules.architecture import resolve
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +94,9 @@ def load_sample(
         SampleError: the image or its masks do not fit together, or do not fit the settings.
     """
     name = describe_image(dataset, image_id)
+    resize = Resize.of(config) if static_shape else Resize.without_shape(config)
     resized, original_shape, (instances, box_only) = _read(
-        dataset, image_id, config, rng, cache, name
+        dataset, image_id, config, rng, cache, name, resize
     )
     if config.MASK_SHARE < 1:
         info = dataset.image_info[image_id]
@@ -103,7 +105,8 @@ def load_sample(
         )
     if static_shape and config.IMAGE_RESIZE_MODE in ("pad64", "none"):
         resized = _center(resized, config, name)
-    boxes, masks = place(instances, resized.scale, resized.padding, resized.crop)
+    size = resize.size_of(instances.size, resized.scale)
+    boxes, masks = place(instances, size, resized.padding, resized.crop)
     objects = _PlacedObjects(boxes, masks, instances.class_ids, box_only)
     mini_shape = _mini_shape(config)
     transform = None if augmentation is None else as_transform(augmentation)
@@ -112,8 +115,9 @@ def load_sample(
     boxwise = mini_shape is not None and mini_shape[0] == mini_shape[1] and is_boxwise(transform)
 
     image, window = as_bytes_or_numbers(resized.image), resized.window
-    # Only the border anchors ask where the image lies in its padding once it was turned.
-    follow = transform is not None and config.RPN_BORDER_ANCHORS == "ignore"
+    # Only these ask where the image lies in its padding once it was turned.
+    asked = config.RPN_BORDER_ANCHORS == "ignore" or resolve(config.ARCHITECTURE).pixel_boxes
+    follow = transform is not None and asked
     if transform is not None and not boxwise:  # on masks of the image's size
         objects = objects.with_window(window) if follow else objects
         image, objects = objects.augmented(transform, image, rng)
@@ -262,8 +266,9 @@ def place_masks(
         in memory.
     """
     instances = Instances.from_masks(masks, np.ones(masks.shape[2], np.int32))
-    boxes, placed = place(instances, scale, padding, crop)
-    height, width = scaled_size(masks.shape[:2], scale) if crop is None else crop[2:]
+    size = scaled_size(masks.shape[:2], scale)
+    boxes, placed = place(instances, size, padding, crop)
+    height, width = size if crop is None else crop[2:]
     (top, bottom), (left, right) = padding[:2]
     return paste(boxes, placed, (top + height + bottom, left + width + right))
 
@@ -285,9 +290,9 @@ def _read(
     rng: np.random.Generator,
     cache: MemoryCache | FolderCache | None,
     name: str,
+    resize: Resize,
 ) -> tuple[Resized, tuple[int, ...], Objects]:
     """Read an image and resize it; return its original shape and its objects as well."""
-    resize = Resize.of(config)
     entry = None if cache is None else cache.get(dataset, image_id)
     if entry is not None:
         (scaled, shape), objects = entry

@@ -1,10 +1,10 @@
 """Batches of images of one shape, in an order that depends on (seed, step) alone.
 
-With `IMAGE_SHAPE_GROUPS` every image has the network shape of its group, known from its size
-before it is read. In each pass over the data set the images come in the pass's order, each goes
-to its group, and a group's images become a batch as soon as there are enough. What is left of a
-group at the end of a pass, fewer images than a batch, goes first into its next batch. So each
-pass holds each image exactly once, and batch after batch holds images of one shape.
+With `IMAGE_SHAPE_GROUPS`, and in the mode "pad32", every image has the network shape of its group,
+known from its size before it is read. In each pass over the data set the images come in the pass's
+order, each goes to its group, and a group's images become a batch as soon as there are enough. What
+is left of a group at the end of a pass, fewer images than a batch, goes first into its next batch.
+So each pass holds each image exactly once, and batch after batch holds images of one shape.
 
 Any step can be found at once: after p passes a group of n images has given floor(p · n / B)
 batches.
@@ -110,9 +110,12 @@ def height_and_width(info: dict[str, Any], config: Config) -> tuple[int, int]:
         width, height = shown_size(info, config)
         return height, width
     except (OSError, ValueError, TypeError, KeyError) as error:
+        why, instead = "IMAGE_SHAPE_GROUPS", "set IMAGE_SHAPE_GROUPS = None"
+        if config.IMAGE_RESIZE_MODE == "pad32":
+            why, instead = 'IMAGE_RESIZE_MODE = "pad32"', "set IMAGE_MIN_DIM = IMAGE_MAX_DIM"
         raise ValueError(
             f"Image {info.get('id')!r} (source {info.get('source')!r}, path "
-            f"{str(info.get('path'))!r}): IMAGE_SHAPE_GROUPS needs its size before it is read, and "
-            f"its file's header cannot be read ({error}). Pass height=… and width=… to add_image, "
-            f"or set IMAGE_SHAPE_GROUPS = None."
+            f"{str(info.get('path'))!r}): {why} needs its size before it is read, and its "
+            f"file's header cannot be read ({error}). Pass height=… and width=… to add_image, or "
+            f"{instead}."
         ) from error

@@ -21,10 +21,12 @@ class ClassMasks(RoiConv2D):
 
     Args:
         filters: C, background included.
+        logits: return what the sigmoid would be applied to.
     """
 
-    def __init__(self, filters: int, **kwargs: Any) -> None:
+    def __init__(self, filters: int, logits: bool = False, **kwargs: Any) -> None:
         super().__init__(filters, **{"kernel_size": 1, **kwargs})
+        self.logits = logits
 
     def call(
         self, inputs: Tensor, class_ids: Tensor | None = None, *, used: Tensor | None = None
@@ -33,7 +35,8 @@ class ClassMasks(RoiConv2D):
             logits = super().call(inputs, used=used)
         else:
             logits = self._own(inputs, class_ids)
-        return ops.sigmoid(ops.cast(logits, "float32"))
+        logits = ops.cast(logits, "float32")
+        return logits if self.logits else ops.sigmoid(logits)
 
     def _own(self, inputs: Tensor, class_ids: Tensor) -> Tensor:
         batch, rois = ops.shape(inputs)[:2]
@@ -52,3 +55,6 @@ class ClassMasks(RoiConv2D):
     ) -> keras.KerasTensor:
         shape = (*inputs.shape[:-1], self.filters) if class_ids is None else inputs.shape[:-1]
         return keras.KerasTensor(shape, dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "logits": self.logits}

@@ -9,7 +9,7 @@ C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -44,9 +44,16 @@ class LossLayer(SwitchedLoss):
     Args:
         function: a name of `FUNCTIONS`; the layer's inputs are its arguments.
         weight: factor of the loss.
+        options: further arguments of the function, by name.
     """
 
-    def __init__(self, function: str, weight: float = 1.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        function: str,
+        weight: float = 1.0,
+        options: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**{"name": function, "dtype": "float32", **kwargs})
         if function not in FUNCTIONS:
             raise ValueError(
@@ -54,9 +61,10 @@ class LossLayer(SwitchedLoss):
             )
         self.function = function
         self.weight = float(weight)
+        self.options = dict(options or {})
 
     def call(self, inputs: list[Tensor]) -> Tensor:
-        loss = self.weight * FUNCTIONS[self.function](*inputs)
+        loss = self.weight * FUNCTIONS[self.function](*inputs, **self.options)
         self.add(loss)
         return loss
 
@@ -65,7 +73,12 @@ class LossLayer(SwitchedLoss):
         return keras.KerasTensor((), dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "function": self.function, "weight": self.weight}
+        return {
+            **super().get_config(),
+            "function": self.function,
+            "weight": self.weight,
+            "options": self.options,
+        }
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")

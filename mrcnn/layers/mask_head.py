@@ -26,6 +26,7 @@ class MaskHeadSettings:
         mask_shape: twice the pool size, or four times: then with one more
             transposed convolution, `mrcnn_mask_deconv2`.
         filters: channels of the convolutions.
+        logits: return logits in place of probabilities.
 
     Raises:
         ValueError: `mask_shape` is neither.
@@ -37,6 +38,7 @@ class MaskHeadSettings:
     normalized: bool = True
     mask_shape: Sequence[int] = (28, 28)
     filters: int = 256
+    logits: bool = False
 
     def __post_init__(self) -> None:
         pool_size = self.roi_features.pool_size
@@ -66,8 +68,8 @@ def mask_head_graph(
         used: how many leading RoIs matter, a scalar; None: all. See `mrcnn.ops.leading`.
 
     Returns:
-        Mask probabilities [B, R, *mask_shape, C], or [B, R, *mask_shape] given class ids;
-        float32.
+        Mask probabilities [B, R, *mask_shape, C], or [B, R, *mask_shape] given class ids, or
+        their logits; float32.
     """
     filters, reading, norm = settings.filters, settings.roi_features, settings.norm
     bias = norm.conv_bias or not settings.normalized
@@ -80,7 +82,8 @@ def mask_head_graph(
     x = _double(x, filters, "mrcnn_mask_deconv", used)
     if settings.mask_shape[0] == 4 * reading.pool_size:
         x = _double(x, filters, "mrcnn_mask_deconv2", used)
-    return ClassMasks(settings.num_classes, name="mrcnn_mask")(x, class_ids=class_ids, used=used)
+    masks = ClassMasks(settings.num_classes, logits=settings.logits, name="mrcnn_mask")
+    return masks(x, class_ids=class_ids, used=used)
 
 
 def _double(x: Tensor, filters: int, name: str, used: Tensor | None) -> Tensor:

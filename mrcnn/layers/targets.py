@@ -15,7 +15,9 @@ from keras import ops
 
 from mrcnn.layers.flat_config import take_settings
 from mrcnn.layers.kernel_choice import KernelChoiceLayer, with_current_names
+from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import targets
+from mrcnn.ops.image_meta import parse_image_meta
 from mrcnn.ops.target_settings import RoiTargetSettings, RpnTargetSettings
 from mrcnn.ops.tensor import Tensor
 
@@ -66,7 +68,9 @@ class RpnTargets(keras.layers.Layer):
 class RoiTargets(KernelChoiceLayer):
     """[proposals, gt_class_ids, gt_boxes, gt_masks] -> `mrcnn.ops.targets.DetectionTargets`.
 
-    Boxes are normalized. Layer over `mrcnn.ops.targets.detection_targets`.
+    Layer over `mrcnn.ops.targets.detection_targets`. Proposals and RoIs are normalized. So are the
+    objects' boxes, unless the settings have `pixel_boxes`: then they are in pixels, and a fifth
+    input is image_meta.
     """
 
     def __init__(
@@ -81,16 +85,28 @@ class RoiTargets(KernelChoiceLayer):
         self.random = keras.random.SeedGenerator(seed)
 
     def call(self, inputs: list[Tensor]) -> Sequence[Tensor]:
-        proposals, gt_class_ids, gt_boxes, gt_masks = inputs
-        return targets.detection_targets(
-            ops.stop_gradient(proposals),
+        proposals, gt_class_ids, gt_boxes, gt_masks, *meta = inputs
+        proposals = ops.stop_gradient(proposals)
+        shape, windows = None, None
+        if self.settings.pixel_boxes:
+            parts = parse_image_meta(meta[0])
+            shape, windows = parts["image_shape"][0], parts["window"]
+            proposals = _where_there(proposals, box_ops.to_edges(proposals, shape))
+        batch, count = proposals.shape[:2]
+        count += gt_boxes.shape[1] if self.settings.ground_truth else 0
+        found = targets.detection_targets(
+            proposals,
             ops.cast(gt_class_ids, "int32"),
             gt_boxes,
             gt_masks,
-            keras.random.uniform(proposals.shape[:2], seed=self.random),
+            keras.random.uniform((batch, count), seed=self.random),
             self.settings,
             self.use_tf_kernels,
+            windows,
         )
+        if shape is None:
+            return found
+        return found._replace(rois=_where_there(found.rois, box_ops.normalize(found.rois, shape)))
 
     def compute_output_spec(self, inputs: list[Tensor]) -> Sequence[keras.KerasTensor]:
         batch, count = inputs[0].shape[0], self.settings.count
@@ -112,3 +128,8 @@ class RoiTargets(KernelChoiceLayer):
     def from_config(cls, config: dict[str, Any]) -> RoiTargets:
         settings, others = take_settings(RoiTargetSettings, with_current_names(config))
         return cls(settings, **others)
+
+
+def _where_there(boxes: Tensor, converted: Tensor) -> Tensor:
+    """Boxes in another unit, [B, R, 4]; empty slots stay zero."""
+    return ops.where(ops.any(boxes != 0, axis=-1, keepdims=True), converted, 0.0)

@@ -11,14 +11,18 @@ from mrcnn.ops.tensor import Tensor
 EPSILON = 1e-7
 
 
-def smooth_l1(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Elementwise 0.5 d² where |d| < 1, |d| - 0.5 beyond (Girshick 2015, eq. 3).
+def smooth_l1(y_true: Tensor, y_pred: Tensor, beta: float = 1.0) -> Tensor:
+    """Elementwise 0.5 d² / beta where |d| < beta, |d| - 0.5 beta beyond.
+
+    With a beta of 1 it is equation 3 of Girshick 2015; with 0, the distance |d|.
 
     >>> ops.convert_to_numpy(smooth_l1(ops.array([0.0, 0.0]), ops.array([0.5, -3.0]))).tolist()
     [0.125, 2.5]
     """
     distance = ops.abs(y_true - y_pred)
-    return ops.where(distance < 1.0, 0.5 * distance * distance, distance - 0.5)
+    if beta == 0:
+        return distance
+    return ops.where(distance < beta, (0.5 / beta) * distance * distance, distance - 0.5 * beta)
 
 
 def cross_entropy(class_ids: Tensor, logits: Tensor) -> Tensor:
@@ -36,26 +40,50 @@ def binary_cross_entropy(y_true: Tensor, probabilities: Tensor) -> Tensor:
     return -(y_true * ops.log(p + EPSILON) + (1.0 - y_true) * ops.log(1.0 - p + EPSILON))
 
 
+def binary_cross_entropy_of_logits(y_true: Tensor, logits: Tensor) -> Tensor:
+    """Elementwise cross entropy of a sigmoid against targets from 0 to 1, without a bound.
+
+    >>> loss = binary_cross_entropy_of_logits(ops.array([1.0, 0.0]), ops.array([0.0, 50.0]))
+    >>> ops.convert_to_numpy(loss).round(4).tolist()
+    [0.6931, 50.0]
+    """
+    return ops.relu(logits) - logits * y_true + ops.softplus(-ops.abs(logits))
+
+
 def rpn_class_loss(match: Tensor, logits: Tensor) -> Tensor:
     """Cross entropy of the anchors that are not neutral, mean over the batch.
 
     Args:
         match: [B, A] int: 1 positive, -1 negative, 0 neutral.
-        logits: [B, A, 2] (background, object).
+        logits: [B, A, 2] (background, object), or [B, A, 1], the object's.
     """
+    if logits.shape[-1] == 1:
+        is_object = ops.cast(match == 1, logits.dtype)
+        losses = binary_cross_entropy_of_logits(is_object, logits[..., 0])
+        return masked_mean(losses, match != 0)
     return masked_mean(cross_entropy(match == 1, logits), match != 0)
 
 
-def rpn_bbox_loss(target_deltas: Tensor, match: Tensor, deltas: Tensor) -> Tensor:
-    """Smooth L1 of the positive anchors' deltas, mean over the batch.
+def rpn_bbox_loss(
+    target_deltas: Tensor,
+    match: Tensor,
+    deltas: Tensor,
+    beta: float = 1.0,
+    over_all: bool = False,
+) -> Tensor:
+    """Smooth L1 of the positive anchors' deltas, over the batch.
 
     Args:
         target_deltas: [B, K, 4], of the positive anchors in order.
         match: [B, A] int.
         deltas: [B, A, 4], predicted.
+        beta: see `smooth_l1`.
+        over_all: the sum by the number of anchors that are not neutral; False: the mean.
     """
     index, valid = first_true_indices(match == 1, target_deltas.shape[1])
-    difference = smooth_l1(target_deltas, gather_rows(deltas, index))
+    difference = smooth_l1(target_deltas, gather_rows(deltas, index), beta)
+    if over_all:
+        return _sum_over(difference, valid[..., None], match != 0)
     return masked_mean(difference, valid[..., None])
 
 
@@ -78,26 +106,51 @@ def mrcnn_class_loss(
     return total / ops.maximum(ops.sum(counts), 1.0)
 
 
-def mrcnn_bbox_loss(target_deltas: Tensor, class_ids: Tensor, deltas: Tensor) -> Tensor:
+def mrcnn_bbox_loss(
+    target_deltas: Tensor,
+    class_ids: Tensor,
+    deltas: Tensor,
+    valid: Tensor | None = None,
+    beta: float = 1.0,
+) -> Tensor:
     """Smooth L1 of the positive RoIs, for the deltas of their true class.
 
     Args:
         target_deltas: [B, R, 4].
         class_ids: [B, R] int, > 0 for positives.
         deltas: [B, R, C, 4], predicted.
+        valid: bool [B, R], false for padding: the sum by the number of these; None: the mean over
+            the positives.
+        beta: see `smooth_l1`.
     """
     own = select_class(deltas, class_ids, axis=2)
-    return masked_mean(smooth_l1(target_deltas, own), (class_ids > 0)[..., None])
+    difference = smooth_l1(target_deltas, own, beta)
+    positive = (class_ids > 0)[..., None]
+    return (
+        masked_mean(difference, positive)
+        if valid is None
+        else _sum_over(difference, positive, valid)
+    )
 
 
-def mrcnn_mask_loss(target_masks: Tensor, class_ids: Tensor, own_masks: Tensor) -> Tensor:
+def mrcnn_mask_loss(
+    target_masks: Tensor, class_ids: Tensor, own_masks: Tensor, of_logits: bool = False
+) -> Tensor:
     """Binary cross entropy of the positive RoIs' masks, mean over RoIs and pixels.
 
     Args:
-        target_masks: [B, P, h, w] in {0, 1}.
+        target_masks: [B, P, h, w] from 0 to 1.
         class_ids: [B, P] int, > 0 for positives.
         own_masks: [B, P, h, w], the predicted mask of the true class
-            (`mrcnn.ops.indexing.select_class`).
+            (`mrcnn.ops.indexing.select_class`): probabilities, or their logits.
+        of_logits: which of the two.
     """
     positive = (class_ids > 0)[..., None, None]
-    return masked_mean(binary_cross_entropy(target_masks, own_masks), positive)
+    entropy = binary_cross_entropy_of_logits if of_logits else binary_cross_entropy
+    return masked_mean(entropy(target_masks, own_masks), positive)
+
+
+def _sum_over(values: Tensor, mask: Tensor, counted: Tensor) -> Tensor:
+    """The sum of the values where `mask` (broadcast to them) is true, by how many are `counted`."""
+    total = ops.sum(ops.where(mask, values, 0.0))
+    return total / ops.maximum(ops.sum(ops.cast(counted, values.dtype)), 1.0)

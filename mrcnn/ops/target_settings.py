@@ -54,6 +54,12 @@ class RoiTargetSettings:
         mini_masks: whether masks are crops of their boxes.
         positive_iou: a proposal is positive from this IoU with an object on, negative below.
         crowd_iou: a proposal with this IoU with a crowd is not negative.
+        ground_truth: the boxes of the objects are among the proposals.
+        fill_up: negatives take the places that positives leave; False: as many as the ratio asks
+            for, none for an image without positives.
+        pixel_boxes: boxes are in pixels, whose sides are y2 - y1; False: normalized.
+        sampled_masks: targets of masks are those of `mrcnn.ops.mask_targets`; needs `pixel_boxes`.
+        aligned: of these.
 
     >>> RoiTargetSettings(count=200, positive_ratio=0.33).positive_slots
     66
@@ -66,8 +72,18 @@ class RoiTargetSettings:
     mini_masks: bool = True
     positive_iou: float = ROI_POSITIVE_IOU
     crowd_iou: float = CROWD_IOU
+    ground_truth: bool = False
+    fill_up: bool = False
+    pixel_boxes: bool = False
+    sampled_masks: bool = False
+    aligned: bool = False
 
     def __post_init__(self) -> None:
+        if self.sampled_masks and not self.pixel_boxes:
+            raise ValueError(
+                "sampled_masks: expected pixel_boxes with it, in whose pixels the samples lie; "
+                "received pixel_boxes = False."
+            )
         height, width = self.mask_shape
         object.__setattr__(self, "std_dev", tuple(float(value) for value in self.std_dev))
         object.__setattr__(self, "mask_shape", (int(height), int(width)))

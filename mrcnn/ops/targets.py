@@ -20,6 +20,7 @@ from mrcnn.batch import BOX_ONLY_MASK
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.crops import crop_and_resize
 from mrcnn.ops.indexing import first_true_indices, gather_rows, sample_at_most
+from mrcnn.ops.mask_targets import MaskFrame, sampled_mask_targets
 from mrcnn.ops.target_settings import RoiTargetSettings, RpnTargetSettings
 from mrcnn.ops.tensor import Tensor
 
@@ -194,24 +195,36 @@ def detection_targets(
     noise: Tensor,
     settings: RoiTargetSettings = ROI_DEFAULTS,
     use_tf_kernels: bool = False,
+    windows: Tensor | None = None,
 ) -> DetectionTargets:
     """Draw a balanced set of proposals and say what the heads should predict for them.
 
     At most P = `settings.positive_slots` positives are kept, and as many negatives as the
-    ratio asks for: none for an image without positives, as in Matterport's package.
+    ratio asks for: none for an image without positives, as in Matterport's package; or as many as
+    there is room for (`settings.fill_up`).
 
     Args:
-        proposals: [B, N, 4] normalized, zero padded.
+        proposals: [B, N, 4] normalized, or in pixels (`settings.pixel_boxes`), zero padded.
         gt_class_ids: [B, G] int.
-        gt_boxes: [B, G, 4] normalized.
+        gt_boxes: [B, G, 4] in the unit of the proposals.
         gt_masks: [B, G, h, w], of the image, or of the box when `settings.mini_masks`; values
             of `BOX_ONLY_MASK` mark an object that has a box but no mask.
-        noise: [B, N] in [0, 1), which decides what is drawn.
+        noise: [B, N] in [0, 1), which decides what is drawn; [B, N + G] with
+            `settings.ground_truth`.
         settings: how many RoIs, which of them are positive, and the form of the targets.
         use_tf_kernels: see `mrcnn.tensorflow_backend`.
+        windows: [B, 4] in pixels, the part of each image that is not padding; needed for
+            `settings.sampled_masks`.
+
+    Returns:
+        RoIs in the unit of the proposals, and their targets.
     """
     proposals = ops.cast(proposals, "float32")
     gt_class_ids = ops.cast(gt_class_ids, "int32")
+    gt_boxes = ops.cast(gt_boxes, "float32")
+    if settings.ground_truth:
+        of_objects = ops.where((gt_class_ids > 0)[..., None], gt_boxes, 0.0)
+        proposals = ops.concatenate([proposals, of_objects], axis=1)
     overlaps = box_ops.iou(proposals, gt_boxes)
     objects = ops.where((gt_class_ids > 0)[:, None, :], overlaps, 0.0)
     crowds = ops.where((gt_class_ids < 0)[:, None, :], overlaps, 0.0)
@@ -228,8 +241,18 @@ def detection_targets(
     deltas = box_ops.encode(rois, boxes) / _constant(settings.std_dev)
     deltas = ops.where(positive[..., None], deltas, 0.0)
 
-    crop_boxes = _relative(rois, boxes) if settings.mini_masks else rois
-    masks = _crop_masks(gt_masks, crop_boxes, assigned, settings.mask_shape, use_tf_kernels)
+    if settings.sampled_masks:
+        frame = _mask_frame(gt_masks, boxes, settings.mini_masks, windows)
+        masks = sampled_mask_targets(
+            gt_masks, rois, assigned, frame, settings.mask_shape, settings.aligned
+        )
+    else:
+        crop_boxes = rois
+        if settings.mini_masks:
+            crop_boxes = _relative(rois, boxes)
+        elif settings.pixel_boxes:
+            crop_boxes = box_ops.normalize(rois, ops.shape(gt_masks)[2:])
+        masks = _crop_masks(gt_masks, crop_boxes, assigned, settings.mask_shape, use_tf_kernels)
     has_mask = positive & ~_is_box_only(gt_masks, assigned)
 
     rest = settings.count - slots
@@ -270,13 +293,15 @@ def _draw_rois(
 
     positive_index, positive_found = _draw(positive, noise, slots)
     positives = ops.sum(ops.cast(positive_found, "int32"), axis=1)
-    # In float32, as Matterport's: 66 / 0.33 is 200 there.
-    wanted = ops.cast(ops.cast(positives, "float32") * (1.0 / settings.positive_ratio), "int32")
-    negative_index, negative_found = _draw(negative, noise, count - slots)
-    negatives = ops.minimum(
-        ops.minimum(wanted - positives, count - positives),
-        ops.sum(ops.cast(negative_found, "int32"), axis=1),
-    )
+    room = count - positives
+    if settings.fill_up:
+        negative_index, negative_found = _draw(negative, noise, count)
+    else:
+        # In float32, as Matterport's: 66 / 0.33 is 200 there.
+        wanted = ops.cast(ops.cast(positives, "float32") * (1.0 / settings.positive_ratio), "int32")
+        room = ops.minimum(wanted - positives, room)
+        negative_index, negative_found = _draw(negative, noise, count - slots)
+    negatives = ops.minimum(room, ops.sum(ops.cast(negative_found, "int32"), axis=1))
 
     # Close the gap between the drawn positives and the negatives.
     slot = ops.arange(count, dtype="int32")[None, :]
@@ -322,6 +347,23 @@ def _crop_masks(
         use_tf_kernels=use_tf_kernels,
     )
     return ops.reshape(ops.round(masks), (batch, assigned.shape[1], *mask_shape))
+
+
+def _mask_frame(
+    gt_masks: Tensor, boxes: Tensor, mini_masks: bool, windows: Tensor | None
+) -> MaskFrame:
+    """Where the pixels of each RoI's mask lie, its object's box being one of `boxes` [B, P, 4]."""
+    if mini_masks:
+        return MaskFrame(boxes[..., :2], boxes[..., 2:] - boxes[..., :2], None)
+    if windows is None:
+        raise ValueError(
+            "windows: expected the part of each image that is not padding, because sampled masks "
+            "are of the image's size; received None."
+        )
+    ends = ops.broadcast_to(ops.cast(windows, "float32")[:, None, :], ops.shape(boxes))
+    height, width = (ops.cast(side, "float32") for side in ops.shape(gt_masks)[2:])
+    side = ops.zeros_like(boxes[..., :2]) + ops.stack([height, width])
+    return MaskFrame(ops.zeros_like(boxes[..., :2]), side, ends)
 
 
 def _is_box_only(gt_masks: Tensor, assigned: Tensor) -> Tensor:

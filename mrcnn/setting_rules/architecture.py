@@ -66,7 +66,20 @@ class Architecture:
             each class that is likely enough (`roi_heads.py`, `postprocess_detections`).
         mask_border: masks are pasted with a border of one sample of 0 into boxes of whole pixels
             that grow along (`roi_heads.py`, `paste_masks_in_image`).
-        trains: training follows it; the others are for detection.
+        ground_truth_rois: the boxes of the objects are among the RoIs that training draws from
+            (`roi_heads.py`, `add_gt_proposals`).
+        negatives_fill_up: where there are few positive RoIs, negatives take their places; False:
+            there are so many that positives keep their share (`_utils.py`,
+            `BalancedPositiveNegativeSampler`).
+        smooth_l1_beta: where the losses of boxes turn from squares into lengths (`rpn.py`,
+            `compute_loss`; `roi_heads.py`, `fastrcnn_loss`: 1/9).
+        box_losses_over_all: these are sums over the coordinates of positives, by the number of all
+            drawn anchors or RoIs; False: means over the positives' coordinates.
+        sampled_mask_targets: targets of masks are averages of samples
+            (`mrcnn.ops.mask_targets`; `roi_heads.py`, `project_masks_on_boxes`); False: zeros
+            and ones.
+        mask_loss_of_logits: the loss of masks is computed from logits, so that it has a gradient
+            however sure the network is (`roi_heads.py`, `maskrcnn_loss`).
         settings: values of settings of `Config`, by name.
 
     Raises:
@@ -99,7 +112,12 @@ class Architecture:
     mask_norm: bool = True
     box_votes: str = "best class"
     mask_border: bool = False
-    trains: bool = True
+    ground_truth_rois: bool = False
+    negatives_fill_up: bool = False
+    smooth_l1_beta: float = 1.0
+    box_losses_over_all: bool = False
+    sampled_mask_targets: bool = False
+    mask_loss_of_logits: bool = False
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -109,6 +127,12 @@ class Architecture:
             ("box_dense_layers", self.box_dense_layers >= 1, "an integer of at least 1"),
             ("box_votes", self.box_votes in BOX_VOTES, f"one of {list(BOX_VOTES)}"),
             ("norm_epsilon", self.norm_epsilon >= 0, "a number of at least 0"),
+            ("smooth_l1_beta", self.smooth_l1_beta >= 0, "a number of at least 0"),
+            (
+                "sampled_mask_targets",
+                self.pixel_boxes or not self.sampled_mask_targets,
+                "True only together with pixel_boxes",
+            ),
             (
                 "proposals_per_level",
                 self.proposals_per_level == self.pixel_boxes == (self.rpn_logits == 1),
@@ -142,7 +166,11 @@ _TORCHVISION_SETTINGS = {
     "RPN_BBOX_STD_DEV": [1.0, 1.0, 1.0, 1.0],
     "RPN_NMS_THRESHOLD": 0.7,
     "PRE_NMS_LIMIT": 1000,
+    "PRE_NMS_LIMIT_TRAINING": 2000,
     "POST_NMS_ROIS_INFERENCE": 1000,
+    "POST_NMS_ROIS_TRAINING": 2000,
+    "TRAIN_ROIS_PER_IMAGE": 512,
+    "ROI_POSITIVE_RATIO": 0.25,
     "BBOX_STD_DEV": [0.1, 0.1, 0.2, 0.2],
     "IMAGE_RESIZE_MODE": "pad32",
     "IMAGE_MIN_DIM": 800,
@@ -176,7 +204,12 @@ TORCHVISION = Architecture(
     mask_norm=False,
     box_votes="every class",
     mask_border=True,
-    trains=False,
+    ground_truth_rois=True,
+    negatives_fill_up=True,
+    smooth_l1_beta=1 / 9,
+    box_losses_over_all=True,
+    sampled_mask_targets=True,
+    mask_loss_of_logits=True,
     settings=_TORCHVISION_SETTINGS,
 )
 TORCHVISION_V2 = dataclasses.replace(

@@ -113,7 +113,10 @@ RULES = (
         "None or an integer of at least 0",
     ),
     Rule(
-        ("IMAGE_MAX_DIM", "CHECKPOINT_STEPS", "EVALUATION_EPOCHS", "PATIENCE"),
+        (
+            *("IMAGE_MAX_DIM", "CHECKPOINT_STEPS", "EVALUATION_EPOCHS", "PATIENCE"),
+            "PRE_NMS_LIMIT_TRAINING",
+        ),
         none_or(integer_from(1)),
         "None or an integer of at least 1",
     ),

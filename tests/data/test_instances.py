@@ -14,6 +14,7 @@ from mrcnn.data.augment import HorizontalFlip, RandomRotate90, Sequential, is_bo
 from mrcnn.data.boxes import extract_bboxes
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.dataset_checks import SampleError
+from mrcnn.data.images import scaled_size
 from mrcnn.data.instances import Instances, minimize, paste, place
 from mrcnn.data.masks import minimize_mask
 from mrcnn.data.sample import load_sample
@@ -68,7 +69,7 @@ def test_masks_in_their_boxes_are_the_masks(height, width, count, scale, cropped
         crop, padding = (y, x, max(1, (sizes[0] - y) // 2), sizes[1] - x), [(0, 0)] * 3
     expected = resized_by_loop(masks, scale, padding, crop)
     instances = Instances.from_masks(masks, np.ones(count, np.int32))
-    boxes, placed = place(instances, scale, padding, crop)
+    boxes, placed = place(instances, scaled_size((height, width), scale), padding, crop)
     np.testing.assert_array_equal(boxes, extract_bboxes(expected))
     assert boxes.dtype == np.int32
     pasted = paste(boxes, placed, expected.shape[:2])
@@ -261,7 +262,7 @@ def test_nothing_of_image_size_is_made_for_an_instance():
     dataset.prepare()
     tracemalloc.start()
     instances = dataset.load_instances(0)
-    boxes, placed = place(instances, 2, [(0, 0)] * 3)
+    boxes, placed = place(instances, (2 * side, 2 * side), [(0, 0)] * 3)
     mini = minimize(placed, (28, 28))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -131,3 +131,49 @@ def sampled_roi_align(feature_map, box, size, samples, stride, aligned=False) ->
                     x = start[1] + (column + (k + 0.5) / samples) * length[1] / size[1]
                     result[row, column] += read(y, x) / samples**2
     return result
+
+
+def averaged_mask(mask, roi, corner, side, shape, window=None, aligned=False) -> np.ndarray:
+    """The share of each of `shape`'s cells of a RoI that a mask covers, sample by sample.
+
+    `corner` and `side` say where the mask lies in pixels of the image; beyond a `window` of it
+    the outermost pixels go on for one, and without one there is nothing outside.
+    """
+    mask = np.asarray(mask, np.float64)
+    places = []
+    for axis in (0, 1):
+        grow = mask.shape[axis] / side[axis]
+        edges = [
+            (roi[end] + (0 if aligned else 0.5) - corner[axis]) * grow - 0.5
+            for end in (axis, axis + 2)
+        ]
+        length = edges[1] - edges[0] if aligned else max(edges[1] - edges[0], 1.0)
+        samples = max(1, math.ceil(length / shape[axis]))
+        places.append(
+            [
+                [
+                    edges[0] + (k + (i + 0.5) / samples) * length / shape[axis]
+                    for i in range(samples)
+                ]
+                for k in range(shape[axis])
+            ]
+        )
+
+    def read(y: float, x: float) -> float:
+        if window is not None:
+            if not (window[0] - 1 <= y <= window[2] and window[1] - 1 <= x <= window[3]):
+                return 0.0
+            y = min(max(y, window[0]), window[2] - 1)
+            x = min(max(x, window[1]), window[3] - 1)
+        value = 0.0
+        for v in (math.floor(y), math.floor(y) + 1):
+            for u in (math.floor(x), math.floor(x) + 1):
+                if 0 <= v < mask.shape[0] and 0 <= u < mask.shape[1]:
+                    value += (1 - abs(y - v)) * (1 - abs(x - u)) * mask[v, u]
+        return value
+
+    result = np.zeros(shape)
+    for i, rows in enumerate(places[0]):
+        for j, columns in enumerate(places[1]):
+            result[i, j] = np.mean([read(y, x) for y in rows for x in columns])
+    return result

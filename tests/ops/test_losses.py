@@ -273,3 +273,81 @@ class TestParity:
         own = np.take_along_axis(masks, class_ids[:, :, None, None, None], axis=4)[..., 0]
         got = losses.mrcnn_mask_loss(vectors[f"{key}_target_masks"], class_ids, own)
         assert float(got) == pytest.approx(float(vectors[f"{key}_mask_loss"]), rel=1e-5)
+
+
+class TestTheLossesOfOtherArchitectures:
+    """Those of torchvision: one logit, another beta, sums over all that were drawn, logits."""
+
+    BETA = 1 / 9
+
+    def naive(self, c) -> dict[str, float]:
+        objectness, boxes, deltas, masks, valid = [], 0.0, 0.0, [], 0
+        for b in range(len(c["match"])):
+            targets = iter(c["target_deltas"][b])
+            for a, match in enumerate(c["match"][b]):
+                if match:
+                    p = 1 / (1 + np.exp(-float(c["logits"][b, a, 0])))
+                    objectness.append(-np.log(p if match == 1 else 1 - p))
+                target = next(targets, None) if match == 1 else None
+                if target is not None:
+                    boxes += sum(map(self.smooth, target, c["deltas"][b, a]))
+            for r, class_id in enumerate(c["class_ids"][b]):
+                valid += bool(c["valid"][b, r])
+                if class_id <= 0:
+                    continue
+                own = c["head_deltas"][b, r, class_id]
+                deltas += sum(map(self.smooth, c["head_target_deltas"][b, r], own))
+                if r < c["head_masks"].shape[1]:
+                    logits = 9 * c["head_masks"][b, r].astype(float) - 4
+                    p = 1 / (1 + np.exp(-logits))
+                    true = 0.3 + 0.4 * c["head_target_masks"][b, r]
+                    masks += (-true * np.log(p) - (1 - true) * np.log(1 - p)).ravel().tolist()
+        return {
+            "rpn_class": mean(objectness),
+            "rpn_bbox": boxes / len(objectness),
+            "bbox": deltas / valid,
+            "mask": mean(masks),
+        }
+
+    def smooth(self, true, predicted) -> float:
+        d = abs(float(true) - float(predicted))
+        return 0.5 * d**2 / self.BETA if d < self.BETA else d - 0.5 * self.BETA
+
+    def ours(self, c):
+        return {
+            "rpn_class": losses.rpn_class_loss(c["match"], c["logits"][..., :1]),
+            "rpn_bbox": losses.rpn_bbox_loss(
+                c["target_deltas"], c["match"], c["deltas"], self.BETA, over_all=True
+            ),
+            "bbox": losses.mrcnn_bbox_loss(
+                c["head_target_deltas"], c["class_ids"], c["head_deltas"], c["valid"], self.BETA
+            ),
+            "mask": losses.mrcnn_mask_loss(
+                0.3 + 0.4 * ops.cast(c["head_target_masks"], "float32"),
+                c["class_ids"][:, : c["head_masks"].shape[1]],
+                9 * c["head_masks"] - 4,
+                of_logits=True,
+            ),
+        }
+
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_like_the_loops(self, seed):
+        case = cases(seed)
+        case["class_ids"] = np.where(case["valid"], case["class_ids"], 0)
+        expected = self.naive(case)
+        for name, run in compiled(self.ours):
+            got = run(case)
+            for key, value in expected.items():
+                assert got[key] == pytest.approx(value, rel=2e-5), f"{name} {key}"
+
+    def test_without_a_square_it_is_the_distance(self):
+        got = losses.smooth_l1(np.zeros(3, np.float32), np.array([-2, 0, 0.5], np.float32), 0.0)
+        np.testing.assert_allclose(got, [2, 0, 0.5])
+
+    def test_the_slope_of_logits_does_not_vanish(self):
+        logits = np.array([80.0, -80.0, 1e30], np.float32)
+        true = np.array([0, 1, 0], np.float32)
+        got = losses.binary_cross_entropy_of_logits(true, logits)
+        np.testing.assert_allclose(got, [80, 80, 1e30])
+        slope = gradient(lambda x: ops.sum(losses.binary_cross_entropy_of_logits(true, x)), logits)
+        np.testing.assert_allclose(slope, [1, -1, 1])

@@ -336,9 +336,22 @@ def relative(roi, box) -> list[float]:
 
 
 def naive_rois(
-    proposals, class_ids, boxes, masks, noise, count, mini_masks, positive_iou=0.5, crowd_iou=0.001
+    proposals,
+    class_ids,
+    boxes,
+    masks,
+    noise,
+    count,
+    mini_masks,
+    positive_iou=0.5,
+    crowd_iou=0.001,
+    ground_truth=False,
+    fill_up=False,
 ):
     slots = int(count * RATIO)
+    if ground_truth:
+        own = np.where((class_ids > 0)[..., None], boxes, 0)
+        proposals = np.concatenate([proposals, own], axis=1)
     images = len(proposals)
     got = {
         "rois": np.zeros((images, count, 4)),
@@ -361,6 +374,7 @@ def naive_rois(
                 negative.append(n)
         positive = best_noise(positive, noise[b])[:slots]
         wanted = int(np.float32(len(positive)) * np.float32(1 / RATIO)) - len(positive)
+        wanted = count if fill_up else wanted
         negative = best_noise(negative, noise[b])[: min(wanted, count - len(positive))]
         drawn = positive + negative
         got["rois"][b, : len(drawn)] = proposals[b, drawn]
@@ -377,7 +391,9 @@ def naive_rois(
 
 def roi_targets(*tensors, count=ROIS, mini_masks=True, ratio=RATIO, shape=MASK, **options):
     settings = {
-        name: options.pop(name) for name in ("positive_iou", "crowd_iou") if name in options
+        name: options.pop(name)
+        for name in ("positive_iou", "crowd_iou", "ground_truth", "fill_up", "pixel_boxes")
+        if name in options
     }
     settings = RoiTargetSettings(count, ratio, STD_DEV, shape, mini_masks, **settings)
     return ops_targets.detection_targets(*tensors, settings, **options)
@@ -394,6 +410,11 @@ def rois(*arrays):
 ROI = whole(rois)
 
 
+def to_pixels(boxes, height: int, width: int) -> np.ndarray:
+    scale, shift = np.array([height, width] * 2) - 1, np.array([0, 0, 1, 1])
+    return (boxes * scale + shift).astype(np.float32)
+
+
 def once(*arrays, **options) -> ops_targets.DetectionTargets:
     return quick(lambda *tensors: roi_targets(*tensors, **options))(*arrays)
 
@@ -407,6 +428,49 @@ def assert_targets(got, expected, name=""):
 
 
 class TestDetectionTargets:
+    @pytest.mark.parametrize(
+        "changed", [("ground_truth",), ("fill_up",), ("ground_truth", "fill_up")]
+    )
+    def test_objects_among_the_proposals_and_negatives_in_the_places_of_positives(self, changed):
+        options = dict.fromkeys(changed, True)
+        *case, noise = roi_images(2)
+        rng = np.random.default_rng(3)
+        columns = PROPOSALS + (INSTANCES if "ground_truth" in changed else 0)
+        noise = rng.permuted(np.tile(np.arange(columns), (IMAGES, 1)), axis=1) / columns
+        case = (*case, noise.astype(np.float32))
+        expected = naive_rois(*case, ROIS, True, **options)
+        assert_targets(once(*case, **options), expected)
+        # The image without objects has negatives, and the one whose proposals are padding a RoI.
+        assert expected["valid"][1].any() == ("fill_up" in changed)
+        assert expected["valid"][5].any() == ("ground_truth" in changed)
+
+    @pytest.mark.parametrize("mini_masks", [True, False])
+    def test_boxes_may_be_in_pixels(self, mini_masks):
+        """Matterport's masks of them are the same as those of normalized boxes."""
+        proposals, class_ids, boxes, masks, noise = roi_images(4)
+        height, width = masks.shape[2:]
+        pixels = [
+            np.where(b.any(axis=-1, keepdims=True), to_pixels(b, height, width), 0)
+            for b in (proposals, boxes)
+        ]
+        frame = once(proposals, class_ids, boxes, masks, noise, mini_masks=mini_masks)
+        got = once(
+            pixels[0], class_ids, pixels[1], masks, noise, mini_masks=mini_masks, pixel_boxes=True
+        )
+        assert got.rois.shape == frame.rois.shape and got.class_ids.any()
+        expected = naive.overlaps(pixels[0][0], pixels[1][0]).max(axis=1) >= 0.5
+        found = [roi for roi, id in zip(got.rois[0], got.class_ids[0], strict=True) if id]
+        assert all((np.abs(pixels[0][0][expected] - roi).max(axis=1) < 1e-4).any() for roi in found)
+
+    def test_sampled_masks_need_pixels_and_a_window(self):
+        with pytest.raises(ValueError, match="sampled_masks: expected pixel_boxes"):
+            RoiTargetSettings(sampled_masks=True)
+        settings = RoiTargetSettings(
+            ROIS, RATIO, STD_DEV, MASK, False, pixel_boxes=True, sampled_masks=True
+        )
+        with pytest.raises(ValueError, match="windows: expected the part of each image"):
+            ops_targets.detection_targets(*roi_images(0), settings)
+
     @pytest.mark.parametrize("seed", [0, 1])
     def test_like_the_loops(self, seed):
         case = roi_images(seed)
