@@ -29,7 +29,7 @@ def resize_between_pixels(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     for axis in (1, 0):
         if values.shape[axis] == size[axis]:
             continue
-        low, high, weight = _taps(values.shape[axis], size[axis])
+        low, high, weight = between_pixels(values.shape[axis], size[axis])
         weight = weight.reshape([-1 if number == axis else 1 for number in range(3)])
         first = values.take(low, axis)
         first *= 1 - weight
@@ -40,8 +40,15 @@ def resize_between_pixels(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return values
 
 
-def _taps(before: int, after: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The two pixels that each of `after` positions lies between, and the weight of the second."""
+def between_pixels(before: int, after: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two pixels that each of `after` positions lies between, and the weight of the second.
+
+    Args:
+        before, after: pixels of an axis.
+
+    Returns:
+        int64, int64 and float32 [after].
+    """
     scale = np.float32(before) / np.float32(after)
     position = (np.arange(after, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
     position = np.maximum(position, np.float32(0))

@@ -260,9 +260,11 @@ def _expect_pasted(outputs: dict[str, np.ndarray], picture: np.ndarray, config: 
     if PASTED not in outputs:
         return
     count = int(np.ravel(outputs["count"])[0])
-    masks, boxes, corners = (outputs[n][0, :count] for n in ("masks", "boxes", "mask_corners"))
+    masks, areas, corners = (
+        outputs[name][0, :count] for name in ("masks", "mask_areas", "mask_corners")
+    )
     around = None if config.DETECTION_BOXES == "matterport" else corners
-    expected = paste_masks(masks, boxes, picture.shape, around).transpose(2, 0, 1)
+    expected = paste_masks(masks, areas, picture.shape, around).transpose(2, 0, 1)
     found = outputs[PASTED][0, :count].astype(bool)
     different = (found != expected).sum()
     if (
@@ -271,7 +273,7 @@ def _expect_pasted(outputs: dict[str, np.ndarray], picture: np.ndarray, config: 
     ):
         raise ValueError(
             f"{different} pixels of the masks that the file has pasted are not what its masks and "
-            f"boxes say, of {expected.sum()} that they say; expected a share of at most "
+            f"their areas say, of {expected.sum()} that they say; expected a share of at most "
             f"{MOST_PASTED_DIFFERENT}. Export without pasted masks."
         )
 

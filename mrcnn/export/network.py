@@ -2,7 +2,7 @@
 
 It takes no kernel that only TensorFlow has, and nothing in it depends on the batch: one picture at
 a time. Shape letters: H, W sides of the picture; D = DETECTION_MAX_INSTANCES slots for detections,
-the surest first; C classes; m sides of the masks.
+the surest first; C classes; m sides of the masks, with their border where they have one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mrcnn.ops.indexing import first_true_indices, gather_rows
 from mrcnn.ops.tensor import Tensor
 
 # What the graph returns, in this order.
-OUTPUTS = ("boxes", "class_ids", "scores", "masks", "mask_corners", "count")
+OUTPUTS = ("boxes", "class_ids", "scores", "masks", "mask_corners", "mask_areas", "count")
 PASTED = "pasted"
 
 
@@ -37,6 +37,8 @@ class ExportNetwork(keras.Model):
     - masks float32 [1, D, m, m]: probabilities at a grid of points.
     - mask_corners float32 [1, D, 4]: where the first and the last of these points lie, in pixels;
       the center of the first pixel is (0.5, 0.5).
+    - mask_areas float32 [1, D, 4]: within which pixels belong to the object; boxes, but of networks
+      whose masks have a border.
     - count int32 [1].
     - pasted uint8 [1, D, H, W], where asked for: 1 in the object.
 
@@ -56,14 +58,6 @@ class ExportNetwork(keras.Model):
         pasted: bool = False,
     ) -> None:
         super().__init__(name="exported", dtype="float32")
-        architecture = config.architecture()
-        if architecture.mask_border or config.IMAGE_RESIZE_MODE == "pad32":
-            raise ValueError(
-                f"export: the steps around the network, such as resizing and pasting masks, are "
-                f"those of Matterport's in an exported file; ARCHITECTURE {architecture.name!r} "
-                f"with IMAGE_RESIZE_MODE {config.IMAGE_RESIZE_MODE!r} has others, which are not in "
-                "it yet. Detect with mrcnn predict."
-            )
         self.settings = config
         self.image_size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
         self.pasted = pasted
@@ -114,6 +108,7 @@ class ExportNetwork(keras.Model):
             "scores": detections[..., 5],
             "masks": masks,
             "mask_corners": kept(placed.mask_corners),
+            "mask_areas": kept(placed.mask_areas),
             "count": count,
         }
         if self.pasted:
@@ -130,7 +125,10 @@ class ExportNetwork(keras.Model):
         for layer in self.head[:-1]:
             x = layer(x)
         masks = PadDetections(slots)(self.head[-1](x, class_ids=class_ids))
-        return ops.where(detections[..., 4, None, None] > 0, masks, 0.0)
+        masks = ops.where(detections[..., 4, None, None] > 0, masks, 0.0)
+        if self.settings.architecture().mask_border:
+            masks = ops.pad(masks, ((0, 0), (0, 0), (1, 1), (1, 1)))
+        return masks
 
     def _meta(self, window: Tensor) -> Tensor:
         """The row of `mrcnn.batch.META_COLUMNS`, of which the graph reads shape and window."""

@@ -23,6 +23,7 @@ class Placed(NamedTuple):
 
     boxes: Tensor  # float32 [1, D, 4] in pixels
     mask_corners: Tensor  # float32 [1, D, 4]: the points of the mask's first and last value
+    mask_areas: Tensor  # float32 [1, D, 4]: within which masks have pixels; mostly the boxes
     kept: Tensor  # bool [1, D]: has a class and an area
 
 
@@ -40,7 +41,8 @@ def in_pixels(
         molded_size: (height, width) of the network's input.
         window: [4], the picture's place in it, in pixels.
         picture: float32 [2], its height and width.
-        config: for DETECTION_BOXES, and for the form of the mask targets in training.
+        config: for DETECTION_BOXES, for the form of the mask targets in training, and for the
+            architecture's way to paste masks.
     """
     boxes = detections[..., :4]
     found = detections[..., 4] > 0
@@ -51,7 +53,8 @@ def in_pixels(
         length = boxes[..., 2:] - boxes[..., :2]
         inset = length * (0.5 / np.array(config.MASK_SHAPE, np.float32))
         corners = _inset(boxes, inset)
-        return Placed(boxes, corners, found & ops.all(length > 0, axis=-1))
+        found = found & ops.all(length > 0, axis=-1)
+        return _with_areas(Placed(boxes, corners, boxes, found), boxes, picture, config)
 
     last = np.array([side - 1 for side in molded_size] * 2, np.float32)
     molded = boxes * last + np.array([0, 0, 1, 1], np.float32)
@@ -63,7 +66,33 @@ def in_pixels(
         inset = ops.minimum(0.5 / scale, 0.5 * length)
     boxes = ops.maximum(ops.minimum(edges, sides), 0.0)
     found = found & ops.all(boxes[..., 2:] > boxes[..., :2], axis=-1)
-    return Placed(_at_least_a_pixel(boxes), _inset(edges, inset), found)
+    exact, boxes = boxes, _at_least_a_pixel(boxes)
+    return _with_areas(Placed(boxes, _inset(edges, inset), boxes, found), exact, picture, config)
+
+
+def _with_areas(placed: Placed, exact: Tensor, picture: Tensor, config: Config) -> Placed:
+    """The same, or for masks with a border the twin of `mrcnn.data.unmolding.with_border`.
+
+    Args:
+        placed: with masks that have none.
+        exact: [1, D, 4] boxes before they get a pixel at least.
+        picture: float32 [2], height and width.
+        config: for the architecture and MASK_SHAPE.
+    """
+    if not config.architecture().mask_border:
+        return placed
+    side = config.MASK_SHAPE[0]
+    half = (exact[..., 2:] - exact[..., :2]) * 0.5 * float(np.float32((side + 2) / side))
+    center = (exact[..., 2:] + exact[..., :2]) * 0.5
+    whole = ops.concatenate([center - half, center + half], axis=-1)
+    whole = ops.where(whole < 0, ops.ceil(whole), ops.floor(whole))
+    start = whole[..., :2]
+    end = ops.maximum(whole[..., 2:], start) + 1.0
+    inset = (end - start) * (0.5 / (side + 2))
+    whole = ops.concatenate([start, end], axis=-1)
+    sides = ops.concatenate([picture, picture])
+    areas = ops.maximum(ops.minimum(whole, sides), 0.0)
+    return Placed(exact, _inset(whole, inset), areas, placed.kept)
 
 
 def _matterport_boxes(
@@ -95,13 +124,13 @@ def paste(outputs: dict[str, Tensor], size: Sequence[Tensor | int], config: Conf
     """Masks of the picture's size: uint8 [1, D, H, W], 1 in the object.
 
     Args:
-        outputs: boxes, masks, mask_corners and class_ids of `mrcnn.export.network`.
+        outputs: masks, mask_corners, mask_areas and class_ids of `mrcnn.export.network`.
         size: (H, W).
         config: for DETECTION_BOXES: beyond the outermost points "matterport" fades to zero.
     """
-    boxes, corners, masks = (outputs[name][0] for name in ("boxes", "mask_corners", "masks"))
+    areas, corners, masks = (outputs[name][0] for name in ("mask_areas", "mask_corners", "masks"))
     rows, columns = (
-        _reading(boxes, corners, axis, size[axis], masks.shape[1 + axis], config) for axis in (0, 1)
+        _reading(areas, corners, axis, size[axis], masks.shape[1 + axis], config) for axis in (0, 1)
     )
     values = ops.matmul(ops.matmul(rows, masks), ops.transpose(columns, (0, 2, 1)))
     inside = (values >= MASK_THRESHOLD) & (outputs["class_ids"][0] > 0)[:, None, None]
@@ -109,11 +138,11 @@ def paste(outputs: dict[str, Tensor], size: Sequence[Tensor | int], config: Conf
 
 
 def _reading(
-    boxes: Tensor, corners: Tensor, axis: int, side: Tensor | int, points: int, config: Config
+    areas: Tensor, corners: Tensor, axis: int, side: Tensor | int, points: int, config: Config
 ) -> Tensor:
     """The weight of each of the mask's points at each pixel of an axis: [D, side, points].
 
-    Zero outside the box.
+    Zero outside the mask's area.
     """
     center = ops.arange(side, dtype="float32")[None] + 0.5
     first, last = corners[:, axis, None], corners[:, axis + 2, None]
@@ -124,5 +153,5 @@ def _reading(
         position = ops.clip(position, 0.0, float(points - 1))
     distance = ops.abs(position[..., None] - np.arange(points, dtype=np.float32))
     weight = ops.maximum(1.0 - distance, 0.0)
-    inside = (center >= boxes[:, axis, None]) & (center < boxes[:, axis + 2, None])
+    inside = (center >= areas[:, axis, None]) & (center < areas[:, axis + 2, None])
     return ops.where(inside[..., None], weight, 0.0)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
+from mrcnn.data.fractional_resize import between_pixels
 from mrcnn.data.images import linear_taps
 from mrcnn.data.resize import Resize
 from mrcnn.ops.tensor import Tensor
@@ -19,7 +20,7 @@ from mrcnn.ops.tensor import Tensor
 class InGraph(NamedTuple):
     """A picture as the network takes it."""
 
-    image: Tensor  # float32 [1, h, w, C], whole grey levels
+    image: Tensor  # float32 [1, h, w, C]: whole grey levels, or fractions in the mode "pad32"
     window: Tensor  # float32 [4]: y1, x1, y2, x2 of the picture in it, in pixels
 
 
@@ -40,6 +41,8 @@ def resize_known(image: Tensor, resize: Resize) -> InGraph:
         resize: of `Resize.for_detection`.
     """
     size = tuple(image.shape[1:3])
+    if resize.mode == "pad32":
+        return _resize_between_pixels(image, resize)
     result = resize(np.zeros((*size, 1), np.uint8))
     sides, (top, left, bottom, right) = result.image.shape[:2], result.window
     window = ops.convert_to_tensor(np.array(result.window, np.float32))
@@ -49,6 +52,29 @@ def resize_known(image: Tensor, resize: Resize) -> InGraph:
     rows = _known_taps(size[0], top, bottom, sides[0])
     columns = _known_taps(size[1], left, right, sides[1])
     return InGraph(_interpolate(image, rows, columns), window)
+
+
+def _resize_between_pixels(image: Tensor, resize: Resize) -> InGraph:
+    """The mode "pad32": a twin of `mrcnn.data.fractional_resize`, and the padding's value."""
+    size = image.shape[1:3]
+    scaled, padded = resize.size_of(size), resize.padded_size(size)
+    values = ops.cast(image, "float32")
+    for axis in (2, 1):
+        before, after = size[axis - 1], scaled[axis - 1]
+        if before == after:
+            continue
+        low, high, weight = between_pixels(before, after)
+        shape = [1, 1, 1, 1]
+        shape[axis] = -1
+        weight = weight.reshape(shape)
+        first = ops.take(values, low.astype(np.int32), axis=axis) * (1 - weight)
+        values = first + ops.take(values, high.astype(np.int32), axis=axis) * weight
+    missing = [(0, whole - part) for whole, part in zip(padded, scaled, strict=True)]
+    inside = np.pad(np.ones((1, *scaled, 1), bool), ((0, 0), *missing, (0, 0)))
+    outside = np.broadcast_to(np.asarray(resize.padding_value, np.float32), (image.shape[3],))
+    values = ops.where(inside, ops.pad(values, ((0, 0), *missing, (0, 0))), outside)
+    window = ops.convert_to_tensor(np.array([0, 0, *scaled], np.float32))
+    return InGraph(values, window)
 
 
 def resize_any(image: Tensor, resize: Resize) -> InGraph:

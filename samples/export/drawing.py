@@ -12,19 +12,19 @@ def read_picture(path: str) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))[None]
 
 
-def paste(mask: np.ndarray, corners: np.ndarray, box: np.ndarray, size: tuple) -> np.ndarray:
+def paste(mask: np.ndarray, corners: np.ndarray, area: np.ndarray, size: tuple) -> np.ndarray:
     """A mask [m, m] of probabilities as pixels of the picture, bool [H, W].
 
     Args:
         mask: probabilities at m x m points.
         corners: where the first and the last of the points lie: y, x, y, x in pixels.
-        box: y1, x1, y2, x2 in pixels.
+        area: y1, x1, y2, x2 in pixels, within which the object is.
         size: (H, W); the center of the first pixel is (0.5, 0.5).
     """
     y, x = (np.arange(side) + 0.5 for side in size)
     rows = np.interp(y, corners[[0, 2]], [0, mask.shape[0] - 1])
     columns = np.interp(x, corners[[1, 3]], [0, mask.shape[1] - 1])
-    inside = (y >= box[0])[:, None] & (y < box[2])[:, None] & (x >= box[1]) & (x < box[3])
+    inside = (y >= area[0])[:, None] & (y < area[2])[:, None] & (x >= area[1]) & (x < area[3])
     values = map_coordinates(mask, np.meshgrid(rows, columns, indexing="ij"), order=1)
     return (values >= 0.5) & inside
 
@@ -33,9 +33,10 @@ def draw(picture: np.ndarray, found: dict[str, np.ndarray], labels: list[str], p
     """Write the picture with boxes, names and masks, and print a line for each object."""
     image = picture[0].copy()
     count = int(found["count"][0])
-    masks, corners, boxes = (found[name][0] for name in ("masks", "mask_corners", "boxes"))
+    names = ("masks", "mask_corners", "mask_areas", "boxes")
+    masks, corners, areas, boxes = (found[name][0] for name in names)
     for i in range(count):
-        inside = paste(masks[i], corners[i], boxes[i], image.shape[:2])
+        inside = paste(masks[i], corners[i], areas[i], image.shape[:2])
         color = np.random.default_rng(i).integers(64, 256, 3)
         image[inside] = image[inside] // 2 + (color // 2).astype(np.uint8)
     drawn = Image.fromarray(image)

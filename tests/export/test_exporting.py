@@ -86,6 +86,7 @@ def test_a_file_finds_what_the_network_finds(model, pictures, tmp_path, name, si
         "scores": np.float32,
         "masks": np.float32,
         "mask_corners": np.float32,
+        "mask_areas": np.float32,
         "count": np.int32,
     }
     slots = model.config.DETECTION_MAX_INSTANCES
@@ -100,6 +101,17 @@ def test_a_file_finds_what_the_network_finds(model, pictures, tmp_path, name, si
     if name == "savedmodel":
         again = export(model.detector, done.path, settings, pictures)  # takes its place
         assert again.path == done.path and again.labels is None
+
+
+@pytest.mark.slow  # the graph is compared in test_network.py: this is what converters make of it
+@pytest.mark.parametrize("name", ["savedmodel", "onnx", "openvino", "litert"])
+def test_networks_of_torchvisions_weights_are_exported_too(pictures, tmp_path, name):
+    form = needs(name)
+    model = model_of(tmp_path, ARCHITECTURE="torchvision_v2", IMAGE_RESIZE_MODE="pad32")
+    settings = ExportSettings(name, SIZE)
+    done = export(model.detector, tmp_path / "net", settings, pictures, NAMES)
+    assert done.agreement.pairs > 10
+    assert form.load(done.path)(pictures[0][None])["masks"].shape == (1, 10, 30, 30)
 
 
 # --- What is refused

@@ -76,10 +76,10 @@ def test_pictures_of_any_size_are_resized_as_in_detection(size, min_dim, min_sca
     assert np.abs(difference).max() <= 1 and (difference != 0).mean() < 0.002
 
 
-@pytest.mark.parametrize("mode", ["square", "pad64", "none"])
+@pytest.mark.parametrize("mode", ["square", "pad64", "none", "pad32"])
 @pytest.mark.parametrize("size", [(64, 64), (40, 100), (128, 192), (64, 128)])
 def test_pictures_of_a_known_size_are_resized_as_in_detection(mode, size):
-    resize = Resize(mode, SIDE if mode != "none" else 0, 2 * SIDE)
+    resize = Resize(mode, SIDE if mode != "none" else 0, 2 * SIDE, padding_value=(10.5, 20, 30))
     image = picture(*size, least=50)
     expected = resize(image)
     found = resizing.resize_known(keras.ops.convert_to_tensor(image[None]), resize)
@@ -109,10 +109,12 @@ def random_detections(count: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("boxes", ["exact", "matterport"])
-@pytest.mark.parametrize("mini", [True, False])
+@pytest.mark.parametrize("form", ["mini", "whole", "border"])
 @pytest.mark.parametrize("size", [(40, 100), (150, 90), (12, 12)])
-def test_detections_and_masks_are_placed_as_in_detection(boxes, mini, size):
-    config = tiny_config(DETECTION_BOXES=boxes, USE_MINI_MASK=mini)
+def test_detections_and_masks_are_placed_as_in_detection(boxes, form, size):
+    config = tiny_config(DETECTION_BOXES=boxes, USE_MINI_MASK=form == "mini")
+    if form == "border":
+        config = tiny_config(DETECTION_BOXES=boxes, ARCHITECTURE="torchvision")
     image = Resize("square", SIDE, SIDE)(np.zeros((*size, 3), np.uint8))
     count = 12
     detections = random_detections(count, seed=size[0])
@@ -133,20 +135,23 @@ def test_detections_and_masks_are_placed_as_in_detection(boxes, mini, size):
     kept = numbers(placed.kept)[0]
     own = masks[np.arange(count), :, :, detections[:, 4].astype(int)]
     np.testing.assert_allclose(numbers(placed.boxes)[0][kept], expected.boxes, atol=2e-3)
-    np.testing.assert_array_equal(own[kept], expected.box_masks)
+    masks = np.pad(own[kept], ((0, 0), (1, 1), (1, 1))) if form == "border" else own[kept]
+    np.testing.assert_array_equal(masks, expected.box_masks)
+    areas = numbers(placed.mask_areas)[0][kept]
+    np.testing.assert_allclose(areas, expected.mask_areas, atol=2e-3)
     corners = numbers(placed.mask_corners)[0][kept]
     if expected.mask_corners is not None:
         np.testing.assert_allclose(corners, expected.mask_corners, atol=2e-3)
 
     outputs = {
-        "boxes": expected.boxes.astype(np.float32)[None],
+        "mask_areas": expected.mask_areas.astype(np.float32)[None],
         "mask_corners": corners[None],
         "masks": expected.box_masks[None],
         "class_ids": expected.class_ids[None],
     }
     tensors = {name: keras.ops.convert_to_tensor(value) for name, value in outputs.items()}
     pasted = numbers(pixels.paste(tensors, size, config))[0]
-    own_way = paste_masks(expected.box_masks, expected.boxes, size, expected.mask_corners)
+    own_way = paste_masks(expected.box_masks, expected.mask_areas, size, expected.mask_corners)
     differing = (pasted.astype(bool) != own_way.transpose(2, 0, 1)).mean()
     assert pasted.any() and differing < 0.001  # of probabilities next to 0.5
 
@@ -160,6 +165,7 @@ def test_detections_and_masks_are_placed_as_in_detection(boxes, mini, size):
         (None, {}),
         ((50, 90), {"ROI_POOLING": "pool"}),
         ((50, 90), {"DETECTION_BOXES": "matterport"}),
+        ((50, 90), {"ARCHITECTURE": "torchvision", "IMAGE_RESIZE_MODE": "pad32"}),
     ],
 )
 def test_it_finds_what_detection_finds(tmp_path, size, more):

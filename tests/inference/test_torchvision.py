@@ -107,10 +107,3 @@ def test_without_the_kernels_of_tensorflow_too(both):
     np.testing.assert_allclose(found["scores"][place], expected["scores"], atol=1e-4)
     inner = found["box_masks"][place][:, 1:-1, 1:-1]
     np.testing.assert_allclose(inner, expected["box_masks"], atol=1e-4)
-
-
-def test_it_is_not_exported_yet(both):
-    from mrcnn.export.network import ExportNetwork
-
-    with pytest.raises(ValueError, match="export: .*'torchvision.*Detect with mrcnn predict"):
-        ExportNetwork(both.own.config)
