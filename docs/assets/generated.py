@@ -168,7 +168,7 @@ def _commands() -> str:
 
 def _narrow(formatter: Any) -> Any:
     """A formatter of help that does not ask how wide the terminal is."""
-    return lambda prog: formatter(prog, width=90, max_help_position=26)
+    return lambda prog: formatter(prog, width=76, max_help_position=24)
 
 
 # --- Settings -------------------------------------------------------------------------------------
@@ -187,11 +187,11 @@ def _settings(root: Path) -> str:
     for title, settings in _sections(text):
         known = [row for row in settings if row[0] in expected]
         if known:
-            parts.append(f"## {title}\n\n| setting | default | may be | |\n|---|---|---|---|")
-            parts += [
-                f"| `{name}` | `{_cell(default)}` | {_cell(expected[name])} | {_cell(comment)} |"
-                for name, default, comment in known
-            ]
+            parts.append(f"## {title}\n\n| setting, default | |\n|---|---|")
+            for name, default, comment in known:
+                meaning = f"{comment.rstrip('.')}. " if comment else ""
+                meaning = f"{meaning[:1].upper()}{meaning[1:]}*May be {expected[name]}.*"
+                parts.append(f"| `{name}` `{_cell(default)}` | {_cell(meaning)} |")
             parts.append("")
     return "\n".join(parts)
 
@@ -210,7 +210,7 @@ def _sections(text: str) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
         for line in lines[last : node.lineno - 1]:
             if head := re.match(r" *# --- (.*?) -+$", line):
                 yield title, rows
-                title, rows = head.group(1).strip(), []
+                title, rows = re.sub(r" \(docs/.*\)", "", head.group(1)), []
         if isinstance(node, ast.AnnAssign) and node.value is not None:
             name = ast.unparse(node.target)
             rows.append((name, _value(node.value, name), _comment(lines, node)))
