@@ -50,7 +50,8 @@ class Tolerance:
         mask: largest mean difference of the masks' probabilities.
         alone: largest share of the detections without a partner. Those are not counted whose score
             is so near to the least one that a difference within `score` decides.
-        spare: so many may be without a partner however few detections there are.
+        spare: so many may be without a partner, whatever share of the detections that is,
+        spare_from: if there are at least so many detections.
     """
 
     overlap: float
@@ -58,13 +59,14 @@ class Tolerance:
     mask: float
     alone: float
     spare: int = 0
+    spare_from: int = 0
 
 
 # The last digit of a box that ends at the border decides whether its outermost samples are read
-# (`mrcnn.ops.crops`), so that a few of many detections may differ. With rounded weights another one
-# of two boxes around an object may win, with scores almost equal.
+# (`mrcnn.ops.crops`), so that a few of many detections may differ, and one of ten. With rounded
+# weights another one of two boxes around an object may win, with scores almost equal.
 TOLERANCES = {
-    "float32": Tolerance(overlap=0.98, score=0.005, mask=0.005, alone=0.03),
+    "float32": Tolerance(0.98, score=0.005, mask=0.005, alone=0.03, spare=1, spare_from=10),
     "float16": Tolerance(overlap=0.85, score=0.03, mask=0.05, alone=0.05, spare=1),
     "int8": Tolerance(overlap=0.75, score=0.15, mask=0.1, alone=0.15, spare=1),
 }
@@ -91,7 +93,8 @@ class Agreement(NamedTuple):
         count = max(self.own, self.other)
         if 2 * self.pairs + FEW < count:
             return False
-        return self.alone <= max(tolerance.spare, tolerance.alone * count)
+        spare = tolerance.spare if count >= tolerance.spare_from else 0
+        return self.alone <= max(spare, tolerance.alone * count)
 
     def __str__(self) -> str:
         return (

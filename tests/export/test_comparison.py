@@ -79,6 +79,17 @@ def test_one_of_few_may_differ_with_rounded_weights_alone():
     assert agreement(own, moved, TOLERANCES["int8"]).is_within(TOLERANCES["int8"])
 
 
+def test_one_of_ten_may_end_at_the_border():
+    own = found()
+    masks = own.masks.copy()
+    masks[2, -1] += 0.4  # a row of samples that was read on one side only
+    tolerance = TOLERANCES["float32"]
+    result = agreement(own, own._replace(masks=masks), tolerance)
+    assert result.alone == 1 and result.is_within(tolerance)
+    masks[3, -1] += 0.4
+    assert not agreement(own, own._replace(masks=masks), tolerance).is_within(tolerance)
+
+
 def test_equal_scores_are_no_excuse():
     own = found()._replace(scores=np.ones(10))
     other = own._replace(boxes=own.boxes + 500)
