@@ -13,12 +13,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     *sorted(path.name for path in REPOSITORY.glob("*.md") if path.name != "CHANGELOG.md"),
     *sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")),
-    *("docs/results/README.md", "docs/results/variants.md"),
+    *("docs/results/README.md", "docs/results/protocol.md", "docs/results/variants.md"),
     *("benchmarks/README.md", "tests/fixtures/README.md"),
 ]
 PATH = re.compile(r"(?<![\w/.])(?:mrcnn|tests|benchmarks|samples|docs)/[\w/.]*\w")
 MODULE = re.compile(r"(?<![\w/.-])(?:mrcnn|benchmarks)(?:\.[a-z_][a-z0-9_]*)+")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+FRAGMENT = re.compile(r"\]\(([^)#:]*)#([^)]+)\)")
 
 
 def text(document: str) -> str:
@@ -37,6 +38,18 @@ def test_links(document):
     folder = (REPOSITORY / document).parent
     links = [link for link in LINK.findall(text(document)) if "issues/new" not in link]
     assert [link for link in links if not (folder / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_fragments(document):
+    """A link to a part of a page names one of its headings, as GitHub and the site spell it."""
+    folder = (REPOSITORY / document).parent
+    for target, fragment in FRAGMENT.findall(text(document)):
+        path = (folder / target).resolve() if target else REPOSITORY / document
+        if path.suffix == ".md":
+            heads = re.findall(r"(?m)^#+ (.+)$", path.read_text(encoding="utf-8"))
+            names = [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads]
+            assert fragment in names, f"{target}#{fragment}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -191,7 +191,7 @@ def _settings(root: Path) -> str:
             for name, default, comment in known:
                 meaning = f"{comment.rstrip('.')}. " if comment else ""
                 meaning = f"{meaning[:1].upper()}{meaning[1:]}*May be {expected[name]}.*"
-                parts.append(f"| `{name}` `{_cell(default)}` | {_cell(meaning)} |")
+                parts.append(f"| `{name}` `{_cell(default)}`{{ .default }} | {_cell(meaning)} |")
             parts.append("")
     return "\n".join(parts)
 
