@@ -16,6 +16,9 @@ SETTINGS_FILE = "config.json"
 # What the file holds beside the settings.
 CLASS_NAMES = "class_names"  # background first
 TRAINING = "training"  # the options that the command line trained with
+# What `config.json` beside weights says under "training" where no detector was trained: a backbone
+# was pretrained here (`mrcnn.runs.pretraining`), or converted from a classifier of ImageNet.
+NETWORK, BACKBONE_ALONE, CLASSIFIER_BACKBONE = "network", "backbone", "backbone of a classifier"
 
 
 def save_settings(

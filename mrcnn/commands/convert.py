@@ -1,4 +1,4 @@
-"""The command `mrcnn convert`: torchvision's weights of a Mask R-CNN as a weights file of ours."""
+"""The command `mrcnn convert`: weights of other packages as a weights file of ours."""
 
 from __future__ import annotations
 
@@ -7,22 +7,28 @@ import argparse
 from mrcnn.commands import chosen, options
 from mrcnn.logger import logger
 
-HELP = "convert torchvision's Mask R-CNN weights (.pth, .safetensors)"
+HELP = "convert weights of torchvision's Mask R-CNN, or a classifier's (torchvision, timm, Keras)"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mrcnn convert`."""
     parser.description = (
-        "Write torchvision's weights of a Mask R-CNN (maskrcnn_resnet50_fpn, "
-        "maskrcnn_resnet50_fpn_v2, or of your own training) as a weights file, with the settings "
-        "and classes that they need beside it: mrcnn predict --model OUT.h5 then finds what "
-        "torchvision finds. Every tensor is accounted for in conversion.txt; nothing is downloaded."
+        "Write weights of other packages as a weights file, with the settings and classes that "
+        "they need beside it. Of torchvision's Mask R-CNN (maskrcnn_resnet50_fpn, "
+        "maskrcnn_resnet50_fpn_v2, or of your own training): mrcnn predict --model OUT.h5 then "
+        "finds what torchvision finds. Of a ResNet or ResNeXt that torchvision, timm or Keras's "
+        "applications trained as a classifier: a backbone for mrcnn train --model OUT.h5. Every "
+        "tensor is accounted for in conversion.txt; nothing is downloaded."
     )
     parser.add_argument(
-        "source", metavar="SOURCE", help=".pth or .pt (needs PyTorch), or .safetensors"
+        "source",
+        metavar="SOURCE",
+        help=".pth or .pt (needs PyTorch), .safetensors, or Keras's .h5",
     )
     parser.add_argument(
-        "out", metavar="OUT.h5", help="the weights file, in a folder that holds no other network"
+        "out",
+        metavar="OUT.h5",
+        help="the weights file, .h5 or .safetensors, in a folder that holds no other network",
     )
     parser.add_argument(
         "--class-names",
@@ -54,5 +60,6 @@ def run(args: argparse.Namespace) -> int:
         settings=chosen.settings_from_args(args),
     )
     logger.info(str(done))
-    logger.info(f"Next: mrcnn predict PICTURE --model {args.out}")
+    command = "mrcnn predict PICTURE" if done.class_names else "mrcnn train DATA"
+    logger.info(f"Next: {command} --model {args.out}")
     return 0

@@ -1,4 +1,4 @@
-"""Reading `.safetensors` files: a JSON header and raw arrays behind it, nothing that can run.
+"""Files `.safetensors`: a JSON header and raw arrays behind it, nothing that can run.
 
 The layout is that of https://github.com/huggingface/safetensors: eight bytes with the length of the
 header, little-endian; the header, an object from names to dtype, shape and data_offsets; and the
@@ -11,10 +11,13 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from mrcnn.files.atomic import atomic_path
 
 # What the format itself allows.
 MAX_HEADER_BYTES = 100_000_000
@@ -70,6 +73,46 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
                 array = (array.astype(np.uint32) << 16).view(np.float32)
             arrays[name] = array
     return arrays
+
+
+def write_safetensors(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write arrays by name; the file appears whole or not at all.
+
+    Args:
+        path: of the file.
+        arrays: of numbers or bools, as the format knows them.
+        metadata: texts by name.
+
+    Raises:
+        ValueError: an array of another type; names it.
+    """
+    names = {dtype: name for name, dtype in _DTYPES.items() if name != "BF16"}
+    header: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
+    end = 0
+    for name, array in arrays.items():
+        dtype = array.dtype.newbyteorder("<")
+        if dtype not in names:
+            raise ValueError(
+                f"{path}: array {name!r}: expected one of {[str(d) for d in names]}; received "
+                f"{array.dtype}."
+            )
+        offsets = [end, end + array.nbytes]
+        header[name] = {
+            "dtype": names[dtype],
+            "shape": list(array.shape),
+            "data_offsets": offsets,
+        }
+        end = offsets[1]
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the data are aligned
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in arrays.values():
+            file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
 
 
 def _header(text: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:

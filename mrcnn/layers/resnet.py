@@ -1,10 +1,9 @@
 """ResNet backbones (He et al. 2015) under Matterport's layer names.
 
-`resnet50` and `resnet101` are bottleneck networks with biases and the stride in the
+`resnet50`, `resnet101` and `resnet152` are bottleneck networks with biases and the stride in the
 first 1x1 convolution, as in the ImageNet weights of the Keras applications of that time.
-`resnet10` and `resnet18` are built of basic blocks; they are small enough for demos,
-tests and easy data, and have no pretrained weights. `resnext50` and `resnext101` are in
-`mrcnn.layers.resnext`.
+`resnet10`, `resnet18` and `resnet34` are built of basic blocks; they are small enough for demos,
+tests and easy data. `resnext50` and `resnext101` are in `mrcnn.layers.resnext`.
 
 Every network returns C1 … C5, the outputs of its stages, with strides 2, 4, 8, 16, 32.
 """
@@ -20,10 +19,15 @@ from mrcnn.layers.batch_norm import NormSettings
 from mrcnn.layers.folded_norm import FoldingConv2D
 from mrcnn.layers.resnext import RESNEXTS, resnext_graph
 from mrcnn.ops.tensor import Tensor
+from mrcnn.setting_rules.names import block_letter
 
 # Blocks of the stages 2 to 5.
-BOTTLENECK_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
-BASIC_BLOCKS = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2)}
+BOTTLENECK_BLOCKS = {
+    "resnet50": (3, 4, 6, 3),
+    "resnet101": (3, 4, 23, 3),
+    "resnet152": (3, 8, 36, 3),
+}
+BASIC_BLOCKS = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 STAGE_FILTERS = (64, 128, 256, 512)
 BOTTLENECK_EXPANSION = 4
 
@@ -93,7 +97,7 @@ def resnet_graph(
             break
         stride = 1 if stage == 2 else 2
         for number in range(count):
-            name = chr(ord("a") + number)
+            name = block_letter(number)
             strides = (stride, stride) if number == 0 else (1, 1)
             if not bottleneck:
                 x = basic_block(x, filters, stage, name, strides, train_bn, style)

@@ -19,6 +19,7 @@ from mrcnn.layers.batch_norm import BatchNorm
 from mrcnn.layers.folded_norm import FoldingConv2D
 from mrcnn.layers.grouped_conv import GroupedConv2D
 from mrcnn.ops.tensor import Tensor
+from mrcnn.setting_rules.names import block_letter
 
 
 class Cardinality(NamedTuple):
@@ -74,7 +75,7 @@ def resnext_graph(
         for number in range(count):
             stride = 2 if stage > 2 and number == 0 else 1
             block = Block(width, channels, groups, stride, projected=number == 0)
-            x = resnext_block(x, block, f"{stage}{chr(ord('a') + number)}", train_bn)
+            x = resnext_block(x, block, f"{stage}{block_letter(number)}", train_bn)
         outputs.append(x)
     return outputs
 

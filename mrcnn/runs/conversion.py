@@ -1,28 +1,40 @@
-"""Weights of other packages as a weights file of this one, with the settings that they need."""
+"""Weights of other packages as a weights file of this one, with the settings that they need.
+
+Of a Mask R-CNN the whole network, of a classifier its backbone.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from mrcnn.checkpoints.settings_file import CLASS_NAMES, SETTINGS_FILE, save_settings
+from mrcnn import network
+from mrcnn.checkpoints.settings_file import (
+    CLASS_NAMES,
+    CLASSIFIER_BACKBONE,
+    NETWORK,
+    SETTINGS_FILE,
+    TRAINING,
+    save_settings,
+)
 from mrcnn.config import Config
 from mrcnn.datasets.coco_categories import NAMES as COCO_NAMES
 from mrcnn.files.atomic import atomic_path
 from mrcnn.files.safetensors import read_safetensors
 from mrcnn.model import MaskRCNN
 from mrcnn.runs.settings import configure
-from mrcnn.setting_rules.architecture import Architecture
-from mrcnn.weights import torchvision
+from mrcnn.setting_rules.architecture import ARCHITECTURES, Architecture
+from mrcnn.weights import classifiers, matterport, torchvision
 from mrcnn.weights.layers import weighted_layers
 from mrcnn.weights.report import WeightsError, abbreviate
+from mrcnn.weights.torchvision import Network, Place
 
 # What was done with each tensor, beside the weights.
 REPORT_FILE = "conversion.txt"
@@ -39,15 +51,17 @@ class Conversion(NamedTuple):
     source: str
     architecture: Architecture
     settings: Mapping[str, object]
-    class_names: Sequence[str]
+    class_names: Sequence[str]  # the background first; of a backbone none
     used: tuple[tuple[str, str], ...]  # (name in the file, layer/variable)
     ignored: tuple[tuple[str, str], ...]  # (name in the file, why)
 
     def __str__(self) -> str:
+        what = f"{len(self.class_names)} classes with the background"
+        if not self.class_names:
+            what = "the backbone alone"
         lines = [
-            f"{self.source}: {self.architecture.name}, {self.settings['BACKBONE']}, "
-            f"{len(self.class_names)} classes with the background, epsilon of the normalizations "
-            f"{self.architecture.norm_epsilon:g}.",
+            f"{self.source}: {self.architecture.name}, {self.settings['BACKBONE']}, {what}, "
+            f"epsilon of the normalizations {self.architecture.norm_epsilon:g}.",
             f"{len(self.used)} tensors used, {len(self.ignored)} ignored, 0 missing.",
         ]
         by_reason: dict[str, list[str]] = {}
@@ -75,16 +89,19 @@ def convert(
     norm_epsilon: float | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Conversion:
-    """Write a weights file from torchvision's weights of a Mask R-CNN, and what belongs to it.
+    """Write a weights file from another package's weights, and what belongs to it.
 
     Beside it there will be config.json, as beside a run's weights, so that every command knows the
     architecture, the classes and how to prepare images; and `REPORT_FILE` with every tensor.
 
     Args:
-        source: `.pth` or `.pt`, of `torch.save`, for which torch is needed; or `.safetensors`.
-        output: the weights file, in a folder that holds no settings of other weights.
-        class_names: without the background, in the order of their numbers. None: COCO's for 91
-            classes with the background, otherwise "class 1", ….
+        source: of torchvision's Mask R-CNN, or of a ResNet that torchvision, timm or Keras's
+            applications trained as a classifier, which gives a backbone to start from. `.pth` or
+            `.pt`, of `torch.save`, for which torch is needed; `.safetensors`; Keras's `.h5`.
+        output: the weights file, `.h5` or `.safetensors`, in a folder that holds no settings of
+            other weights.
+        class_names: without the background, in the order of their numbers; of a Mask R-CNN only.
+            None: COCO's for 91 classes with the background, otherwise "class 1", ….
         norm_epsilon: of the normalizations. None: 0 for torchvision's first COCO weights, which are
             known by their digest, otherwise 1e-5; the tensors do not tell.
         settings: settings of `Config` that differ, such as IMAGE_MIN_DIM.
@@ -96,16 +113,13 @@ def convert(
     """
     source, output = Path(source), Path(output)
     _expect_place(output)
-    arrays, names = _read(source)
-    try:
-        found = torchvision.network_of(arrays)
-    except WeightsError as error:
-        raise WeightsError(f"{source}: {error}") from error
+    theirs = _read(source)
+    found = theirs.network
     architecture = dataclasses.replace(
         found.architecture, norm_epsilon=_epsilon(norm_epsilon, source, found.architecture)
     )
-    classes = _class_names(class_names, int(str(found.settings["NUM_CLASSES"])), source)
-    value = architecture.name if architecture == found.architecture else architecture
+    classes = _class_names(class_names, found.settings.get("NUM_CLASSES"), source)
+    value = architecture.name if architecture in ARCHITECTURES.values() else architecture
     config = configure(
         Config,
         {
@@ -117,25 +131,42 @@ def convert(
         },
     )
     output.parent.mkdir(parents=True, exist_ok=True)
-    model = MaskRCNN("inference", config, output.parent)
-    used = _assign(model.keras_model, arrays, names, architecture, source)
+    if classes:
+        model = MaskRCNN("inference", config, output.parent).keras_model
+    else:
+        image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT))
+        model = keras.Model(image, network.build_backbone(image, config))
+    used = _assign(model, theirs, source)
     taken = {name for name, _ in used}
     ignored = [
-        (name, torchvision.why_ignored(name)) for name in sorted(set(names.values()) - taken)
+        (name, theirs.why_ignored(name)) for name in sorted({*theirs.names.values()} - taken)
     ]
     done = Conversion(
         str(source), architecture, found.settings, classes, tuple(used), tuple(ignored)
     )
-    model.save_weights(output)
-    save_settings(config, output.parent, {CLASS_NAMES: classes})
+    matterport.save_weights(model, output)
+    details = {CLASS_NAMES: classes} if classes else {TRAINING: {NETWORK: CLASSIFIER_BACKBONE}}
+    save_settings(config, output.parent, details)
     with atomic_path(output.parent / REPORT_FILE) as temporary:
         Path(temporary).write_text(done.in_full(), encoding="utf-8")
     return done
 
 
+class _Source(NamedTuple):
+    """The tensors of a file, and what is known of them."""
+
+    arrays: dict[str, np.ndarray]
+    names: dict[str, str]  # in the file
+    network: Network
+    places: list[Place]
+    why_ignored: Callable[[str], str]
+
+
 def _expect_place(output: Path) -> None:
-    if output.suffix != ".h5":
-        raise ValueError(f"output: expected a file whose name ends in .h5; received {output}.")
+    if output.suffix not in (".h5", ".safetensors"):
+        raise ValueError(
+            f"output: expected a file whose name ends in .h5 or .safetensors; received {output}."
+        )
     for path in (output, output.parent / SETTINGS_FILE):
         if path.exists():
             raise FileExistsError(
@@ -144,22 +175,47 @@ def _expect_place(output: Path) -> None:
             )
 
 
-def _read(source: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors of a file under today's names, and their names in the file."""
+def _read(source: Path) -> _Source:
     if not source.is_file():
         raise FileNotFoundError(f"{source}: no such file.")
-    if source.suffix == ".safetensors":
-        arrays = read_safetensors(source)
-    elif source.suffix in (".pth", ".pt"):
-        arrays = _read_torch(source)
-    else:
-        raise ValueError(
-            f"{source}: expected a file of torchvision's weights, .pth, .pt or .safetensors."
-        )
+    readers = {
+        ".safetensors": read_safetensors,
+        ".pth": _read_torch,
+        ".pt": _read_torch,
+    }
     try:
-        return torchvision.with_current_names(arrays)
+        if source.suffix in (".h5", ".hdf5", ".keras"):
+            return _of_keras(matterport.read_file(source))
+        if source.suffix not in readers:
+            raise WeightsError("expected a file of weights, .pth, .pt, .safetensors or .h5.")
+        return _of_pytorch(readers[source.suffix](source))
     except WeightsError as error:
-        raise WeightsError(f"{source}: {error}") from error
+        text = str(error)
+        raise WeightsError(text if str(source) in text else f"{source}: {text}") from error
+
+
+def _of_pytorch(arrays: dict[str, np.ndarray]) -> _Source:
+    if classifiers.is_pytorch_classifier(arrays):
+        found, places = classifiers.pytorch_network(arrays), classifiers.pytorch_places(arrays)
+        return _Source(
+            arrays, {name: name for name in arrays}, found, places, classifiers.why_ignored
+        )
+    current, names = torchvision.with_current_names(arrays)
+    found = torchvision.network_of(current)
+    places = torchvision.places(current, found.architecture)
+    return _Source(current, names, found, places, torchvision.why_ignored)
+
+
+def _of_keras(layers: dict[str, list[np.ndarray]]) -> _Source:
+    if not classifiers.is_keras_classifier([*layers]):
+        raise WeightsError(
+            "expected a ResNet of Keras's applications; received layers of another network: "
+            f"{abbreviate([*layers]) or 'none'}. Matterport's weights and this package's own need "
+            "no conversion."
+        )
+    arrays = classifiers.keras_arrays(layers)
+    found, places = classifiers.keras_network([*layers]), classifiers.keras_places([*layers])
+    return _Source(arrays, {name: name for name in arrays}, found, places, classifiers.why_ignored)
 
 
 def _read_torch(source: Path) -> dict[str, np.ndarray]:
@@ -206,7 +262,13 @@ def _epsilon(asked: float | None, source: Path, architecture: Architecture) -> f
     return _EPSILON_BY_DIGEST.get(digest.hexdigest()[:8], architecture.norm_epsilon)
 
 
-def _class_names(given: Sequence[str] | None, count: int, source: Path) -> list[str]:
+def _class_names(given: Sequence[str] | None, classes: object, source: Path) -> list[str]:
+    """Of a network for so many classes; empty for a backbone, which has none (None)."""
+    if classes is None:
+        if given is not None:
+            raise ValueError(f"class names: {source} holds a backbone, which has none.")
+        return []
+    count = int(str(classes))
     if given is not None:
         if len(given) != count - 1 or len(set(given)) != len(given):
             raise ValueError(
@@ -219,13 +281,7 @@ def _class_names(given: Sequence[str] | None, count: int, source: Path) -> list[
     return ["BG", *(f"class {i}" for i in range(1, count))]
 
 
-def _assign(
-    model: keras.Model,
-    arrays: Mapping[str, np.ndarray],
-    names: Mapping[str, str],
-    architecture: Architecture,
-    source: Path,
-) -> list[tuple[str, str]]:
+def _assign(model: keras.Model, theirs: _Source, source: Path) -> list[tuple[str, str]]:
     """Give the tensors to the layers; returns each one's name in the file and its place.
 
     Raises:
@@ -236,7 +292,7 @@ def _assign(
         for layer, _ in weighted_layers(model)
         for variable in layer.weights
     }
-    places = torchvision.places(arrays, architecture)
+    places, arrays, names = theirs.places, theirs.arrays, theirs.names
     missing = [place.source for place in places if place.source not in arrays]
     missing += [
         "/".join(key)

@@ -18,13 +18,12 @@ from typing import Any
 import keras
 
 from mrcnn.checkpoints.losses_file import LOSSES_FILE
-from mrcnn.checkpoints.settings_file import TRAINING
+from mrcnn.checkpoints.settings_file import BACKBONE_ALONE, NETWORK, TRAINING
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.model import MaskRCNN
 from mrcnn.process import keep_freed_memory, seeded_initializers
 from mrcnn.runs.defaults import MAX_VALIDATION_STEPS, has_accelerator
-from mrcnn.runs.start_weights import BACKBONE_ALONE, NETWORK
 from mrcnn.training import model as training_model
 
 # An image is small and shows one object: batches are large, and images stay in memory.

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcnn.checkpoints import folders
+from mrcnn.checkpoints.settings_file import BACKBONE_ALONE, NETWORK
 from mrcnn.config import BACKBONES, Config
 from mrcnn.logger import logger
+from mrcnn.runs import published
 from mrcnn.runs.settings import load_class_names, load_settings, load_training
 from mrcnn.training import stages
 from mrcnn.weights import pretrained
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
 
 COCO_CLASSES = 81
-# What a run's `config.json` says under "training" where no detector was trained.
-NETWORK, BACKBONE_ALONE = "network", "backbone"
 NAMED = ("none", "imagenet", "coco", "last")  # what `--model` knows beside files
 
 
@@ -29,8 +29,9 @@ def weights_path(name: str, logs: str | Path, config: Config) -> str:
 
     Args:
         name: "imagenet" (ResNet-50) or "coco" (Matterport's release), both downloaded when
-            they are not there; "last", the newest checkpoint of the configuration; a file; or the
-            folder of a run, whose newest checkpoint is meant.
+            they are not there; "last", the newest checkpoint of the configuration; a name of
+            `mrcnn.runs.published`, likewise downloaded; a file; or the folder of a run, whose
+            newest checkpoint is meant.
         logs: folder of the log folders.
         config: for its name, run name and backbone.
 
@@ -50,7 +51,7 @@ def weights_path(name: str, logs: str | Path, config: Config) -> str:
         return pretrained.download_trained_weights(pretrained.COCO_WEIGHTS_FILE)
     if kind == "last":
         return folders.find_last(logs, config.NAME, config.RUN_NAME)
-    return folders.weights_of(name)
+    return folders.weights_of(published.resolve(name))
 
 
 def settings_beside(name: str) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def settings_beside(name: str) -> dict[str, Any]:
     if str(name).lower() in NAMED:
         return {}
     try:
-        return load_settings(folders.weights_of(name))
+        return load_settings(folders.weights_of(published.resolve(name)))
     except FileNotFoundError:
         return {}
 
@@ -81,7 +82,7 @@ def starts_untrained(name: str) -> bool:
     if str(name).lower() in NAMED:
         return str(name).lower() == "none"
     try:
-        training = load_training(folders.weights_of(name))
+        training = load_training(folders.weights_of(published.resolve(name)))
     except FileNotFoundError:
         return False
     return training.get(NETWORK) == BACKBONE_ALONE

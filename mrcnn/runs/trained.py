@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from mrcnn.checkpoints import folders
+from mrcnn.checkpoints.settings_file import BACKBONE_ALONE, CLASSIFIER_BACKBONE, NETWORK
 from mrcnn.config import Config
 from mrcnn.data.resize import whole_images
 from mrcnn.model import MaskRCNN
-from mrcnn.runs.settings import configure, load_class_names, load_settings
+from mrcnn.runs import published
+from mrcnn.runs.settings import configure, load_class_names, load_settings, load_training
 
 
 def open_run(
@@ -23,14 +25,15 @@ def open_run(
     """The network of a trained run, ready to detect.
 
     Args:
-        weights: a weights file, beside which training writes the run's settings, or the folder of
-            a run, whose newest weights are taken.
+        weights: a weights file, beside which training writes the run's settings; the folder of a
+            run, whose newest weights are taken; or a name of `mrcnn.runs.published`, whose weights
+            are downloaded the first time.
         base, overrides, every_detection: see `inference_config`.
 
     Raises:
         OSError, ValueError: the weights or their settings cannot be used.
     """
-    path = folders.weights_of(weights)
+    path = folders.weights_of(published.resolve(str(weights)))
     config = inference_config(path, base, overrides, every_detection=every_detection)
     return load_detector(config, path)
 
@@ -72,7 +75,15 @@ def load_detector(config: Config, weights: str | Path) -> MaskRCNN:
     Args:
         config: of the network, see `inference_config`.
         weights: the file; layers that it and the network share are loaded.
+
+    Raises:
+        ValueError: the file holds a backbone alone.
     """
+    if load_training(weights).get(NETWORK) in (BACKBONE_ALONE, CLASSIFIER_BACKBONE):
+        raise ValueError(
+            f"{weights} holds a backbone alone, which detects nothing. Train a network from it: "
+            f"mrcnn train DATA --model {weights}"
+        )
     folder_of_runs = Path(weights).resolve().parent.parent
     model = MaskRCNN("inference", config, folder_of_runs)
     model.load_weights(weights, by_name=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-BACKBONES = ("resnet50", "resnet101", "resnet10", "resnet18", "resnext50", "resnext101")
+BACKBONES = (
+    *("resnet50", "resnet101", "resnet10", "resnet18", "resnet34", "resnet152"),
+    *("resnext50", "resnext101"),
+)
 OPTIMIZERS = ("sgd", "adam")
 MIXED_PRECISIONS = ("auto", "bfloat16", "float16")
 EXIF_ORIENTATIONS = ("auto", "apply", "ignore")
@@ -27,3 +30,13 @@ IMAGE_SIDE_MULTIPLE = PYRAMID_STRIDES[-1]
 PAD32_MULTIPLE = PYRAMID_STRIDES[-2]
 # NumPy's global generator takes seeds below 2^32; SEED + 1 is used too.
 LARGEST_SEED = 2**32 - 2
+
+
+def block_letter(number: int) -> str:
+    """What the layers of a stage's blocks are called by: "a" to "z", then "aa", "ab", ….
+
+    >>> block_letter(22), block_letter(35)
+    ('w', 'aj')
+    """
+    first, last = divmod(number, 26)
+    return ("" if first == 0 else chr(ord("a") + first - 1)) + chr(ord("a") + last)

@@ -32,8 +32,9 @@ MAX_KERAS3_RATIO = 8
 # A small model's file may declare so much in any case.
 KERAS3_FLOOR_BYTES = 64 << 20
 
-# Per layer, or per inner model, of a file: the name and the unread values of each weight, in order.
-StoredWeights = dict[str, list[tuple[str, h5py.Dataset]]]
+# Per layer, or per inner model, of a file: the name of each weight and its values, read by
+# `[()]`, in order.
+StoredWeights = dict[str, list[tuple[str, h5py.Dataset | np.ndarray]]]
 
 
 def has_layout(file: h5py.File) -> bool:

@@ -34,8 +34,8 @@ class MatterportFiles(_Model):
         """Write the weights in Matterport's layout.
 
         Args:
-            filepath: an `.h5` file. A name that ends in ".weights.h5" asks for Keras 3's own
-                layout, which holds the optimizer too.
+            filepath: an `.h5` file, or `.safetensors`. A name that ends in ".weights.h5" asks for
+                Keras 3's own layout, which holds the optimizer too.
             overwrite: False: an existing file is an error.
             options: of Keras's own `save_weights`, for its own layout.
 

@@ -1,4 +1,4 @@
-"""Weights in and out, in the HDF5 layout of Matterport's `.h5` files (Keras 2).
+"""Weights in and out, in the HDF5 layout of Matterport's `.h5` files (Keras 2), or `.safetensors`.
 
 The file's attribute `layer_names` lists the layers; each has a group with the attribute
 `weight_names`, which lists its datasets in order, such as ``conv1/kernel:0``. A model inside the
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import h5py
@@ -21,6 +22,7 @@ import numpy as np
 
 from mrcnn.files import hdf5
 from mrcnn.files.atomic import atomic_path
+from mrcnn.files.safetensors import read_safetensors, write_safetensors
 from mrcnn.weights.keras3 import (
     StoredWeights,
     has_layout,
@@ -41,6 +43,11 @@ LAYOUT_VERSION = np.bytes_("2.14.0")
 ATTRIBUTE_LIMIT = 64512  # bytes
 # Some ports keep the anchors of one image size and batch as a weight. Ours are computed.
 IGNORED_LAYERS = ("anchors",)
+_SAFETENSORS = ".safetensors"
+# In the order in which layers have them.
+_VARIABLES = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
+# Of the weights in a file of which nothing else is known: ResNet-152 has 0.25 GB.
+MOST_BYTES = 2 << 30
 
 
 def load_weights(
@@ -58,7 +65,8 @@ def load_weights(
 
     Args:
         model: the network, built.
-        path: the file: weights or a whole model of Keras 1, 2 or 3 in HDF5, or `.keras`.
+        path: the file: weights or a whole model of Keras 1, 2 or 3 in HDF5, or `.keras`; or
+            `.safetensors`, as `save_weights` writes it.
         exclude: names of layers, or of inner models, that keep their values: for other classes
             ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"].
         by_name: True: layers on one side only are reported. False: they are an error.
@@ -70,8 +78,7 @@ def load_weights(
     """
     path = os.fspath(path)
     excluded = [exclude] if isinstance(exclude, str) else list(exclude or ())
-    with open_weights(path, most_bytes(model)) as file:
-        stored = _stored_layers(file, path)
+    with _open_stored(path, most_bytes(model)) as stored:
         if stored is not None:
             pairs, report = _match(model, stored, excluded, path)
             _check(model, stored, report, by_name)
@@ -94,16 +101,31 @@ def read_layers(
         names: of layers that are in no inner model.
     """
     path = os.fspath(path)
-    with open_weights(path, most_bytes(model)) as file:
+    with _open_stored(path, most_bytes(model)) as stored:
+        found = stored or {}
+        return {name: [array[()] for _, array in found[name]] for name in names if name in found}
+
+
+def read_file(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]:
+    """The arrays of every layer of a weights file, in their order.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        WeightsError: it holds no Keras weights.
+    """
+    path = os.fspath(path)
+    with open_weights(path, MOST_BYTES) as file:
+        hdf5.check_tree(file, MOST_BYTES)
         stored = _stored_layers(file, path) or {}
-        return {name: [array[()] for _, array in stored[name]] for name in names if name in stored}
+        return {name: [array[()] for _, array in arrays] for name, arrays in stored.items()}
 
 
 def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> str:
-    """Write the weights of a model in Matterport's layout, and return the path.
+    """Write the weights of a model, and return the path.
 
-    The file appears whole or not at all. It holds kernels, biases and the parameters and
-    statistics of batch normalization; neither optimizer, random states nor metrics.
+    In Matterport's layout; as `.safetensors`, if the name ends so, under names such as
+    "conv1/kernel". The file appears whole or not at all. It holds kernels, biases and the
+    parameters and statistics of batch normalization; neither optimizer, random states nor metrics.
 
     Raises:
         ValueError: if the model owns a weight outside its layers, which the layout cannot hold.
@@ -115,6 +137,14 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> str:
             f"The layout of Matterport's files has a group per layer; these weights belong to "
             f"the model itself: {abbreviate(loose)}. Move them into a layer."
         )
+    if os.fspath(path).endswith(_SAFETENSORS):
+        arrays = {
+            f"{layer.name}/{weight.name}": _to_numpy(weight)
+            for layer, _ in weighted_layers(model)
+            for weight in layer.weights
+        }
+        write_safetensors(path, arrays, {"format": "keras"})
+        return os.fspath(path)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["backend"] = LAYOUT_BACKEND
         file.attrs["keras_version"] = LAYOUT_VERSION
@@ -131,6 +161,44 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> str:
 
 
 # --- Reading ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def _open_stored(path: str, most_bytes: int) -> Iterator[StoredWeights | None]:
+    """The arrays of a file by layer, to be read while it is open; None: it names no layers."""
+    if path.endswith(_SAFETENSORS):
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"Weights file {path}: no such file.")
+        try:
+            arrays = read_safetensors(path)
+        except ValueError as error:
+            raise WeightsError(str(error)) from error
+        yield _by_variable(arrays, path)
+        return
+    with open_weights(path, most_bytes) as file:
+        yield _stored_layers(file, path)
+
+
+def _by_variable(arrays: dict[str, np.ndarray], path: str) -> StoredWeights:
+    """Arrays called layer/variable by layer, in the order in which layers have their variables.
+
+    Those whose names are not among the usual ones follow in the order of the file.
+    """
+    found: StoredWeights = {}
+    for name in sorted(arrays, key=lambda name: _place_of(name.rpartition("/")[2])):
+        layer = name.rpartition("/")[0]
+        if not layer:
+            raise WeightsError(
+                f"{path}: expected arrays called layer/variable, such as 'conv1/kernel', as this "
+                f"package writes them; received {name[:60]!r}. Other packages' weights are for "
+                "mrcnn convert."
+            )
+        found.setdefault(layer, []).append((name, arrays[name]))
+    return found
+
+
+def _place_of(variable: str) -> int:
+    return _VARIABLES.index(variable) if variable in _VARIABLES else len(_VARIABLES)
 
 
 def _stored_layers(file: h5py.File, path: str) -> StoredWeights | None:

@@ -15,8 +15,10 @@ _BACKBONE_LAYER = re.compile(r"(res|bn)\d.*|conv1|bn_conv1")
 _BACKBONES = {
     ("bottleneck", 6): "resnet50",
     ("bottleneck", 23): "resnet101",
+    ("bottleneck", 36): "resnet152",
     ("basic", 1): "resnet10",
     ("basic", 2): "resnet18",
+    ("basic", 6): "resnet34",
     ("grouped", 6): "resnext50",
     ("grouped", 23): "resnext101",
 }
@@ -34,7 +36,7 @@ _ANCHORS = "rpn_class_raw"  # two scores for each of RPN_ANCHOR_RATIOS
 def backbone_of(layers: Iterable[str]) -> str | None:
     """The backbone that layer names are those of; None: none of those with a name."""
     names = set(layers)
-    blocks = {match[1] for match in map(re.compile(r"res4([a-z])_.*").fullmatch, names) if match}
+    blocks = {match[1] for match in map(re.compile(r"res4([a-z]+)_.*").fullmatch, names) if match}
     kind = "bottleneck" if "res4a_branch2c" in names else "basic"
     kind = "grouped" if "res4a_branch2b_grouped" in names else kind
     return _BACKBONES.get((kind, len(blocks)))

@@ -59,6 +59,10 @@ def imagenet_weights_at_hand() -> str | None:
 
 
 def _imagenet_file(folder: str | os.PathLike[str] | None = None) -> Path:
-    if folder is None:
-        folder = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
-    return Path(folder) / IMAGENET_WEIGHTS_URL.rpartition("/")[2]
+    folder = cache_folder() if folder is None else Path(folder)
+    return folder / IMAGENET_WEIGHTS_URL.rpartition("/")[2]
+
+
+def cache_folder() -> Path:
+    """Where Keras keeps what it downloads: `~/.keras/models`, or in the place of KERAS_HOME."""
+    return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"

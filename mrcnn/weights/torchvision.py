@@ -17,14 +17,21 @@ from typing import NamedTuple
 import numpy as np
 
 from mrcnn.setting_rules.architecture import ARCHITECTURES, TORCHVISION, Architecture
+from mrcnn.setting_rules.names import block_letter
 from mrcnn.weights.report import WeightsError, abbreviate
 
-# Blocks of the stages, and whether they are bottlenecks, by the name of `Config.BACKBONE`.
-_BACKBONES: dict[tuple[tuple[int, ...], bool], str] = {
-    ((3, 4, 6, 3), True): "resnet50",
-    ((3, 4, 23, 3), True): "resnet101",
-    ((2, 2, 2, 2), False): "resnet18",
+# By the name of `Config.BACKBONE`: blocks of the stages, and the shape of the first one's second
+# convolution, [out, in / groups, 3, 3].
+_BACKBONES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "resnet18": ((2, 2, 2, 2), (64, 64, 3, 3)),
+    "resnet34": ((3, 4, 6, 3), (64, 64, 3, 3)),
+    "resnet50": ((3, 4, 6, 3), (64, 64, 3, 3)),
+    "resnet101": ((3, 4, 23, 3), (64, 64, 3, 3)),
+    "resnet152": ((3, 8, 36, 3), (64, 64, 3, 3)),
+    "resnext50": ((3, 4, 6, 3), (128, 4, 3, 3)),
+    "resnext101": ((3, 4, 23, 3), (256, 8, 3, 3)),
 }
+_BASIC = ("resnet18", "resnet34")  # blocks of two convolutions
 _OLD_NAMES = (
     (
         r"backbone\.fpn\.(inner|layer)_blocks\.(\d+)\.(weight|bias)",
@@ -105,16 +112,7 @@ def network_of(arrays: Arrays) -> Network:
             f"{abbreviate(missing)}. Received {len(arrays)} tensors: "
             f"{abbreviate(sorted(arrays)) or 'none'}."
         )
-    blocks = tuple(_count(arrays, rf"backbone\.body\.layer{stage}\.(\d+)\.") for stage in "1234")
-    bottleneck = "backbone.body.layer1.0.conv3.weight" in arrays
-    backbone = _BACKBONES.get((blocks, bottleneck))
-    grouped = bottleneck and _grouped(arrays)
-    if backbone is None or grouped:
-        kind = "a ResNeXt or wide ResNet" if grouped else "a ResNet"
-        raise WeightsError(
-            f"expected the backbone {', '.join(_BACKBONES.values())}; received {kind} with "
-            f"{blocks} {'bottlenecks' if bottleneck else 'basic blocks'}."
-        )
+    backbone = backbone_of(arrays, "backbone.body.")
     convolutions = _count(arrays, r"roi_heads\.box_head\.(\d+)\.0\.")
     dense = [
         name for name in arrays if re.fullmatch(r"roi_heads\.box_head\.(fc\d+|\d+)\.weight", name)
@@ -147,10 +145,23 @@ def _count(arrays: Arrays, pattern: str) -> int:
     )
 
 
-def _grouped(arrays: Arrays) -> bool:
-    """Whether the first 3x3 convolution is not that of a ResNet of the usual width."""
-    kernel = arrays.get("backbone.body.layer1.0.conv2.weight", np.zeros((64, 64, 3, 3)))
-    return tuple(kernel.shape) != (64, 64, 3, 3)
+def backbone_of(arrays: Arrays, prefix: str) -> str:
+    """The name of `Config.BACKBONE` for the ResNet whose tensors' names begin with a prefix.
+
+    Raises:
+        WeightsError: it is none of them.
+    """
+    blocks = tuple(_count(arrays, rf"{re.escape(prefix)}layer{stage}\.(\d+)\.") for stage in "1234")
+    basic = f"{prefix}layer1.0.conv3.weight" not in arrays
+    kernel = arrays.get(f"{prefix}layer1.0.conv2.weight")
+    shape = None if kernel is None else tuple(kernel.shape)
+    for name, (own_blocks, own_shape) in _BACKBONES.items():
+        if (blocks, shape, basic) == (own_blocks, own_shape, name in _BASIC):
+            return name
+    raise WeightsError(
+        f"expected one of the backbones {', '.join(_BACKBONES)}; received {blocks} "
+        f"{'basic blocks' if basic else 'bottlenecks'} whose second convolution is {shape}."
+    )
 
 
 def places(arrays: Arrays, architecture: Architecture) -> list[Place]:
@@ -167,30 +178,13 @@ def places(arrays: Arrays, architecture: Architecture) -> list[Place]:
         if bias:
             found.append(Place(f"{source}.bias", layer, "bias", np.asarray))
 
-    def norm(source: str, layer: str) -> None:
-        for theirs, own in _NORM.items():
-            found.append(Place(f"{source}.{theirs}", layer, own, np.asarray))
-
     def normalized(source: str, layer: str, norm_layer: str, has_norm: bool) -> None:
         """`Conv2dNormActivation`: a convolution, and a normalization or a bias."""
         convolution(f"{source}.0", layer, bias=not has_norm)
         if has_norm:
-            norm(f"{source}.1", norm_layer)
+            found.extend(norm_places(f"{source}.1", norm_layer))
 
-    body = "backbone.body."
-    convolution(f"{body}conv1", "conv1")
-    norm(f"{body}bn1", "bn_conv1")
-    for stage in range(1, 5):
-        for block in range(_count(arrays, rf"backbone\.body\.layer{stage}\.(\d+)\.")):
-            source, name = f"{body}layer{stage}.{block}.", f"{stage + 1}{chr(ord('a') + block)}"
-            for number, branch in enumerate(("2a", "2b", "2c"), start=1):
-                if f"{source}conv{number}.weight" in arrays or branch != "2c":
-                    convolution(f"{source}conv{number}", f"res{name}_branch{branch}")
-                    norm(f"{source}bn{number}", f"bn{name}_branch{branch}")
-            if f"{source}downsample.0.weight" in arrays:
-                convolution(f"{source}downsample.0", f"res{name}_branch1")
-                norm(f"{source}downsample.1", f"bn{name}_branch1")
-
+    found += body_places(arrays, "backbone.body.")
     for number in range(4):
         level = number + 2
         lateral = "fpn_c5p5" if level == 5 else f"fpn_c{level}p{level}"
@@ -238,6 +232,38 @@ def places(arrays: Arrays, architecture: Architecture) -> list[Place]:
     convolution("roi_heads.mask_predictor.conv5_mask", "mrcnn_mask_deconv", bias=True)
     convolution("roi_heads.mask_predictor.mask_fcn_logits", "mrcnn_mask", bias=True)
     return found
+
+
+def body_places(arrays: Arrays, prefix: str) -> list[Place]:
+    """Where the tensors of a ResNet go.
+
+    Args:
+        arrays: which say how many blocks there are.
+        prefix: with which the names of its tensors begin.
+    """
+    found: list[Place] = []
+    grouped = backbone_of(arrays, prefix).startswith("resnext")
+
+    def pair(convolution: str, norm: str, layer: str, norm_layer: str) -> None:
+        found.append(Place(f"{prefix}{convolution}.weight", layer, "kernel", kernel))
+        found.extend(norm_places(f"{prefix}{norm}", norm_layer))
+
+    pair("conv1", "bn1", "conv1", "bn_conv1")
+    for stage in range(1, 5):
+        for block in range(_count(arrays, rf"{re.escape(prefix)}layer{stage}\.(\d+)\.")):
+            source, name = f"layer{stage}.{block}.", f"{stage + 1}{block_letter(block)}_branch"
+            for number, branch in enumerate(("2a", "2b", "2c"), start=1):
+                if f"{prefix}{source}conv{number}.weight" in arrays or branch != "2c":
+                    layer = f"res{name}{branch}" + ("_grouped" * (grouped and branch == "2b"))
+                    pair(f"{source}conv{number}", f"{source}bn{number}", layer, f"bn{name}{branch}")
+            if f"{prefix}{source}downsample.0.weight" in arrays:
+                pair(f"{source}downsample.0", f"{source}downsample.1", f"res{name}1", f"bn{name}1")
+    return found
+
+
+def norm_places(source: str, layer: str) -> list[Place]:
+    """Where the tensors of a batch normalization go."""
+    return [Place(f"{source}.{theirs}", layer, own, np.asarray) for theirs, own in _NORM.items()]
 
 
 def kernel(values: np.ndarray) -> np.ndarray:

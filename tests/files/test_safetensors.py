@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcnn.files.safetensors import read_safetensors
+from mrcnn.files.safetensors import read_safetensors, write_safetensors
 
 ARRAYS = {
     "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -48,6 +48,25 @@ def test_every_array_comes_back(tmp_path: Path):
     for name, array in ARRAYS.items():
         assert found[name].dtype == array.dtype and found[name].shape == array.shape
         np.testing.assert_array_equal(found[name], array)
+
+
+def test_what_is_written_is_read_and_is_aligned(tmp_path: Path):
+    path = tmp_path / "a.safetensors"
+    big_endian = np.arange(3, dtype=">f4")
+    write_safetensors(path, {**ARRAYS, "big": big_endian, "t": np.ones((2, 3)).T}, {"format": "x"})
+    raw = path.read_bytes()
+    assert int.from_bytes(raw[:8], "little") % 8 == 0
+    found = read_safetensors(path)
+    assert list(found) == [*ARRAYS, "big", "t"]
+    for name, array in {**ARRAYS, "big": big_endian}.items():
+        np.testing.assert_array_equal(found[name], array)
+    assert found["big"].dtype == np.dtype("<f4") and found["t"].shape == (3, 2)
+
+
+def test_what_cannot_be_written_is_named_and_nothing_is(tmp_path: Path):
+    with pytest.raises(ValueError, match="array 'text': expected one of .*; received <U1"):
+        write_safetensors(tmp_path / "a.safetensors", {"text": np.array(["a"])})
+    assert not list(tmp_path.iterdir())
 
 
 def test_bfloat16_becomes_float32(tmp_path: Path):

@@ -137,6 +137,16 @@ def test_the_file_opens_with_nothing_more_to_say(tmp_path: Path, version: int):
     np.testing.assert_array_equal(deltas[:, [1, 0, 3, 2]], theirs)
 
 
+def test_the_result_may_be_safetensors_too(tmp_path: Path):
+    source = write_safetensors(tmp_path / "w.safetensors", tensors())
+    for name in ("a/w.h5", "b/w.safetensors"):
+        convert(source, tmp_path / name, settings=SMALL)
+    first, second = (mrcnn.load(tmp_path / name) for name in ("a/w.h5", "b/w.safetensors"))
+    pairs = zip(first.keras_model.get_weights(), second.keras_model.get_weights(), strict=True)
+    assert all(np.array_equal(one, other) for one, other in pairs)
+    assert second.config.architecture().name == "torchvision"
+
+
 def test_old_names_and_wrappers_are_known():
     new = tensors()
     old = {}
@@ -210,7 +220,7 @@ def test_other_networks_settings_are_left_alone(tmp_path: Path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(FileExistsError, match="config.json is there already"):
         convert(source, tmp_path / "w.h5")
-    with pytest.raises(ValueError, match="expected a file whose name ends in .h5"):
+    with pytest.raises(ValueError, match="expected a file whose name ends in .h5 or .safetensors"):
         convert(source, tmp_path / "own" / "w.keras")
 
 

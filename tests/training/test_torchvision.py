@@ -16,7 +16,7 @@ from mrcnn import batch
 from mrcnn.config import Config
 from mrcnn.data.molding import compose_image_meta
 from mrcnn.data.resize import Resize
-from mrcnn.runs.conversion import _assign
+from mrcnn.runs.conversion import convert
 from mrcnn.runs.settings import configure
 from mrcnn.training import model as training_model
 from mrcnn.weights import torchvision
@@ -49,7 +49,7 @@ def some_objects(seed: int, size: tuple[int, int], count: int) -> tuple[Any, Any
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["v1", "v2"])
-def both(request) -> SimpleNamespace:
+def both(request, tmp_path_factory) -> SimpleNamespace:
     theirs = random_network(
         request.param,
         min_size=SIDE,
@@ -62,6 +62,9 @@ def both(request) -> SimpleNamespace:
     )
     arrays = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
     found = torchvision.network_of(arrays)
+    folder = tmp_path_factory.mktemp("converted")
+    torch.save(theirs.state_dict(), folder / "theirs.pth")
+    convert(folder / "theirs.pth", folder / "own" / "weights.h5")
     settings = {
         "NAME": "theirs",
         "ARCHITECTURE": found.architecture,
@@ -81,7 +84,7 @@ def both(request) -> SimpleNamespace:
     }
     config = configure(Config, settings)
     own = training_model.build(config)
-    _assign(own, arrays, {name: name for name in arrays}, found.architecture, "theirs")
+    own.load_weights(folder / "own" / "weights.h5", by_name=True)
     return SimpleNamespace(
         theirs=theirs, own=own, config=config, arrays=arrays, architecture=found.architecture
     )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mrcnn.files.safetensors import read_safetensors, write_safetensors
 from mrcnn.weights.layers import weighted_layers
 from mrcnn.weights.matterport import load_weights, save_weights
 from mrcnn.weights.report import WeightsError
@@ -166,6 +167,35 @@ def test_a_layer_of_layers_is_one_group(tmp_path):
 
 
 # --- Reading ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_safetensors_hold_the_same(tmp_path, by_name):
+    path = save_weights(build(), tmp_path / "weights.safetensors")
+    assert path == str(tmp_path / "weights.safetensors")
+    model = build(seed=1)
+    report = load_weights(model, path, by_name=by_name, exclude=["conv1"])
+    assert_same(values(model), values(build()), set(NAMES) - {"conv1"})
+    assert report.excluded == ("conv1",) and report.skipped == report.missing == ()
+    arrays = read_safetensors(path)
+    kernel = model.get_layer("rpn_model").get_layer("rpn_conv_shared").get_weights()[0]
+    np.testing.assert_array_equal(arrays["rpn_conv_shared/kernel"], kernel)
+    # Another writer's order does not matter.
+    shuffled = {name: arrays[name] for name in sorted(arrays, reverse=True)}
+    write_safetensors(tmp_path / "other.safetensors", shuffled)
+    load_weights(model, tmp_path / "other.safetensors", by_name=by_name)
+    assert_same(values(model), values(build()))
+
+
+def test_safetensors_of_others_are_for_convert(tmp_path):
+    write_safetensors(tmp_path / "w.safetensors", {"conv1.weight": np.zeros(2, np.float32)})
+    with pytest.raises(WeightsError, match="called layer/variable.*mrcnn convert"):
+        load_weights(build(), tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").write_bytes(b"no header")
+    with pytest.raises(WeightsError, match="expected a safetensors file"):
+        load_weights(build(), tmp_path / "w.safetensors")
+    with pytest.raises(FileNotFoundError, match="none.safetensors"):
+        load_weights(build(), tmp_path / "none.safetensors")
 
 
 @pytest.mark.parametrize("by_name", [True, False])
