@@ -15,6 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 NO_SEARCH = "---\nsearch:\n  exclude: true\n---\n"
+BEHIND_GUIDES = "---\nsearch:\n  boost: 0.5\n---\n"
 LANGUAGES = {".py": "python", ".toml": "toml", ".csv": "text", ".md": "markdown"}
 
 
@@ -104,7 +105,7 @@ def _first_line(place: Path) -> str:
 def _module_page(root: Path, path: str) -> str:
     indented = "".join(f"    {line}\n" for line in _code(root / path).splitlines())
     return (
-        f"# {_dotted(path)}\n\n::: {_dotted(path)}\n\n"
+        f"{BEHIND_GUIDES}# {_dotted(path)}\n\n::: {_dotted(path)}\n\n"
         f'<div data-search-exclude markdown>\n\n??? quote "{path}"\n\n{indented}\n</div>\n'
     )
 
