@@ -33,6 +33,8 @@ LONGEST_FILES = (
     "tests/test_tutorial_scripts.py",
     "tests/samples/test_notebooks.py",
     "tests/test_docs.py",
+    "tests/docs/test_pages.py",
+    "tests/docs/test_site.py",
     "tests/training/test_alternating.py",
     "tests/commands/test_pretrain.py",
     "tests/runs/test_pretraining.py",
