@@ -37,7 +37,7 @@ def random_network(version: int, seed: int = 0, **settings: Any) -> Any:
         _spread(heads.bbox_pred, 0.01)
         _spread(model.roi_heads.box_predictor.bbox_pred, 0.05)
         model.eval()
-        _let_scores_differ(model, MIN_SIZE, MAX_SIZE)
+        _let_scores_differ(model, settings["min_size"], settings["max_size"])
     return model
 
 

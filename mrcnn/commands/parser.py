@@ -7,6 +7,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+# Options that say the same in two ways: given on the command line, one takes the other's place in
+# the file of --config.
+INSTEAD = (("steps", "scale"),)
 # What users of other packages write, and what it is here.
 OTHER_NAMES = {
     "--epochs": "--steps, the length of the training in steps (an epoch has --steps-per-epoch)",
@@ -56,10 +59,15 @@ class Parser(argparse.ArgumentParser):
 
         try:
             with defaults_of_file(found.options_parser, path):
-                return super().parse_args(args)
+                merged = super().parse_args(args)
         except (OSError, ValueError) as error:
             used = found.options_parser
             used.exit(2, f"{used.prog}: error: --config: {error}\n")
+        for pair in INSTEAD:
+            for given, other in (pair, pair[::-1]):
+                if getattr(found, given, None) is not None and getattr(found, other, None) is None:
+                    setattr(merged, other, None)
+        return merged
 
     def _refuse(self, names: Iterable[str]) -> NoReturn:
         texts = []

@@ -159,6 +159,27 @@ def _cityscapes(factor: int) -> tuple[Stage, ...]:
 
 
 # The longer runs of the paper extend the last stage only.
+def _falling(layers: str, rate: float, first: int, lengths: Sequence[int]) -> tuple[Stage, ...]:
+    """Stages whose rates fall to a tenth each, after some steps at a quarter of the first one.
+
+    Args:
+        layers: that learn.
+        rate: of the first stage.
+        first: of its steps, those at a quarter of the rate.
+        lengths: of the stages, in steps.
+    """
+    falling = [Stage(layers, rate / 10**k, steps) for k, steps in enumerate(lengths)]
+    falling[0] = replace(falling[0], steps=lengths[0] - first)
+    return (Stage(layers, rate / 4, first), *falling)
+
+
+# In steps of 16 and of 64 images; smaller batches take so many times the steps (`--scale`), and so
+# much less of the rate. Where the published schedules let the rate rise in a line, the first steps
+# here have a quarter of it.
+_COCO_1X = _falling("3+", 2e-2, 1_000, (60_000, 20_000, 10_000))
+_COCO_3X = _falling("3+", 2e-2, 1_000, (210_000, 40_000, 20_000))
+_JITTER_100 = _falling("all", 1e-1, 500, (163_889, 13_657, 6_829))
+
 SCHEDULES = {
     "paper-160k": _paper(40_000),
     "paper-320k": _paper(200_000),
@@ -167,6 +188,9 @@ SCHEDULES = {
     "alternating": _ALTERNATING,
     "cityscapes-24k": _cityscapes(1),
     "cityscapes-48k": _cityscapes(2),
+    "coco-1x": _COCO_1X,
+    "coco-3x": _COCO_3X,
+    "coco-100-epochs": _JITTER_100,
 }
 
 

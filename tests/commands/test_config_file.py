@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mrcnn.commands import chosen, options
+from mrcnn.commands import chosen, cli, options
 from mrcnn.commands.parser import Parser
 from mrcnn.config import Config
 from mrcnn.runs.settings import save_settings
@@ -61,6 +61,23 @@ def test_the_command_line_wins(parser, tmp_path, dataset):
     )
     assert args.steps == 7 and args.dataset == "nuts" and args.augment == ["flip", "rotate"]
     assert chosen.settings_from_args(args)["MAX_GT_INSTANCES"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "steps", "scale"),
+    [
+        ("scale: 8", ["--steps", "12"], 12, None),
+        ("steps: 9", ["--scale", "2"], None, 2),
+        ("scale: 8", [], None, 8),
+        ("scale: 8", ["--scale", "2"], None, 2),
+    ],
+)
+def test_one_length_takes_the_place_of_another(tmp_path, text, given, steps, scale):
+    (tmp_path / "run.yaml").write_text(text)
+    parsed = cli._parser().parse_args(
+        ["train", "d", "--config", str(tmp_path / "run.yaml"), *given]
+    )
+    assert (parsed.steps, parsed.scale) == (steps, scale)
 
 
 def test_json_is_as_good_and_an_empty_file_says_nothing(parser, tmp_path):
