@@ -1,7 +1,8 @@
 """The package's one logger, `mrcnn`.
 
 Its messages appear as plain lines, as Matterport's `print` showed them, unless the program has
-set up logging itself: then they go there and nowhere else.
+set up logging itself: then they go there and nowhere else. On a terminal, warnings are yellow and
+errors red.
 `logging.getLogger("mrcnn").setLevel("WARNING")` silences what is only information.
 """
 
@@ -11,6 +12,10 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from mrcnn.terminal import above_status_line, styled
+
+_STYLES = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
 
 
 class PlainLines(logging.Handler):
@@ -31,7 +36,9 @@ class PlainLines(logging.Handler):
             return
         try:
             stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
-            print(self.format(record), file=stream, flush=True)
+            text, style = self.format(record), _STYLES.get(record.levelno)
+            with above_status_line():
+                print(styled(text, style, stream) if style else text, file=stream, flush=True)
         except Exception:  # as every handler of the standard library does
             self.handleError(record)
 

@@ -58,7 +58,7 @@ def choose(jit_compile: bool | None = None) -> Choice:
         return _on_gpu(_capability(backend))
     if backend == "jax" or compilation.default_jit_compile(jit_compile):
         return Choice(None, "XLA has no native bfloat16 convolutions on a CPU")
-    return _on_cpu(_cpu_flags())
+    return _on_cpu(cpu_flags())
 
 
 def resolve(setting: str | None, jit_compile: bool | None = None) -> str | None:
@@ -117,7 +117,7 @@ def _on_cpu(flags: set[str]) -> Choice:
     return Choice(None, "the system does not say whether the processor computes bfloat16 natively")
 
 
-def _cpu_flags() -> set[str]:
+def cpu_flags() -> set[str]:
     """The processor's features, as Linux names them; empty elsewhere."""
     try:
         lines = _CPUINFO.read_text(encoding="ascii", errors="replace").splitlines()

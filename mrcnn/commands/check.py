@@ -31,9 +31,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_options(
         parser,
         *("dataset", *options.SUBSETS, *options.ANNOTATIONS, *options.SPLIT, "seed"),
-        *("image_size", "set", "workers"),
+        *("image_size", "set", "workers", "json"),
     )
-    parser.add_argument("--json", metavar="FILE", help="write all findings to this file")
     parser.add_argument(
         "--fix",
         metavar="OUT",
@@ -66,11 +65,14 @@ def run(args: argparse.Namespace) -> int:
         *(_files(args), config, bool(args.box_only), args.quick, args.workers),
         skip_invalid=bool(args.skip_invalid),
     )
-    logger.info(report.text(examination))
+    if args.json == options.TO_STANDARD_OUTPUT:
+        logger.info(report.json_text(examination))
+    else:
+        logger.info(report.text(examination))
     leaks = {"split-leak", "split-near-leak"} & {found.kind for found in examination.findings}
-    if leaks and args.split is not None:
+    if leaks and args.split is not None and args.json != options.TO_STANDARD_OUTPUT:
         logger.info("--split-by near-duplicates keeps pictures together that resemble each other.")
-    if args.json:
+    if args.json and args.json != options.TO_STANDARD_OUTPUT:
         report.write_json(examination, args.json)
         logger.info(f"All findings: {args.json}")
     if args.fix:

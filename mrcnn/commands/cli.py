@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from mrcnn import __version__
+from mrcnn.commands import advice
 from mrcnn.commands.backend_messages import without_backend_messages
 from mrcnn.commands.options import add_verbose_option
 from mrcnn.commands.parser import Parser
@@ -22,7 +23,7 @@ from mrcnn.logger import logger
 # In the order of `mrcnn --help`; a name is that of the command's file, with "_" for "-".
 COMMANDS = (
     *("check", "convert-data", "pretrain", "train", "evaluate", "predict"),
-    *("export", "convert", "ablate", "edges", "demo", "replay"),
+    *("export", "convert", "ablate", "edges", "demo", "replay", "doctor-env"),
 )
 
 
@@ -31,17 +32,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 1 when a run of several failed, or a check found an error; 2 for
-        input that cannot be used, or a loss that is not finite; 130 after Ctrl-C.
+        input that cannot be used, a loss that is not finite, a package that is missing, or memory
+        that does not suffice; 130 after Ctrl-C.
     """
     args = _parser().parse_args(argv)
     try:
         with without_backend_messages(args.verbose):
             return args.run(args)
     except (OSError, ValueError, FloatingPointError) as error:
-        logger.error("mrcnn: %s", error)
+        logger.error("mrcnn: %s", advice.message(error))
         return 2
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if not (advice.is_out_of_memory(error) or advice.is_missing_package(error)):
+            logger.error(advice.UNEXPECTED)
+            raise
+        logger.error("mrcnn: %s", advice.message(error))
+        return 2
 
 
 def module_of(command: str) -> ModuleType:

@@ -7,7 +7,7 @@ same default wherever it occurs. What the given ones mean is in `mrcnn.commands.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,12 +44,14 @@ def _option(*flags: str, group: str, help: str, positional: bool = False, **deta
 
 _DATA, _WEIGHTS, _OUTPUT = "data", "weights", "output"
 _NETWORK, _TRAINING = "network", "training"
+_FIRST = "what matters most"
 _FILE = "options from a file"
 _LOOKS = "how pictures are looked at"
 _SCHEDULE = "length and rate"
 _STATES = "exact states (docs/reliability.md)"
 _EVALUATION = "metrics while training"
 _EDGES = "Edge Agreement Head (arXiv 1809.07069)"
+TO_STANDARD_OUTPUT = "-"  # in place of the name of a file
 _FLAG: dict[str, Any] = {"action": "store_true", "default": None}
 
 
@@ -188,6 +190,15 @@ OPTIONS: dict[str, Option] = {
         group=_OUTPUT,
         metavar="FOLDER",
         help="where the results are written (default: {default})",
+    ),
+    "json": _option(
+        "--json",
+        group=_OUTPUT,
+        nargs="?",
+        const=TO_STANDARD_OUTPUT,
+        metavar="FILE",
+        help="write all that is found to this file as JSON; without a name, to the standard "
+        "output in place of the text",
     ),
     # --- Settings of the network
     "backbone": _option(
@@ -500,6 +511,11 @@ STATES = (
 EDGE_LOSS = tuple(name for name in OPTIONS if name.startswith("edge_loss_"))
 EVALUATION = ("evaluation_epochs", "evaluation_images", "patience")
 TRAINING = ("rois", "workers", "uncertainty_weighting", *EVALUATION, *STATES, *EDGE_LOSS)
+# Of `mrcnn train`: what most trainings are started with.
+TRAIN_FIRST = (
+    *("dataset", "start_model", "split", "steps", "image_size", "batch_size", "backbone"),
+    *("learning_rate", "evaluation_epochs", "logs"),
+)
 
 # Words for the defaults that `mrcnn.runs.defaults` chooses.
 CHOSEN_DEFAULTS = {
@@ -530,33 +546,39 @@ _DEFAULTS = {
 }
 
 
-def add_options(parser: argparse.ArgumentParser, *names: str, **defaults: str) -> None:
+def add_options(
+    parser: argparse.ArgumentParser, *names: str, first: Sequence[str] = (), **defaults: str
+) -> None:
     """Add options of `OPTIONS`, by name, grouped.
 
     Args:
         parser: of the command.
         names: of the options.
+        first: those of them that the help lists first, in a group of their own.
         defaults: words for an option's default where it is the command's own; the value is the
             command's business, and that of an option that is not given is None.
     """
     groups: dict[str, Any] = {}
     parser.set_defaults(options_parser=parser)
-    for name in (*names, "config"):
+    rest = (name for name in (*names, "config") if name not in first)
+    for name in (*first, *rest):
         option = OPTIONS[name]
-        if option.group not in groups:
-            groups[option.group] = parser.add_argument_group(option.group)
+        title = _FIRST if name in first else option.group
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        group = groups[title]
         words = {**_DEFAULTS, **defaults}.get(name, "")
         text = option.help.format(default=words).replace("%", "%%")
         if option.positional:
             # Without a value it must not undo what the flag has set.
-            groups[option.group].add_argument(
+            group.add_argument(
                 *(name,), nargs="?", default=argparse.SUPPRESS, help=text, action=_Once
             )
             details = {**option.details, "help": argparse.SUPPRESS, "action": _Once, "dest": name}
-            groups[option.group].add_argument(*option.flags, **details)
+            group.add_argument(*option.flags, **details)
             continue
         details = {"dest": name, **option.details, "help": text}
-        groups[option.group].add_argument(*option.flags, **details)
+        group.add_argument(*option.flags, **details)
 
 
 class _Once(argparse.Action):

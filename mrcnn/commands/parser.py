@@ -69,6 +69,37 @@ class Parser(argparse.ArgumentParser):
                     setattr(merged, other, None)
         return merged
 
+    def format_usage(self) -> str:
+        """A line: the help has the options, by what they are for."""
+        formatter = self._get_formatter()
+        formatter.add_usage(f"%(prog)s {self._arguments()}".rstrip(), [], [])
+        return formatter.format_help()
+
+    def format_help(self) -> str:
+        """Python's, with that line in place of all options in a row."""
+        self.usage = f"%(prog)s {self._arguments()}".rstrip()
+        try:
+            return super().format_help()
+        finally:
+            self.usage = None
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and where to look."""
+        self.exit(2, f"{self.prog}: error: {message}\n{self.prog} --help lists what it takes.\n")
+
+    def _arguments(self) -> str:
+        """What has to be given, or has a place; and a word for the other options."""
+        if self._subparsers is not None:
+            return "COMMAND ..."
+        formatter, texts = self._get_formatter(), []
+        for action in self._actions:
+            value = formatter._format_args(action, action.dest.upper())
+            if not action.option_strings:
+                texts.append(value)
+            elif action.required:
+                texts.append(f"{action.option_strings[0]} {value}".rstrip())
+        return " ".join([*texts, "[options]"])
+
     def _refuse(self, names: Iterable[str]) -> NoReturn:
         texts = []
         for name in names:

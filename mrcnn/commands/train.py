@@ -8,11 +8,13 @@ Heavy modules are imported where they are used, so that `mrcnn --help` is quick.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mrcnn import terminal
 from mrcnn.commands import check, chosen, division, options
 from mrcnn.config import Config
 from mrcnn.logger import logger
@@ -38,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         *("dataset", *options.SUBSETS, *options.ANNOTATIONS, *options.SPLIT),
         *("start_model", "exclude", "allow_changed", "name", "run_name", "logs"),
         *(*options.SCHEDULE, "augment", "seed", "no_check", *options.NETWORK, *options.TRAINING),
+        first=options.TRAIN_FIRST,
         **options.CHOSEN_DEFAULTS,
     )
 
@@ -145,7 +148,6 @@ def train_from_args(
     from mrcnn.runs import plan as plans
     from mrcnn.runs import report, results, start_weights
     from mrcnn.training import stages
-    from mrcnn.training.pace import Pace
 
     network = network or Network(MaskRCNN, results.describe_run)
     settings = {"NUM_CLASSES": train_set.num_classes, **chosen.settings_from_args(args)}
@@ -199,7 +201,7 @@ def train_from_args(
             *(train_set, val_set, plan.stages),
             start=start,
             augmentation=augmentation,
-            custom_callbacks=[Pace(model.session.steps_left(config, plan.stages, start))],
+            custom_callbacks=_pace(model.session.steps_left(config, plan.stages, start)),
         )
     logger.info(f"Loss curves: {results.draw_loss_curves(model.log_dir)}")
     if written := report.write_report(model.log_dir):
@@ -209,6 +211,13 @@ def train_from_args(
     if best := results.describe_best(model.log_dir, config):
         logger.info(f"Best: {best}")
     return last
+
+
+def _pace(steps: int) -> list[Any]:
+    """What says how long it takes, where no bar does."""
+    from mrcnn.training.pace import Pace
+
+    return [] if terminal.is_terminal(sys.stdout) else [Pace(steps)]
 
 
 def goes_on(args: argparse.Namespace) -> bool:

@@ -104,8 +104,12 @@ def to_dict(examination: Examination) -> dict[str, Any]:
 
 def write_json(examination: Examination, path: str | os.PathLike[str]) -> None:
     """Write everything that was found."""
-    content = json.dumps(to_dict(examination), indent=1, default=str)
-    Path(path).write_text(content + "\n", encoding="utf-8")
+    Path(path).write_text(json_text(examination) + "\n", encoding="utf-8")
+
+
+def json_text(examination: Examination) -> str:
+    """Everything that was found, as JSON."""
+    return json.dumps(to_dict(examination), indent=1, default=str)
 
 
 def _describe_subsets(examination: Examination) -> str:

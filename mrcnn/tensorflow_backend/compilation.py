@@ -43,3 +43,10 @@ def compute_capability() -> tuple[int, int] | None:
     details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
     found = [detail.get("compute_capability") for detail in details]
     return None if None in found else min(found, default=None)
+
+
+def built_with_cuda() -> bool:
+    """Whether this TensorFlow can use NVIDIA GPUs."""
+    import tensorflow as tf
+
+    return bool(tf.sysconfig.get_build_info().get("is_cuda_build", False))

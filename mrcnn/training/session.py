@@ -28,6 +28,7 @@ from mrcnn.training import trainer
 from mrcnn.training.batches import TrainingData
 from mrcnn.training.callback_packages import check_packages
 from mrcnn.training.compile import set_trained_losses
+from mrcnn.training.progress import Progress
 from mrcnn.training.stages import Stage, epochs, trained_losses
 
 
@@ -67,6 +68,7 @@ class Session:
         skipped: epochs that stages so far have left out, because a callback such as
             `EarlyStopping` ended them. The next stages end so much earlier, and keep their length.
         steps: of the stage that the model is compiled for, while it is.
+        later_steps, later_epochs: of the stages that follow in the schedule under way.
     """
 
     def __init__(self) -> None:
@@ -79,6 +81,7 @@ class Session:
         self.stage_steps: int | None = None
         self.skipped = 0
         self.steps: int | None = None
+        self.later_steps = self.later_epochs = 0
         self.other_schedule = False
         self.details: dict[str, Any] = {}
         self._reached = (0, 0)  # (epochs, steps) done, where an epoch ended
@@ -245,9 +248,11 @@ class Session:
             for number, (stage, end) in enumerate(zip(stages, ends, strict=True)):
                 self.stage_number = number
                 self.stage_start, self.stage_steps = starts[number], stage.steps
+                self.later_steps = sum(later.steps for later in stages[number + 1 :])
+                self.later_epochs = ends[-1] - end
                 yield stage, end
         finally:
-            self.stage_steps = None
+            self.stage_steps, self.later_steps, self.later_epochs = None, 0, 0
 
     def next_stage(
         self,
@@ -390,6 +395,9 @@ class Session:
         save_settings(model.config, self.log_dir, {CLASS_NAMES: class_names, **self.details})
         record_stage(self.log_dir, stage, model.config.LEARNING_RATE_SCHEDULE)
         self._resumed = False  # if it is stopped now, the next call may resume it
+        progress = Progress(
+            table.last_step + self.later_steps, stage.last_epoch + self.later_epochs
+        )
         history = trainer.fit(
             model.keras_model,
             model.config,
@@ -397,7 +405,7 @@ class Session:
             identity,
             log_dir=self.log_dir,
             state=state,
-            callbacks=callbacks,
+            callbacks=(*callbacks, progress),
         )
         self._resumed = True
         self.epoch = history.epoch[-1] + 1 if history.epoch else self.epoch

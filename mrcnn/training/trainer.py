@@ -34,6 +34,7 @@ from mrcnn.training.interrupts import StopRequest
 from mrcnn.training.loss_guard import LossGuard, NonFiniteLossError
 from mrcnn.training.model import TrainingModel
 from mrcnn.training.nonfinite import diagnose
+from mrcnn.training.progress import Progress, show_themselves
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def fit(
         log_dir: folder of the run; made where it is missing.
         state: a state in the middle of this stage, whose variables the model holds already;
             training continues at its step.
-        callbacks: more of them.
+        callbacks: more of them. A `Progress` among them knows the steps of the whole run.
 
     Returns:
         Keras's history.
@@ -104,6 +105,8 @@ def fit(
     writer = StateWriter(model, config, identity, log_dir)
     writer.begin(span.first_step, state)
     drop_losses(losses_file, span.first_epoch)
+    progress = next((given for given in callbacks if isinstance(given, Progress)), Progress())
+    progress.begin(span.timetable, writer)
     with Batches(model, data, config) as batches, StopRequest() as stop:
         images_of = batches.describe_images
         guard = LossGuard(span.timetable, config.LOSS_SPIKE_FACTOR, images_of)
@@ -118,11 +121,12 @@ def fit(
                 *(given for given in callbacks if isinstance(given, CocoEvaluation)),
                 SaveLosses(losses_file),
                 TensorBoard(log_dir, span.first_epoch),
-                *(given for given in callbacks if not isinstance(given, CocoEvaluation)),
+                *(given for given in callbacks if not isinstance(given, CocoEvaluation | Progress)),
                 *_patience(config, losses_file, writer.metric, identity.stage.first_epoch),
                 AfterEpochs(writer, stop, losses_file),
+                # Last, because it shows what the others have found.
+                *(() if show_themselves(callbacks) else (progress,)),
             ],
-            add_progbar=True,
             verbose=1 if sys.stdout.isatty() else 2,
             epochs=span.last_epoch,
             steps=config.STEPS_PER_EPOCH,
@@ -131,7 +135,10 @@ def fit(
         try:
             _fit_span(model, run, span, batches)
         except NonFiniteLossError as error:
+            progress.close()  # before what is said of it
             raise diagnose(error, model, writer, batches.loader, images_of) from None
+        finally:
+            progress.close()
     return model.history
 
 

@@ -53,6 +53,11 @@ def test_errors_are_shown_written_repaired_and_gone(tmp_path, capsys):
     assert cli.main(["check", str(repaired), *SETTINGS]) == 0
 
 
+def test_findings_on_the_standard_output_are_json_alone(data, capsys):
+    assert cli.main(["check", str(data), *SETTINGS, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["error"] == 0
+
+
 def test_one_subset_quickly(data, capsys):
     assert cli.main(["check", str(data), "--val-subset", "", "--quick", *SETTINGS]) == 0
     out = capsys.readouterr().out

@@ -155,3 +155,31 @@ def test_an_option_that_has_no_effect_is_not_offered(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         cli.main(["evaluate", "data", "--rois", "8"])
     assert "unknown option --rois" in capsys.readouterr().err
+
+
+def test_the_options_that_matter_most_come_first(parsers):
+    groups = parsers["train"]._action_groups
+    titles = [group.title for group in groups if group._group_actions]
+    assert titles[:3] == ["options", "what matters most", "data"]
+    [first] = [group for group in groups if group.title == "what matters most"]
+    shown = [a.dest for a in first._group_actions if a.help != argparse.SUPPRESS]
+    assert len(shown) == 10 and shown[:2] == ["dataset", "model"]
+    text = parsers["train"].format_help()
+    assert text.index("--steps N") < text.index("--rois N") < text.index("--edge-loss-norm")
+    everything = [a for group in groups for a in group._group_actions]
+    assert len(everything) == len({id(a) for a in everything})
+
+
+def test_the_usage_is_a_line(parsers):
+    for name, parser in parsers.items():
+        usage = parser.format_help().split("\n\n")[0]
+        assert len(usage.splitlines()) <= 2 and usage.endswith("[options]"), name
+    formats = "{savedmodel,onnx,openvino,litert}"
+    assert f"usage: export --format {formats} [options]" in parsers["export"].format_help()
+
+
+def test_an_error_says_where_the_options_are(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        cli.main(["export"])
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and said[1] == "mrcnn export --help lists what it takes."
