@@ -18,6 +18,7 @@ from mrcnn.layers.kernel_choice import KernelChoiceLayer, with_current_names
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import targets
 from mrcnn.ops.image_meta import parse_image_meta
+from mrcnn.ops.noise import uniform_noise
 from mrcnn.ops.target_settings import RoiTargetSettings, RpnTargetSettings
 from mrcnn.ops.tensor import Tensor
 
@@ -43,7 +44,7 @@ class RpnTargets(keras.layers.Layer):
 
     def call(self, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
         anchors, gt_class_ids, gt_boxes, *windows = inputs
-        noise = keras.random.uniform(anchors.shape[:2], seed=self.random)
+        noise = uniform_noise(anchors.shape[:2], *_draw_of(self.random))
         class_ids = ops.cast(gt_class_ids, "int32")
         return targets.rpn_targets(anchors[0], class_ids, gt_boxes, noise, self.settings, *windows)
 
@@ -99,7 +100,7 @@ class RoiTargets(KernelChoiceLayer):
             ops.cast(gt_class_ids, "int32"),
             gt_boxes,
             gt_masks,
-            keras.random.uniform((batch, count), seed=self.random),
+            uniform_noise((batch, count), *_draw_of(self.random)),
             self.settings,
             self.use_tf_kernels,
             windows,
@@ -133,3 +134,9 @@ class RoiTargets(KernelChoiceLayer):
 def _where_there(boxes: Tensor, converted: Tensor) -> Tensor:
     """Boxes in another unit, [B, R, 4]; empty slots stay zero."""
     return ops.where(ops.any(boxes != 0, axis=-1, keepdims=True), converted, 0.0)
+
+
+def _draw_of(random: keras.random.SeedGenerator) -> tuple[Tensor, Tensor]:
+    """The seed, and how often it was drawn from before; counts one draw more."""
+    state = random.next()
+    return state[0], state[1]

@@ -15,6 +15,7 @@ said to be in pixels.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import keras
@@ -36,6 +37,7 @@ from mrcnn.ops import edges, image_meta, losses
 from mrcnn.ops import targets as ops_targets
 from mrcnn.ops.edge_settings import EdgeSettings
 from mrcnn.ops.indexing import select_class
+from mrcnn.ops.target_settings import RoiTargetSettings
 from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend.compilation import tf_kernels_available
 
@@ -138,11 +140,17 @@ def detection_targets_graph(
         ops.cast(gt_boxes, "float32")[None],
         ops.moveaxis(ops.cast(gt_masks, "float32"), -1, 0)[None],
         keras.random.uniform(proposals.shape[:2]),
-        network.roi_target_settings(config),
+        _matterport_settings(config),
         use_tf_kernels=tf_kernels_available(config.JIT_COMPILE),
     )
     rois, class_ids, deltas, masks = (tensor[0] for tensor in all_slots(targets))
     return rois, class_ids, deltas, masks
+
+
+def _matterport_settings(config: Config) -> RoiTargetSettings:
+    """Targets of Matterport's kind, whatever the architecture: boxes are normalized here."""
+    plain = {"ground_truth": False, "fill_up": False, "pixel_boxes": False, "sampled_masks": False}
+    return dataclasses.replace(network.roi_target_settings(config), **plain)
 
 
 def refine_detections_graph(
