@@ -44,7 +44,7 @@ def test_every_setting_has_one_rule():
 @pytest.mark.parametrize(
     "changed",
     [
-        {"BACKBONE": "resnet34"},
+        {"BACKBONE": "resnet26"},
         {"BACKBONE": 50},
         {"IMAGE_RESIZE_MODE": "stretch"},
         {"OPTIMIZER": "adagrad"},
