@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import mrcnn
+from mrcnn.runs import nuclei
 from tests.test_packaging import REPOSITORY, project
 
 pytest.importorskip("build", reason="needs the package build")
@@ -135,6 +136,9 @@ def test_the_wheel_holds_the_package_alone(dist: Path):
         path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("mrcnn/**/*.py")
     }
     assert packaged <= set(names) and "mrcnn/py.typed" in names
+    model = {f"mrcnn/nuclei-model/{path.name}" for path in nuclei.FOLDER.iterdir()}
+    assert len(model) == 6 and model <= set(names)
+    assert (dist / f"mrcnn-{VERSION}-py3-none-any.whl").stat().st_size < 25e6
 
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HELP = "find objects in pictures, folders, videos or a camera's frames"
 OVERLAYS, LABELME, COCO = FORMS = ("overlays", "labelme", "coco")
 COCO_FILE = "annotations.json"
-DEFAULT_OUTPUT = "predictions"
+DEFAULT_OUTPUT, DEMO_OUTPUT = "predictions", "demo_predictions"
 _WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -39,10 +39,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "source",
-        nargs="+",
+        nargs="*",
         metavar="SOURCE",
         help="a picture, a folder (with its subfolders), a pattern such as 'photos/*.jpg', a "
         "video, or the number of a camera, such as 0",
+    )
+    parser.add_argument(
+        "--demo",
+        action="store_true",
+        help="with the small network of nuclei that comes with mrcnn; without a SOURCE on its two "
+        f"images, into {DEMO_OUTPUT}",
     )
     options.add_options(
         parser,
@@ -102,6 +108,12 @@ def run(args: argparse.Namespace) -> int:
     from mrcnn.prediction.stream import Predictor, Selection, numbered_classes
     from mrcnn.runs import results, trained
 
+    own_pictures = _prepare_demo(args) if args.demo else False
+    if not args.source:
+        raise ValueError(
+            "SOURCE: expected a picture, a folder, a video or a camera's number; received none. "
+            "mrcnn predict --demo needs none."
+        )
     if args.score is not None and not 0 <= args.score <= 1:
         raise ValueError(f"--score: expected a number from 0 to 1; received {args.score:g}.")
     if args.limit < 0:
@@ -130,7 +142,44 @@ def run(args: argparse.Namespace) -> int:
     )
     output = Path(args.output or DEFAULT_OUTPUT)
     records = Records(output, _settings(args, weights, given), class_names, ids, resume=args.resume)
-    return _Run(predictor, records, args).over(found)
+    code = _Run(predictor, records, args).over(found)
+    if own_pictures:
+        _compare_demo(records)
+    return code
+
+
+def _prepare_demo(args: argparse.Namespace) -> bool:
+    """Let the options be those of the demo; whether it looks at its own pictures."""
+    from mrcnn.prediction.records import LINES_FILE
+    from mrcnn.runs import nuclei
+
+    if args.model is not None:
+        raise ValueError(
+            f"--demo: expected no --model, because it has a network of its own; received "
+            f"{args.model}. Leave out one of them."
+        )
+    args.model = str(nuclei.WEIGHTS)
+    if args.source:
+        return False
+    args.source = [str(path) for path in nuclei.PICTURES]
+    args.image_ids = args.image_ids or str(nuclei.ANNOTATIONS)
+    if args.output is None:  # a folder that is the demo's alone
+        args.output = DEMO_OUTPUT
+        Path(args.output, LINES_FILE).unlink(missing_ok=True)
+    return args.image_ids == str(nuclei.ANNOTATIONS) and not args.limit
+
+
+def _compare_demo(records: Records) -> None:
+    """Say what was found beside what is annotated."""
+    from mrcnn.runs import nuclei
+
+    results = [result for _, found in records.predictions() for result in found]
+    counts, precision = nuclei.compare(results)
+    logger.info("\n".join(["", *map(str, counts)]))
+    logger.info(
+        f"Mask AP of these detections: {precision:.2f}. What the network was trained on, and what "
+        f"it cannot do: {nuclei.CARD}\nPictures of your own: mrcnn predict --demo FOLDER"
+    )
 
 
 def _settings(args: argparse.Namespace, weights: str, given: dict[str, Any]) -> dict[str, Any]:
