@@ -26,6 +26,7 @@ BORROWED = {
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
     "fixtures.md": "tests/fixtures/README.md",
+    "nuclei_model.md": "mrcnn/nuclei-model/README.md",
     "security.md": "SECURITY.md",
 }
 # What a link to the code leads to, where the site has something better than its file.

@@ -15,6 +15,7 @@ PAGES = tuple(
         *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
         *sorted((REPOSITORY / "docs").rglob("*.md")),
         *(REPOSITORY / name for name in ("benchmarks/README.md", "tests/fixtures/README.md")),
+        REPOSITORY / "mrcnn/nuclei-model/README.md",
     )
 )
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
