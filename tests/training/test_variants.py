@@ -79,6 +79,7 @@ def test_a_network_with_everything_at_once_trains_on_images(tmp_path):
     assert len(cells) == len(variants.HEAD) and cells[:2] == ("everything", "3")
 
 
+@pytest.mark.slow  # tests/test_network.py trains with the same components, in less time
 @pytest.mark.parametrize("name", ["roi-pool", "border-anchors-ignored"])
 def test_a_component_trains_on_images(tmp_path, name):
     """The backbones are tested in tests/layers/test_resnext.py, in less time."""
