@@ -1,6 +1,7 @@
 """What only a terminal gets: colours, and a line at the bottom that is drawn again and again.
 
-A pipe or a file gets plain lines: neither escape codes nor carriage returns.
+A pipe or a file gets plain lines: neither escape codes nor carriage returns. tqdm's bars follow the
+same rule by `disable=None`, but for downloads, which are long.
 """
 
 from __future__ import annotations

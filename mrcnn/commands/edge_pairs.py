@@ -152,7 +152,9 @@ def results_pairs(
     """
     by_image = _read_results(results, dataset)
     with_results = [k for k in dataset.image_ids if dataset.image_info[k]["id"] in by_image]
-    for image_id in tqdm(with_results[: selection.limit or None], desc="Match", unit="image"):
+    for image_id in tqdm(
+        with_results[: selection.limit or None], desc="Match", unit="image", disable=None
+    ):
         info = dataset.image_info[image_id]
         found = by_image[info["id"]]
         size = info["height"], info["width"]
@@ -229,7 +231,9 @@ def network_pairs(
     def of_shape(shape: tuple[int, ...]) -> keras.Model:
         return inference_model.with_static_shape(model, shape, 1, config, molded=False)
 
-    for image_id in tqdm(dataset.image_ids[: selection.limit or None], desc="Detect", unit="image"):
+    for image_id in tqdm(
+        dataset.image_ids[: selection.limit or None], desc="Detect", unit="image", disable=None
+    ):
         image = load_image(dataset, image_id, config)
         resized, meta, window = resize_to_input(image, config)
         inputs = [resized[None], meta[None].astype(np.float32)]

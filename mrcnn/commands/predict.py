@@ -303,7 +303,8 @@ class _Run:
 
         from mrcnn.prediction.stream import Unreadable
 
-        found = tqdm(self._predictor(pictures), total=total, desc="Predict", unit="image")
+        bar = {"total": total, "desc": "Predict", "unit": "image"}
+        found = tqdm(self._predictor(pictures), disable=None, **bar)
         try:
             for prediction in found:
                 if isinstance(prediction, Unreadable):

@@ -57,7 +57,7 @@ def read_dataset(
     findings: list[Finding] = []
     ids = Counter(str(info["id"]) for info in dataset.image_info)
     for image_id in tqdm(
-        dataset.image_ids, desc=f"Read {name}", unit="image", disable=not progress
+        dataset.image_ids, desc=f"Read {name}", unit="image", disable=not progress or None
     ):
         info = dataset.image_info[image_id]
         id = info["id"] if ids[str(info["id"])] == 1 else f"{info['source']}.{info['id']}"

@@ -216,7 +216,7 @@ def _check_fully(
             desc=f"Check {subset.name}",
             total=len(subset.images),
             unit="image",
-            disable=not progress,
+            disable=not progress or None,
         )
         for image, result in results:
             examined.image_files.append((image, result.file))

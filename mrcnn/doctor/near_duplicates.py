@@ -38,7 +38,7 @@ def groups_of(paths: Sequence[Path], jobs: int = 1, progress: bool = True) -> li
                 desc="Compare pictures",
                 total=len(paths),
                 unit="image",
-                disable=not progress,
+                disable=not progress or None,
             )
         )
     parents = list(range(len(paths)))

@@ -118,7 +118,7 @@ def official_ap(
     args.predictionPath, args.quiet = str(Path(folder).resolve()), True
     official.setInstanceLabels(args)
     matches: dict[str, Any] = {}
-    for result, truth in tqdm(pairs, desc="Match", unit="image", disable=not progress):
+    for result, truth in tqdm(pairs, desc="Match", unit="image", disable=not progress or None):
         instances = official.instances2dict([truth])
         matches |= official.matchGtWithPreds([result], [truth], instances, args)
     averages = official.computeAverages(_average_precisions(official, matches, args), args)

@@ -174,7 +174,7 @@ def detect_images(
         total=len(image_ids),
         desc="Evaluate",
         unit="image",
-        disable=not progress,
+        disable=not progress or None,
     ):
         results += of_image
     timing = Timing(

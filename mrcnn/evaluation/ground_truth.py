@@ -212,7 +212,7 @@ def coco_ground_truth(
     chosen = list(dataset.image_ids if image_ids is None else image_ids)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for image_id in tqdm(chosen, desc="Ground truth", unit="image", disable=not progress):
+    for image_id in tqdm(chosen, desc="Ground truth", unit="image", disable=not progress or None):
         info = dataset.image_info[image_id]
         masks, class_ids = load_mask(dataset, image_id)
         alone = dataset.load_box_only(image_id)
