@@ -149,8 +149,13 @@ def detection_targets_graph(
 
 def _matterport_settings(config: Config) -> RoiTargetSettings:
     """Targets of Matterport's kind, whatever the architecture: boxes are normalized here."""
-    plain = {"ground_truth": False, "fill_up": False, "pixel_boxes": False, "sampled_masks": False}
-    return dataclasses.replace(network.roi_target_settings(config), **plain)
+    return dataclasses.replace(
+        network.roi_target_settings(config),
+        ground_truth=False,
+        fill_up=False,
+        pixel_boxes=False,
+        sampled_masks=False,
+    )
 
 
 def refine_detections_graph(

@@ -11,6 +11,7 @@ from keras import ops
 from mrcnn import batch as batch_names
 from mrcnn import network
 from mrcnn.config import LOSS_NAMES, Config
+from mrcnn.layers.switched_loss import forget_losses
 from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend.sums import with_fixed_sums
 from mrcnn.training import optimizers
@@ -55,6 +56,7 @@ class TrainingModel(GradNormStep, keras.Model):
         # The layers compute with static shapes, but Keras's generator adapter forgets the
         # batch size.
         inputs = {tensor.name: _with_batch(inputs[tensor.name], tensor) for tensor in self.inputs}
+        forget_losses(self)
         return super().call(inputs, training=training, mask=mask)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
