@@ -192,7 +192,7 @@ def test_a_restored_state_continues_exactly(tmp_path):
 
     Each model has the names that it has in a process of its own: TensorFlow arranges the many sums
     of this graph by names, and another arrangement changes the last digits. On JAX steps are
-    compiled, as by default: those that are not differ from run to run (docs/reliability.md).
+    compiled, as by default.
     """
     jit = keras.backend.backend() == "jax"
     steps = INITIAL_STEPS + 6
