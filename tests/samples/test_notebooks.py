@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -21,7 +23,11 @@ NOTEBOOKS = (
     "inspect_data.ipynb",
     "shapes/train_shapes.ipynb",
     "digits/digits.ipynb",
+    "your_own_data.ipynb",
 )
+# The digits' script has tests of its own (tests/samples/test_digits.py); the other one does what
+# docs/your_data.md does.
+SLOW = ("digits/digits.ipynb", "your_own_data.ipynb")
 STEPS = 2
 CELL_SECONDS = 240
 MAX_BYTES = 1_500_000
@@ -61,12 +67,20 @@ def tiny_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    # The digits' script has tests of its own (tests/samples/test_digits.py).
-    [*NOTEBOOKS[:-1], pytest.param(NOTEBOOKS[-1], marks=pytest.mark.slow)],
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NOTEBOOKS],
 )
-def test_a_notebook_runs_and_draws(name: str, checkout: Path, tiny_settings: None):
+def test_a_notebook_runs_and_draws(
+    name: str,
+    checkout: Path,
+    tiny_settings: None,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+):
     if name.startswith("digits/"):
         pytest.importorskip("sklearn")
+    if name == "your_own_data.ipynb":
+        data = request.getfixturevalue("shared") / "data" / "fruits_nuts"
+        monkeypatch.setenv("MRCNN_NOTEBOOK_DATASET", str(data))
     path = checkout / "samples" / name
     notebook = nbformat.read(path, as_version=4)
     for cell in code_cells(notebook):
@@ -116,7 +130,23 @@ def test_a_notebook_tells_nothing_of_the_machine_it_ran_on(name: str):
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_the_first_code_cell_holds_the_settings(name: str):
-    first = code_cells(nbformat.read(SAMPLES / name, as_version=4))[0].source
-    assert "MRCNN_NOTEBOOK_STEPS" in first
-    assert "mrcnn" not in re.findall(r"^(?:import|from) (\w+)", first, flags=re.MULTILINE)
+def test_the_first_code_cell_installs_and_the_second_holds_the_settings(name: str):
+    install, settings = (
+        cell.source for cell in code_cells(nbformat.read(SAMPLES / name, as_version=4))[:2]
+    )
+    assert "MRCNN_NOTEBOOK_STEPS" in settings
+    for source in (install, settings):
+        assert "mrcnn" not in re.findall(r"^(?:import|from) (\w+)", source, flags=re.MULTILINE)
+    # Where it is installed, nothing is done; otherwise pip is asked for version 3: other
+    # packages have had the name.
+    calls: list[list[str]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "run", lambda command, **options: calls.append(command))
+        exec(install, {})
+        assert not calls
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        exec(install, {})
+    [command] = calls
+    assert command[1:4] == ["-m", "pip", "install"]
+    assert re.fullmatch(r"mrcnn(\[digits\])?>=3", command[-1])
+    assert command[-1].startswith("mrcnn[digits]") == name.startswith("digits/")
