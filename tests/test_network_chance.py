@@ -17,7 +17,9 @@ from mrcnn.weights.layers import weighted_layers
 from tests.tiny import tiny_batch, tiny_config
 
 BACKEND = keras.backend.backend()
-COMPILED = [False, True] if BACKEND == "tensorflow" else [True]
+# TensorFlow's XLA takes half a minute; JAX's is the same compiler, and is run by `make test`.
+XLA = pytest.param(True, marks=[pytest.mark.slow] if BACKEND == "tensorflow" else [])
+COMPILED = [False, XLA] if BACKEND == "tensorflow" else [XLA]
 LOSSES = {
     "rpn_class_loss": 0.8325694,
     "rpn_bbox_loss": 1.3111314,

@@ -287,7 +287,7 @@ def training(fixtures: Path) -> Training:
     logits, probabilities, deltas = network.build_box_head(rois, trunk, area, config)
     outputs = {
         **{name: getattr(trunk, name) for name in RPN_OUTPUTS},
-        "rpn_rois": network.build_proposals(trunk, anchors, config.POST_NMS_ROIS_TRAINING, config),
+        "rpn_rois": network.build_proposals(trunk, anchors, config, meta, training=True),
         "mrcnn_class_logits": logits,
         "mrcnn_class": probabilities,
         "mrcnn_bbox": deltas,

@@ -62,6 +62,7 @@ def run(command: list[str]) -> None:
         subprocess.run([sys.executable, script, *arguments[1:]], check=True)
 
 
+@pytest.mark.slow  # what it does, the tests of the commands do with less
 def test_the_page_does_what_it_says(tmp_path, monkeypatch, caplog):
     for package in ("plotly", "onnx", "tf2onnx", "onnxruntime"):
         pytest.importorskip(package)

@@ -44,8 +44,8 @@ def binary_cross_entropy_of_logits(y_true: Tensor, logits: Tensor) -> Tensor:
     """Elementwise cross entropy of a sigmoid against targets from 0 to 1, without a bound.
 
     >>> loss = binary_cross_entropy_of_logits(ops.array([1.0, 0.0]), ops.array([0.0, 50.0]))
-    >>> ops.convert_to_numpy(loss).round(4).tolist()
-    [0.6931, 50.0]
+    >>> (1000 * ops.convert_to_numpy(loss)).astype(int).tolist()
+    [693, 50000]
     """
     return ops.relu(logits) - logits * y_true + ops.softplus(-ops.abs(logits))
 

@@ -190,6 +190,7 @@ COMMANDS = {
     "edges": ["--dataset", "DATA"],
     "demo": [],
     "replay": ["FILE"],
+    "doctor-env": [],
 }
 
 

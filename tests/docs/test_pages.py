@@ -130,6 +130,7 @@ def run_page(page: str, shorter: dict[str, str]) -> None:
         assert cli.main(words) == 0, line
 
 
+@pytest.mark.slow  # what it does, the tests of the commands do with less
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports a SavedModel")
 def test_start_in_five_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)

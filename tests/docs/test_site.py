@@ -20,6 +20,8 @@ pytest.importorskip("mkdocstrings", reason='needs pip install "mrcnn[docs]"')
 from mrcnn.commands.cli import COMMANDS  # noqa: E402
 from mrcnn.setting_rules.rules import RULES  # noqa: E402
 
+# Building takes half a minute; the workflow's job for the site, and `make test-all`, run these.
+pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parents[2]
 TAG = re.compile(r"<(a|img|link|script|iframe|source|video)\b([^>]*)>")
 ATTRIBUTE = re.compile(r"\b(href|src|id|rel)=(?:\"([^\"]*)\"|'([^']*)'|([^\s>]+))")

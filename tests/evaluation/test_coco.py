@@ -6,6 +6,7 @@ import ast
 import copy
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -321,11 +322,15 @@ def test_limit_and_image_ids(shapes):
     assert metrics["segm"]["AP"] == pytest.approx(1)  # on that image only
 
 
-def test_progress_bar_goes_to_stderr(shapes, capsys):
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_progress_bar_goes_to_stderr_where_that_is_a_terminal(
+    shapes, capsys, monkeypatch, is_terminal
+):
     dataset, coco = shapes
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
     evaluate_model(Oracle(dataset), dataset, coco, limit=1)
     captured = capsys.readouterr()
-    assert captured.out == "" and "Evaluate" in captured.err
+    assert captured.out == "" and ("Evaluate" in captured.err) == is_terminal
 
 
 def test_a_blind_detector_scores_zero(shapes):

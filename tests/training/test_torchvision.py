@@ -12,16 +12,19 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import batch
-from mrcnn.config import Config
-from mrcnn.data.molding import compose_image_meta
-from mrcnn.data.resize import Resize
-from mrcnn.runs.conversion import convert
-from mrcnn.runs.settings import configure
-from mrcnn.training import model as training_model
-from mrcnn.weights import torchvision
-from mrcnn.weights.layers import weighted_layers
-from tests.torchvision_networks import CLASSES, random_network, random_picture, torch
+torch = pytest.importorskip("torch", reason="the oracle is torchvision: pip install '.[bench]'")
+pytest.importorskip("torchvision", reason="the oracle is torchvision: pip install '.[bench]'")
+
+from mrcnn import batch  # noqa: E402
+from mrcnn.config import Config  # noqa: E402
+from mrcnn.data.molding import compose_image_meta  # noqa: E402
+from mrcnn.data.resize import Resize  # noqa: E402
+from mrcnn.runs.conversion import convert  # noqa: E402
+from mrcnn.runs.settings import configure  # noqa: E402
+from mrcnn.training import model as training_model  # noqa: E402
+from mrcnn.weights import torchvision  # noqa: E402
+from mrcnn.weights.layers import weighted_layers  # noqa: E402
+from tests.torchvision_networks import CLASSES, random_network, random_picture  # noqa: E402
 
 SIDE, HEIGHT, WIDTH = 128, 96, 128  # the second image leaves a part of the network's input unused
 ANCHORS = 3 * sum((SIDE // stride) ** 2 for stride in (4, 8, 16, 32, 64))
