@@ -27,7 +27,8 @@ NOTEBOOKS = (
 )
 # The digits' script has tests of its own (tests/samples/test_digits.py); the other one does what
 # docs/your_data.md does.
-SLOW = ("digits/digits.ipynb", "your_own_data.ipynb")
+# The shapes' notebook trains as demo.ipynb does.
+SLOW = ("digits/digits.ipynb", "your_own_data.ipynb", "shapes/train_shapes.ipynb")
 STEPS = 2
 CELL_SECONDS = 240
 MAX_BYTES = 1_500_000

@@ -217,7 +217,13 @@ def test_a_restored_state_continues_exactly(tmp_path):
 # --- The network --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("precision", [None, "bfloat16"])
+# On JAX it takes a minute; the small model's steps are compared there.
+whole_network = pytest.param(
+    None, marks=[pytest.mark.slow] if keras.backend.backend() == "jax" else []
+)
+
+
+@pytest.mark.parametrize("precision", [whole_network, "bfloat16"])
 def test_the_networks_losses_are_balanced(precision: str | None):
     """All six take part, and all that is remembered stays float32."""
     if precision and keras.backend.backend() == "jax":
