@@ -15,7 +15,7 @@ import pytest
 from nbclient import NotebookClient
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
-# The first one trains; the others find its weights.
+# Those that inspect look at the network of nuclei that comes with the package, and its images.
 NOTEBOOKS = (
     "demo.ipynb",
     "inspect_weights.ipynb",
@@ -135,7 +135,7 @@ def test_the_first_code_cell_installs_and_the_second_holds_the_settings(name: st
     install, settings = (
         cell.source for cell in code_cells(nbformat.read(SAMPLES / name, as_version=4))[:2]
     )
-    assert "MRCNN_NOTEBOOK_STEPS" in settings
+    assert "MRCNN_NOTEBOOK_STEPS" in settings or name == "inspect_weights.ipynb"  # it takes none
     for source in (install, settings):
         assert "mrcnn" not in re.findall(r"^(?:import|from) (\w+)", source, flags=re.MULTILINE)
     # Where it is installed, nothing is done; otherwise pip is asked for version 3: other
