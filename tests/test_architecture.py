@@ -18,7 +18,7 @@ PACKAGE = REPOSITORY / "mrcnn"
 # The house, from the ground up: a room is a folder, or a file beside the folders, and imports only
 # from rooms below its own level.
 LEVELS = (
-    ("terminal",),
+    ("screen",),
     ("batch", "process", "logger", "tensorflow_backend"),
     ("ops", "files", "precision", "__init__"),
     ("setting_rules",),

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mrcnn import terminal
 from mrcnn.commands import environment, options
 from mrcnn.files.atomic import write_json
 from mrcnn.logger import logger
+from mrcnn.screen import terminal
 
 HELP = "show versions, devices, precision, memory, and whether the GPU is seen and why not"
 

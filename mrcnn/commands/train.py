@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcnn import terminal
 from mrcnn.commands import check, chosen, division, options
 from mrcnn.config import Config
 from mrcnn.logger import logger
 from mrcnn.runs import settings as run_settings
+from mrcnn.screen import terminal
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset

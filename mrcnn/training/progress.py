@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from mrcnn import terminal
 from mrcnn.checkpoints.timetable import Timetable
 from mrcnn.logger import PlainLines, logger
-from mrcnn.training.epoch_table import EpochTable
+from mrcnn.screen import terminal
+from mrcnn.screen.epoch_table import EpochTable
 from mrcnn.training.pace import duration
 
 if TYPE_CHECKING:

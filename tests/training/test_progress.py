@@ -12,7 +12,7 @@ import pytest
 from mrcnn.checkpoints.timetable import Timetable
 from mrcnn.training import progress
 from mrcnn.training.progress import Progress
-from tests.test_terminal import a_terminal
+from tests.screen.test_terminal import a_terminal
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mrcnn.training.epoch_table import EpochTable, Row
+from mrcnn.screen.epoch_table import EpochTable, Row
 
 LOSSES = {
     "loss": 2.5,

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from mrcnn import terminal
 from mrcnn.logger import logger
+from mrcnn.screen import terminal
 
 
 class Screen(io.StringIO):
