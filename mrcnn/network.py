@@ -47,7 +47,6 @@ from mrcnn.ops.edge_settings import EdgeSettings
 from mrcnn.ops.image_meta import parse_image_meta
 from mrcnn.ops.target_settings import RoiTargetSettings, RpnTargetSettings
 from mrcnn.ops.tensor import Tensor
-from mrcnn.setting_rules.architecture import Architecture
 from mrcnn.tensorflow_backend.compilation import tf_kernels_available
 
 INFERENCE_OUTPUTS = (
@@ -338,7 +337,7 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
     }
     if architecture.box_losses_over_all:
         arguments["mrcnn_bbox_loss"].append(targets.valid)
-    options = _loss_options(architecture)
+    options = _loss_options(config)
     # Not used by any loss, but scripts ask the graph for this layer.
     outputs = {"mrcnn_class": probabilities}
     outputs |= {
@@ -364,11 +363,16 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
     )
 
 
-def _loss_options(architecture: Architecture) -> dict[str, dict[str, Any]]:
+def _loss_options(config: Config) -> dict[str, dict[str, Any]]:
     """Further arguments of the functions in `mrcnn.ops.losses`, by the losses' names."""
+    architecture = config.architecture()
     beta = {"beta": architecture.smooth_l1_beta}
+    by = {}
+    if architecture.rpn_losses_by_limit:
+        by = {"by": config.BATCH_SIZE * config.RPN_TRAIN_ANCHORS_PER_IMAGE}
     return {
-        "rpn_bbox_loss": {**beta, "over_all": architecture.box_losses_over_all},
+        "rpn_class_loss": by,
+        "rpn_bbox_loss": {**beta, "over_all": architecture.box_losses_over_all, **by},
         "mrcnn_bbox_loss": beta,
         "mrcnn_mask_loss": {"of_logits": architecture.mask_loss_of_logits},
     }
@@ -436,6 +440,7 @@ def roi_target_settings(config: Config) -> RoiTargetSettings:
         pixel_boxes=architecture.pixel_boxes,
         sampled_masks=architecture.sampled_mask_targets,
         aligned=architecture.roi_aligned,
+        rounded_masks=architecture.rounded_mask_targets,
     )
 
 

@@ -156,7 +156,10 @@ def test_tensorflow_is_called_in_one_place():
 
 @pytest.mark.parametrize("module", modules())
 def test_what_cannot_be_saved_or_trusted_is_not_used(module: str):
-    assert not outside(module) & {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    unsafe = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    if module == "files.array_pickle":  # which admits arrays alone
+        unsafe -= {"pickle"}
+    assert not outside(module) & unsafe
     for node in nodes(tree(module)):
         name = getattr(node, "attr", getattr(node, "id", None))
         assert name not in ("Lambda", "TimeDistributed"), f"mrcnn.{module} line {node.lineno}"

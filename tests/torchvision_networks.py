@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.random_pictures import random_picture
+
 torch = pytest.importorskip("torch", reason="the oracle is torchvision: pip install '.[bench]'")
 pytest.importorskip("torchvision", reason="the oracle is torchvision: pip install '.[bench]'")
 
@@ -55,14 +57,6 @@ def _let_scores_differ(model: Any, *size: int) -> None:
 
 def _spread(layer: Any, deviation: float) -> None:
     layer.weight.normal_(0, deviation)
-
-
-def random_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Blocks of colors with noise, uint8 [height, width, 3]."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 200, (-(-height // 16), -(-width // 16), 3))
-    picture = np.kron(coarse, np.ones((16, 16, 1), int))[:height, :width]
-    return (picture + rng.integers(0, 56, picture.shape)).astype(np.uint8)
 
 
 def answers(model: Any, picture: np.ndarray) -> dict[str, np.ndarray]:

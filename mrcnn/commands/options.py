@@ -139,7 +139,7 @@ OPTIONS: dict[str, Option] = {
         group=_WEIGHTS,
         dest="model",
         help="what training starts from: none (random weights), imagenet (ResNet-50), coco "
-        "(Matterport's weights), torchvision or torchvision-v2 (torchvision's on COCO), "
+        "(Matterport's weights), torchvision, torchvision-v2, detectron2 (theirs on COCO), "
         "torchvision-resnet50 and the like (its backbones), last (continue with the newest run), "
         "or a weights file (default: {default})",
     ),
@@ -148,9 +148,9 @@ OPTIONS: dict[str, Option] = {
         "--weights",
         group=_WEIGHTS,
         dest="model",
-        help="trained weights: last (the newest run's), coco (Matterport's), torchvision or "
-        "torchvision-v2 (torchvision's), a weights file, or the folder of a run; its settings are "
-        "read from there (default: {default})",
+        help="trained weights: last (the newest run's), coco (Matterport's), torchvision, "
+        "torchvision-v2 or detectron2 (theirs), a weights file, or the folder of a run; its "
+        "settings are read from there (default: {default})",
     ),
     "exclude": _option(
         "--exclude",

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mrcnn.config import IMAGE_SIDE_MULTIPLE, PAD32_MULTIPLE, RESIZE_MODES, Config
+from mrcnn.data.antialiased_resize import resize_averaging, size_within
 from mrcnn.data.fractional_resize import resize_between_pixels
 from mrcnn.data.images import Box, Padding, resize_bilinear, scaled_size
 from mrcnn.data.scale_jitter import ScaleJitter
+from mrcnn.setting_rules.architecture import resolve
 
 
 class Resized(NamedTuple):
@@ -47,7 +49,9 @@ class Resize:
     where the longer side would exceed `max_dim`, as torchvision does it
     (`models/detection/transform.py`): sides are rounded down, values stay fractions (float32), the
     border does not darken, and `padding_value` fills up below and to the right to multiples of 32,
-    or to the smallest of `shapes` that holds the image.
+    or to the smallest of `shapes` that holds the image. Where it is `antialiased`, it is done as in
+    Detectron2 (`mrcnn.data.antialiased_resize`): bytes are averaged where the image shrinks and
+    stay whole, and sides are rounded to the nearest.
 
     With a `jitter`, the scale is drawn in place of this; the modes pad and crop as ever. Where
     factors are drawn, a larger image is cut to the canvas at a random place, and a smaller one
@@ -66,6 +70,7 @@ class Resize:
             holds the image at its largest.
         jitter: draws the scale; None: it is not random.
         padding_value: one a channel, or one number; of the mode "pad32".
+        antialiased: of the mode "pad32".
 
     Raises:
         ValueError: an unknown mode, or one that lacks the side it needs.
@@ -82,6 +87,7 @@ class Resize:
     shapes: tuple[tuple[int, int], ...] = ()
     jitter: ScaleJitter | None = None
     padding_value: tuple[float, ...] = (0.0,)
+    antialiased: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in RESIZE_MODES:
@@ -122,6 +128,7 @@ class Resize:
             shapes=shapes,
             jitter=ScaleJitter.of(config),
             padding_value=_padding_value(config),
+            antialiased=resolve(config.ARCHITECTURE).antialiased_resizing,
         )
 
     @classmethod
@@ -175,7 +182,7 @@ class Resize:
         if self.jitter is not None:
             return image.copy()
         if self.mode == "pad32":
-            return resize_between_pixels(image, self.size_of(image.shape[:2]))
+            return self._between_pixels(image)
         size = scaled_size(image.shape[:2], self.scale_of(image.shape[:2]))
         scaled = np.empty((*size, image.shape[2]), image.dtype)
         resize_bilinear(image, scaled)
@@ -242,12 +249,15 @@ class Resize:
     def size_of(self, size: Sequence[int], scale: float | None = None) -> tuple[int, int]:
         """The (height, width) to which an image of a size is scaled.
 
-        In the mode "pad32" sides are rounded down, and are at least a pixel; else to the nearest.
+        In the mode "pad32" sides are rounded down, unless it is `antialiased`, and are at least a
+        pixel; else to the nearest.
 
         Args:
             size: (height, width).
             scale: where it was drawn; None: `scale_of` the size.
         """
+        if self.mode == "pad32" and self.antialiased:  # nothing is drawn in this mode
+            return size_within(size, self.min_dim, self.max_dim)
         scale = self.scale_of(size) if scale is None else scale
         if self.mode == "pad32":
             return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
@@ -259,10 +269,15 @@ class Resize:
         padded = self.padded_size(original_size)
         result = np.empty((*padded, image.shape[2]), np.float32)
         result[...] = np.asarray(self.padding_value, np.float32)
-        result[:height, :width] = resize_between_pixels(image, (height, width))
+        result[:height, :width] = self._between_pixels(image, (height, width))
         padding = [(0, padded[0] - height), (0, padded[1] - width), (0, 0)]
         scale = self.scale_of(original_size)
         return Resized(result, (0, 0, height, width), scale, padding, None)
+
+    def _between_pixels(self, image: np.ndarray, size: Sequence[int] | None = None) -> np.ndarray:
+        """An image in the mode "pad32", without padding."""
+        size = self.size_of(image.shape[:2]) if size is None else size
+        return (resize_averaging if self.antialiased else resize_between_pixels)(image, size)
 
     def _padded_size(self, height: int, width: int) -> tuple[int, int]:
         if self.mode == "pad64":

@@ -25,6 +25,10 @@ from mrcnn.data.boxes import denorm_boxes, norm_boxes
 from mrcnn.data.images import Box
 from mrcnn.data.masks import paste_masks, pixels_within
 
+# Sides of at most so many pixels of the network's input are none: those of an empty box, which has
+# been normalized and back.
+ROUNDING = 1e-3
+
 
 class Located(NamedTuple):
     """The detections of an image as boxes in its pixels, their masks not pasted yet.
@@ -83,7 +87,7 @@ def locate_detections(
 ) -> Located:
     """Move an image's detections from the molded image to the original one.
 
-    Rows from the first of class 0 on are padding. Boxes without an area are left out.
+    Rows from the first of class 0 on are padding. Boxes without an area are left out (`ROUNDING`).
 
     Args:
         detections: float [N, (y1, x1, y2, x2, class id, score)], boxes normalized.
@@ -108,39 +112,52 @@ def locate_detections(
     else:
         edges = frame.edges(detections[:count, :4])
         boxes = np.clip(edges, 0, [*frame.original_size, *frame.original_size])
-        kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+        sides = (boxes[:, 2:] - boxes[:, :2]) * frame.scale
+        kept = np.flatnonzero((sides > ROUNDING).all(axis=1))
         corners = frame.mask_corners(edges, mrcnn_mask.shape[1:3], config)[kept]
         exact, boxes = boxes, _at_least_a_pixel(boxes)
         rois = pixels_within(boxes)
     class_ids = class_ids[kept]
     masks = mrcnn_mask[kept, :, :, class_ids]
     areas = boxes[kept]
-    if config.architecture().mask_border:
+    pasting = config.architecture().mask_pasting
+    if pasting != "box":
         boxes = exact
-        masks, areas, corners = with_border(masks, exact[kept], frame.original_size)
+        in_whole_pixels = pasting == "whole pixels"
+        masks, areas, corners = with_border(
+            masks, exact[kept], frame.original_size, in_whole_pixels
+        )
     return Located(rois[kept], class_ids, detections[kept, 5], masks, boxes[kept], areas, corners)
 
 
 def with_border(
-    masks: np.ndarray, boxes: np.ndarray, image_size: Sequence[int]
+    masks: np.ndarray, boxes: np.ndarray, image_size: Sequence[int], in_whole_pixels: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Masks as torchvision pastes them: with a border of one sample of 0, in whole pixels.
+    """Masks as torchvision and Detectron2 paste them: with a border of one sample of 0.
 
-    The box grows around its center as the mask does by the border, and its corners lose their
-    fractions; the mask fills it and the pixel behind it
-    (torchvision `models/detection/roi_heads.py`, `paste_masks_in_image`).
+    In whole pixels, the box grows around its center as the mask does by the border, and its corners
+    lose their fractions; the mask fills it and the pixel behind it
+    (torchvision `models/detection/roi_heads.py`, `paste_masks_in_image`). Otherwise the samples
+    stay in their places, the centers of equal parts of the box
+    (Detectron2 `layers/mask_ops.py`, `_do_paste_mask`).
 
     Args:
         masks: [N, h, w] of equal sides.
         boxes: [N, 4] in pixels.
         image_size: (H, W).
+        in_whole_pixels: which of the two.
 
     Returns:
-        The masks [N, h + 2, w + 2]; the areas in which they have pixels, [N, 4] whole pixels inside
-        the image; and the places of their first and last samples [N, 4].
+        The masks [N, h + 2, w + 2]; the areas in which they have pixels, [N, 4] inside the image;
+        and the places of their first and last samples [N, 4].
     """
     side = masks.shape[-1]
     masks = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
+    if not in_whole_pixels:
+        boxes = np.asarray(boxes, np.float64)
+        half = (boxes[:, 2:] - boxes[:, :2]) * (0.5 / side)
+        corners = np.concatenate([boxes[:, :2] - half, boxes[:, 2:] + half], axis=1)
+        return masks, np.clip(corners, 0, [*image_size, *image_size]), corners
     # As there, in float32: a rounding decides whether a corner loses a pixel or not.
     boxes = np.asarray(boxes, np.float32)
     half = (boxes[:, 2:] - boxes[:, :2]) * np.float32(0.5) * np.float32((side + 2) / side)

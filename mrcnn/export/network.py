@@ -126,7 +126,7 @@ class ExportNetwork(keras.Model):
             x = layer(x)
         masks = PadDetections(slots)(self.head[-1](x, class_ids=class_ids))
         masks = ops.where(detections[..., 4, None, None] > 0, masks, 0.0)
-        if self.settings.architecture().mask_border:
+        if self.settings.architecture().mask_pasting != "box":
             masks = ops.pad(masks, ((0, 0), (0, 0), (1, 1), (1, 1)))
         return masks
 

@@ -15,6 +15,7 @@ from keras import ops
 
 from mrcnn.config import Config
 from mrcnn.data.masks import MASK_THRESHOLD
+from mrcnn.data.unmolding import ROUNDING
 from mrcnn.ops.tensor import Tensor
 
 
@@ -65,7 +66,8 @@ def in_pixels(
     else:
         inset = ops.minimum(0.5 / scale, 0.5 * length)
     boxes = ops.maximum(ops.minimum(edges, sides), 0.0)
-    found = found & ops.all(boxes[..., 2:] > boxes[..., :2], axis=-1)
+    sides_in_network = (boxes[..., 2:] - boxes[..., :2]) * scale
+    found = found & ops.all(sides_in_network > ROUNDING, axis=-1)
     exact, boxes = boxes, _at_least_a_pixel(boxes)
     return _with_areas(Placed(boxes, _inset(edges, inset), boxes, found), exact, picture, config)
 
@@ -79,9 +81,15 @@ def _with_areas(placed: Placed, exact: Tensor, picture: Tensor, config: Config) 
         picture: float32 [2], height and width.
         config: for the architecture and MASK_SHAPE.
     """
-    if not config.architecture().mask_border:
+    pasting = config.architecture().mask_pasting
+    if pasting == "box":
         return placed
     side = config.MASK_SHAPE[0]
+    sides = ops.concatenate([picture, picture])
+    if pasting == "samples":
+        around = _inset(exact, (exact[..., 2:] - exact[..., :2]) * (-0.5 / side))
+        areas = ops.maximum(ops.minimum(around, sides), 0.0)
+        return Placed(exact, around, areas, placed.kept)
     half = (exact[..., 2:] - exact[..., :2]) * 0.5 * float(np.float32((side + 2) / side))
     center = (exact[..., 2:] + exact[..., :2]) * 0.5
     whole = ops.concatenate([center - half, center + half], axis=-1)
@@ -90,7 +98,6 @@ def _with_areas(placed: Placed, exact: Tensor, picture: Tensor, config: Config) 
     end = ops.maximum(whole[..., 2:], start) + 1.0
     inset = (end - start) * (0.5 / (side + 2))
     whole = ops.concatenate([start, end], axis=-1)
-    sides = ops.concatenate([picture, picture])
     areas = ops.maximum(ops.minimum(whole, sides), 0.0)
     return Placed(exact, _inset(whole, inset), areas, placed.kept)
 

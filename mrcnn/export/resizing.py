@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
+from mrcnn.data.antialiased_resize import UNIT, averaging_taps, order_of_axes
 from mrcnn.data.fractional_resize import between_pixels
 from mrcnn.data.images import linear_taps
 from mrcnn.data.resize import Resize
@@ -55,13 +56,20 @@ def resize_known(image: Tensor, resize: Resize) -> InGraph:
 
 
 def _resize_between_pixels(image: Tensor, resize: Resize) -> InGraph:
-    """The mode "pad32": a twin of `mrcnn.data.fractional_resize`, and the padding's value."""
+    """The mode "pad32": a twin of `mrcnn.data.fractional_resize`, and the padding's value.
+
+    Or of `mrcnn.data.antialiased_resize`.
+    """
     size = image.shape[1:3]
     scaled, padded = resize.size_of(size), resize.padded_size(size)
     values = ops.cast(image, "float32")
-    for axis in (2, 1):
+    order = order_of_axes(size, scaled) if resize.antialiased else (1, 0)
+    for axis in (number + 1 for number in order):
         before, after = size[axis - 1], scaled[axis - 1]
         if before == after:
+            continue
+        if resize.antialiased:
+            values = _averaged(values, axis, *averaging_taps(before, after))
             continue
         low, high, weight = between_pixels(before, after)
         shape = [1, 1, 1, 1]
@@ -77,6 +85,17 @@ def _resize_between_pixels(image: Tensor, resize: Resize) -> InGraph:
     return InGraph(values, window)
 
 
+def _averaged(values: Tensor, axis: int, pixels: np.ndarray, weights: np.ndarray) -> Tensor:
+    """An axis of [1, H, W, C] at places that average pixels, rounded to whole grey levels."""
+    shape = [1, 1, 1, 1]
+    shape[axis] = -1
+    values = ops.cast(values, "int32")
+    total = UNIT // 2
+    for pixel, weight in zip(pixels.T, weights.T, strict=True):
+        total = total + ops.take(values, pixel, axis=axis) * weight.reshape(shape)
+    return ops.cast(total // UNIT, "float32")
+
+
 def resize_any(image: Tensor, resize: Resize) -> InGraph:
     """Resize pictures of any size to the square of the mode "square".
 
@@ -89,7 +108,8 @@ def resize_any(image: Tensor, resize: Resize) -> InGraph:
     longer, shorter = ops.maximum(height, width), ops.minimum(height, width)
     scale = ops.maximum(
         ops.cast(resize.min_dim, "float64") / shorter,
-        ops.cast(max(1, resize.min_scale), "float64"),
+        # As an array: a number of Python's would become float32 first, and 25 * 1.7 would be 43.
+        ops.convert_to_tensor(np.array(max(1, resize.min_scale), np.float64)),
     )
     most = ops.cast(side, "float64")
     scale = ops.where(ops.round(longer * scale) > most, most / longer, scale)

@@ -36,7 +36,7 @@ class LevelProposalSettings:
         pre_nms_limit: anchors of a level that are looked at, best first.
         std_dev: four numbers that multiply the predicted deltas.
         largest_log_growth: of a side by a delta.
-        least_side: in pixels; smaller boxes are left out.
+        least_side: in pixels; smaller boxes are left out, and those without an area.
     """
 
     proposal_count: int
@@ -117,7 +117,7 @@ def _of_level(
     )
     boxes = box_ops.clip(boxes, window[:, None, :])
     sides = boxes[..., 2:] - boxes[..., :2]
-    valid = ops.all(sides >= settings.least_side, axis=-1)
+    valid = ops.all((sides >= settings.least_side) & (sides > 0), axis=-1)
     kept, found = nms_sorted(
         boxes, valid, settings.nms_threshold, settings.proposal_count, use_tf_kernels=use_tf_kernels
     )

@@ -50,18 +50,22 @@ def binary_cross_entropy_of_logits(y_true: Tensor, logits: Tensor) -> Tensor:
     return ops.relu(logits) - logits * y_true + ops.softplus(-ops.abs(logits))
 
 
-def rpn_class_loss(match: Tensor, logits: Tensor) -> Tensor:
+def rpn_class_loss(match: Tensor, logits: Tensor, by: int | None = None) -> Tensor:
     """Cross entropy of the anchors that are not neutral, mean over the batch.
 
     Args:
         match: [B, A] int: 1 positive, -1 negative, 0 neutral.
         logits: [B, A, 2] (background, object), or [B, A, 1], the object's.
+        by: the sum by this number in place of the mean.
     """
     if logits.shape[-1] == 1:
         is_object = ops.cast(match == 1, logits.dtype)
         losses = binary_cross_entropy_of_logits(is_object, logits[..., 0])
-        return masked_mean(losses, match != 0)
-    return masked_mean(cross_entropy(match == 1, logits), match != 0)
+    else:
+        losses = cross_entropy(match == 1, logits)
+    if by is not None:
+        return ops.sum(ops.where(match != 0, losses, 0.0)) / by
+    return masked_mean(losses, match != 0)
 
 
 def rpn_bbox_loss(
@@ -70,6 +74,7 @@ def rpn_bbox_loss(
     deltas: Tensor,
     beta: float = 1.0,
     over_all: bool = False,
+    by: int | None = None,
 ) -> Tensor:
     """Smooth L1 of the positive anchors' deltas, over the batch.
 
@@ -79,9 +84,12 @@ def rpn_bbox_loss(
         deltas: [B, A, 4], predicted.
         beta: see `smooth_l1`.
         over_all: the sum by the number of anchors that are not neutral; False: the mean.
+        by: the sum by this number.
     """
     index, valid = first_true_indices(match == 1, target_deltas.shape[1])
     difference = smooth_l1(target_deltas, gather_rows(deltas, index), beta)
+    if by is not None:
+        return ops.sum(ops.where(valid[..., None], difference, 0.0)) / by
     if over_all:
         return _sum_over(difference, valid[..., None], match != 0)
     return masked_mean(difference, valid[..., None])

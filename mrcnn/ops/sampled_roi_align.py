@@ -4,7 +4,8 @@ Each bin of a RoI is read at `samples` x `samples` points, evenly spread within 
 (torchvision `ops/roi_align.py`, `roi_align`, with a positive `sampling_ratio`). Between the cells
 of a map the features are bilinear; beyond its outermost cells they go on for one cell, and are 0
 further out. That is `mrcnn.ops.crops` on maps with one more cell on each side, a copy of its
-neighbor, so both of its implementations serve.
+neighbor, so both of its implementations serve. As many samples as a bin has cells take
+`mrcnn.ops.adaptive_roi_align`.
 
 Shape letters: B images, R RoIs of an image, C channels, N = B * R.
 """
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from keras import ops
 
 from mrcnn.ops import boxes as box_ops
+from mrcnn.ops.adaptive_roi_align import adaptive_crop_levels
 from mrcnn.ops.crops import (
     CANONICAL_LEVEL,
     CANONICAL_SIDE,
@@ -31,6 +33,8 @@ FIRST_STRIDE = 2**FIRST_LEVEL
 # What keeps a RoI of exactly the side of a level from the level below (torchvision
 # `ops/poolers.py`, `LevelMapper`).
 LEVEL_EPSILON = 1e-6
+# In place of a number of samples: as many as a bin has cells, on each axis by itself.
+ADAPTIVE = -1
 
 
 def level_of_side(boxes: Tensor, levels: int = 4) -> Tensor:
@@ -69,13 +73,17 @@ def sampled_pyramid_roi_align(
         feature_maps: P2, P3, … as [B, H, W, C], of images whose sides are the strides' multiples.
         rois: [B, R, 4] in pixels, inside the image.
         size: (height, width) of the crops.
-        samples: of a bin, on each axis.
+        samples: of a bin, on each axis, or `ADAPTIVE`, which needs `aligned`.
         aligned: the center of the first cell is at half a cell; False: at 0, and RoIs are taken to
             be at least one cell wide and high.
-        use_tf_kernels, training: see `mrcnn.ops.crops.pyramid_roi_align`.
+        use_tf_kernels, training: see `mrcnn.ops.crops.pyramid_roi_align`. `ADAPTIVE` has
+            no kernels of TensorFlow's.
 
     Returns:
         [B, R, height, width, C] float32.
+
+    Raises:
+        ValueError: `ADAPTIVE` without `aligned`.
     """
     rois = ops.stop_gradient(ops.cast(rois, "float32"))
     batch, count = ops.shape(rois)[0], ops.shape(rois)[1]
@@ -86,6 +94,15 @@ def sampled_pyramid_roi_align(
     edges = rounded_product(boxes * scale[:, None]) - (0.5 if aligned else 0.0)
     start, length = edges[:, :2], edges[:, 2:] - edges[:, :2]
     length = length if aligned else ops.maximum(length, 1.0)
+    if samples == ADAPTIVE:
+        if not aligned:
+            raise ValueError("samples: expected aligned with ADAPTIVE; received aligned = False.")
+        edges = ops.concatenate([start, start + length], axis=1)
+        maps = [ops.cast(features, "float32") for features in feature_maps]
+        crops = adaptive_crop_levels(
+            maps, edges, image, level, size, use_tf_kernels=use_tf_kernels, training=training
+        )
+        return ops.reshape(crops, (batch, count, *size, crops.shape[-1]))
 
     padded = [_with_border(ops.cast(features, "float32")) for features in feature_maps]
     sides = [of_level([ops.shape(f)[axis] for f in padded], level) for axis in (1, 2)]

@@ -60,6 +60,7 @@ class RoiTargetSettings:
         pixel_boxes: boxes are in pixels, whose sides are y2 - y1; False: normalized.
         sampled_masks: targets of masks are those of `mrcnn.ops.mask_targets`; needs `pixel_boxes`.
         aligned: of these.
+        rounded_masks: of these: zeros and ones, from a half on, as the others always are.
 
     >>> RoiTargetSettings(count=200, positive_ratio=0.33).positive_slots
     66
@@ -77,6 +78,7 @@ class RoiTargetSettings:
     pixel_boxes: bool = False
     sampled_masks: bool = False
     aligned: bool = False
+    rounded_masks: bool = False
 
     def __post_init__(self) -> None:
         if self.sampled_masks and not self.pixel_boxes:

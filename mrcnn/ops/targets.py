@@ -246,6 +246,8 @@ def detection_targets(
         masks = sampled_mask_targets(
             gt_masks, rois, assigned, frame, settings.mask_shape, settings.aligned
         )
+        if settings.rounded_masks:
+            masks = ops.cast(masks >= 0.5, "float32")
     else:
         crop_boxes = rois
         if settings.mini_masks:

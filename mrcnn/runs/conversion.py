@@ -26,12 +26,15 @@ from mrcnn.checkpoints.settings_file import (
 )
 from mrcnn.config import Config
 from mrcnn.datasets.coco_categories import NAMES as COCO_NAMES
+from mrcnn.datasets.formats.yaml_file import read_yaml
+from mrcnn.files.array_pickle import read_array_pickle
 from mrcnn.files.atomic import atomic_path
 from mrcnn.files.safetensors import read_safetensors
+from mrcnn.logger import logger
 from mrcnn.model import MaskRCNN
 from mrcnn.runs.settings import configure
 from mrcnn.setting_rules.architecture import ARCHITECTURES, Architecture
-from mrcnn.weights import classifiers, matterport, torchvision
+from mrcnn.weights import classifiers, detectron2, matterport, torchvision
 from mrcnn.weights.layers import weighted_layers
 from mrcnn.weights.report import WeightsError, abbreviate
 from mrcnn.weights.torchvision import Network, Place
@@ -41,6 +44,8 @@ REPORT_FILE = "conversion.txt"
 # The beginning of the SHA-256 of a published file whose normalizations had another epsilon
 # (torchvision `models/detection/mask_rcnn.py`: `MaskRCNN_ResNet50_FPN_Weights.COCO_V1`).
 _EPSILON_BY_DIGEST = {"bf2d0c1e": 0.0}
+# What Detectron2 writes beside the weights of a training.
+_DETECTRON2_CONFIG = "config.yaml"
 # Where a file of training keeps the tensors.
 _NESTED = ("model", "state_dict", "model_state_dict")
 
@@ -88,6 +93,7 @@ def convert(
     class_names: Sequence[str] | None = None,
     norm_epsilon: float | None = None,
     settings: Mapping[str, Any] | None = None,
+    detectron2_config: str | os.PathLike[str] | None = None,
 ) -> Conversion:
     """Write a weights file from another package's weights, and what belongs to it.
 
@@ -95,16 +101,20 @@ def convert(
     architecture, the classes and how to prepare images; and `REPORT_FILE` with every tensor.
 
     Args:
-        source: of torchvision's Mask R-CNN, or of a ResNet that torchvision, timm or Keras's
-            applications trained as a classifier, which gives a backbone to start from. `.pth` or
-            `.pt`, of `torch.save`, for which torch is needed; `.safetensors`; Keras's `.h5`.
+        source: of torchvision's or Detectron2's Mask R-CNN, or of a ResNet that torchvision, timm
+            or Keras's applications trained as a classifier, which gives a backbone to start from.
+            `.pth` or `.pt`, of `torch.save`, for which torch is needed; `.safetensors`;
+            Detectron2's `.pkl`, of arrays alone; Keras's `.h5`.
         output: the weights file, `.h5` or `.safetensors`, in a folder that holds no settings of
             other weights.
         class_names: without the background, in the order of their numbers; of a Mask R-CNN only.
-            None: COCO's for 91 classes with the background, otherwise "class 1", ….
+            None: COCO's for 91 classes with the background, or 81 of Detectron2's; otherwise
+            "class 1", ….
         norm_epsilon: of the normalizations. None: 0 for torchvision's first COCO weights, which are
             known by their digest, otherwise 1e-5; the tensors do not tell.
         settings: settings of `Config` that differ, such as IMAGE_MIN_DIM.
+        detectron2_config: the config file of a network of Detectron2's. None: `config.yaml` beside
+            the source if it is there, else that of the model zoo for such tensors.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -113,12 +123,14 @@ def convert(
     """
     source, output = Path(source), Path(output)
     _expect_place(output)
-    theirs = _read(source)
+    theirs = _read(source, None if detectron2_config is None else Path(detectron2_config))
     found = theirs.network
     architecture = dataclasses.replace(
         found.architecture, norm_epsilon=_epsilon(norm_epsilon, source, found.architecture)
     )
-    classes = _class_names(class_names, found.settings.get("NUM_CLASSES"), source)
+    classes = _class_names(
+        class_names, found.settings.get("NUM_CLASSES"), source, theirs.coco_names
+    )
     value = architecture.name if architecture in ARCHITECTURES.values() else architecture
     config = configure(
         Config,
@@ -160,6 +172,7 @@ class _Source(NamedTuple):
     network: Network
     places: list[Place]
     why_ignored: Callable[[str], str]
+    coco_names: Mapping[int, str] = COCO_NAMES  # by the number of a class
 
 
 def _expect_place(output: Path) -> None:
@@ -175,20 +188,33 @@ def _expect_place(output: Path) -> None:
             )
 
 
-def _read(source: Path) -> _Source:
-    if not source.is_file():
-        raise FileNotFoundError(f"{source}: no such file.")
+def _read(source: Path, detectron2_config: Path | None) -> _Source:
+    for path in (source, detectron2_config):
+        if path is not None and not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file.")
     readers = {
         ".safetensors": read_safetensors,
         ".pth": _read_torch,
         ".pt": _read_torch,
+        ".pkl": _read_pickle,
     }
     try:
         if source.suffix in (".h5", ".hdf5", ".keras"):
             return _of_keras(matterport.read_file(source))
         if source.suffix not in readers:
-            raise WeightsError("expected a file of weights, .pth, .pt, .safetensors or .h5.")
-        return _of_pytorch(readers[source.suffix](source))
+            raise WeightsError("expected a file of weights, .pth, .pt, .safetensors, .pkl or .h5.")
+        arrays = readers[source.suffix](source)
+        if detectron2.is_detectron2(arrays):
+            beside = source.with_name(_DETECTRON2_CONFIG)
+            if detectron2_config is None and beside.is_file():
+                detectron2_config = beside
+            return _of_detectron2(arrays, detectron2_config)
+        if detectron2_config is not None:
+            raise WeightsError(
+                f"expected tensors of Detectron2, of which {detectron2_config} is to be the "
+                f"config file; received {abbreviate(sorted(arrays))}."
+            )
+        return _of_pytorch(arrays)
     except WeightsError as error:
         text = str(error)
         raise WeightsError(text if str(source) in text else f"{source}: {text}") from error
@@ -204,6 +230,21 @@ def _of_pytorch(arrays: dict[str, np.ndarray]) -> _Source:
     found = torchvision.network_of(current)
     places = torchvision.places(current, found.architecture)
     return _Source(current, names, found, places, torchvision.why_ignored)
+
+
+def _of_detectron2(arrays: dict[str, np.ndarray], config_file: Path | None) -> _Source:
+    config = None
+    if config_file is not None:
+        config = read_yaml(config_file)
+        if not isinstance(config, Mapping):
+            raise WeightsError(f"{config_file}: expected settings by name; received {config!r}.")
+        logger.info(f"Settings of the network from {config_file}.")
+    is_bgr = config is None or detectron2.is_bgr(config)
+    current, names = detectron2.with_torchvision_names(arrays, is_bgr)
+    found = detectron2.network_of(current, config)
+    places = torchvision.places(current, found.architecture)
+    coco_names = dict(enumerate(COCO_NAMES.values(), start=1))
+    return _Source(current, names, found, places, torchvision.why_ignored, coco_names)
 
 
 def _of_keras(layers: dict[str, list[np.ndarray]]) -> _Source:
@@ -252,6 +293,23 @@ def _read_torch(source: Path) -> dict[str, np.ndarray]:
     }
 
 
+def _read_pickle(source: Path) -> dict[str, np.ndarray]:
+    content = read_array_pickle(source)
+    arrays = content.get("model", content) if isinstance(content, dict) else None
+    if not isinstance(arrays, dict) or "blobs" in arrays:
+        raise WeightsError(
+            "expected Detectron2's tensors by name, under 'model'; received "
+            f"{abbreviate([*map(str, arrays)]) if isinstance(arrays, dict) else type(content)}."
+        )
+    others = [str(name) for name, value in arrays.items() if not isinstance(value, np.ndarray)]
+    if others:
+        raise WeightsError(f"expected arrays by name; {abbreviate(others)} are none.")
+    return {
+        str(name): value.astype(np.float32) if value.dtype.kind == "f" else value
+        for name, value in arrays.items()
+    }
+
+
 def _epsilon(asked: float | None, source: Path, architecture: Architecture) -> float:
     if asked is not None:
         return asked
@@ -262,7 +320,9 @@ def _epsilon(asked: float | None, source: Path, architecture: Architecture) -> f
     return _EPSILON_BY_DIGEST.get(digest.hexdigest()[:8], architecture.norm_epsilon)
 
 
-def _class_names(given: Sequence[str] | None, classes: object, source: Path) -> list[str]:
+def _class_names(
+    given: Sequence[str] | None, classes: object, source: Path, coco_names: Mapping[int, str]
+) -> list[str]:
     """Of a network for so many classes; empty for a backbone, which has none (None)."""
     if classes is None:
         if given is not None:
@@ -276,8 +336,8 @@ def _class_names(given: Sequence[str] | None, classes: object, source: Path) -> 
                 f"{count - 1} different names, received {len(given)}: {abbreviate(list(given))}."
             )
         return ["BG", *given]
-    if count == max(COCO_NAMES) + 1:
-        return ["BG", *(COCO_NAMES.get(i, f"unused {i}") for i in range(1, count))]
+    if count == max(coco_names) + 1:
+        return ["BG", *(coco_names.get(i, f"unused {i}") for i in range(1, count))]
     return ["BG", *(f"class {i}" for i in range(1, count))]
 
 

@@ -8,7 +8,10 @@ others.
 
 The fields' values of torchvision 0.29 come from its files `models/detection/mask_rcnn.py`
 (`maskrcnn_resnet50_fpn`, `maskrcnn_resnet50_fpn_v2`), `faster_rcnn.py`, `rpn.py`, `roi_heads.py`,
-`transform.py`, `anchor_utils.py`, `_utils.py` and `ops/poolers.py`; each field says where.
+`transform.py`, `anchor_utils.py`, `_utils.py` and `ops/poolers.py`; each field says where. Those of
+Detectron2 come from its defaults (`config/defaults.py`), from
+`configs/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml` and its base, and from the code that
+they steer, named by "D2".
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from collections.abc import Mapping
 from typing import Any
 
 BOX_VOTES = ("best class", "every class")
+MASK_PASTING = ("box", "whole pixels", "samples")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Architecture:
     Attributes:
         name: for messages and reports only.
         stride_in_3x3: a bottleneck's stride is in its 3x3 convolution, not in the first 1x1
-            (torchvision `models/resnet.py`, `Bottleneck`).
+            (torchvision `models/resnet.py`, `Bottleneck`; D2 `modeling/backbone/resnet.py`,
+            `STRIDE_IN_1X1`).
         conv_bias: convolutions in front of a normalization have a bias.
         norm_epsilon: added to the variance by every normalization. torchvision's is 1e-5, but 0
             in its first COCO weights (`maskrcnn_resnet50_fpn`, `overwrite_eps`).
@@ -50,9 +55,11 @@ class Architecture:
             image's padding bears no proposals (`rpn.py`, `filter_proposals`).
         largest_log_growth: of a side by a delta (`_utils.py`, `BoxCoder.bbox_xform_clip`).
         least_proposal_side, least_detection_side: in pixels; what is smaller is left out
-            (`rpn.py`, `min_size`; `roi_heads.py`, `postprocess_detections`).
-        roi_samples: RoIAlign averages so many samples a bin and axis (`sampling_ratio`); 0: it
-            takes one, with the grid's corners in the RoI's corners, as `crop_and_resize`.
+            (`rpn.py`, `min_size`; `roi_heads.py`, `postprocess_detections`). Proposals without an
+            area always are.
+        roi_samples: RoIAlign averages so many samples a bin and axis (`sampling_ratio`); -1: as
+            many as the bin has cells (D2 `layers/roi_align.py`); 0: it takes one, with the grid's
+            corners in the RoI's corners, as `crop_and_resize`.
         roi_aligned: the center of a map's first cell is at 0.5, not at 0; of effect with
             `roi_samples`.
         roi_levels_round_down: a RoI's level is floor(4 + log2(side / 224) + 1e-6)
@@ -64,8 +71,12 @@ class Architecture:
         mask_norm: the convolutions of the mask head are normalized.
         box_votes: "best class": a RoI is a detection of its likeliest class; "every class": of
             each class that is likely enough (`roi_heads.py`, `postprocess_detections`).
-        mask_border: masks are pasted with a border of one sample of 0 into boxes of whole pixels
-            that grow along (`roi_heads.py`, `paste_masks_in_image`).
+        mask_pasting: "box": masks are stretched over their boxes, and outside them is nothing;
+            "whole pixels": with a border of one sample of 0, into boxes of whole pixels that grow
+            along (`roi_heads.py`, `paste_masks_in_image`); "samples": with such a border, each
+            sample in its place (D2 `layers/mask_ops.py`, `_do_paste_mask`).
+        antialiased_resizing: in the resize mode "pad32", bytes are averaged where an image shrinks
+            (`mrcnn.data.antialiased_resize`); False: fractions are interpolated.
         ground_truth_rois: the boxes of the objects are among the RoIs that training draws from
             (`roi_heads.py`, `add_gt_proposals`).
         negatives_fill_up: where there are few positive RoIs, negatives take their places; False:
@@ -75,9 +86,12 @@ class Architecture:
             `compute_loss`; `roi_heads.py`, `fastrcnn_loss`: 1/9).
         box_losses_over_all: these are sums over the coordinates of positives, by the number of all
             drawn anchors or RoIs; False: means over the positives' coordinates.
+        rpn_losses_by_limit: those of the RPN are sums by the number of anchors that may be drawn,
+            which is more where there are fewer (D2 `modeling/proposal_generator/rpn.py`, `losses`).
         sampled_mask_targets: targets of masks are averages of samples
-            (`mrcnn.ops.mask_targets`; `roi_heads.py`, `project_masks_on_boxes`); False: zeros
-            and ones.
+            (`mrcnn.ops.mask_targets`; `roi_heads.py`, `project_masks_on_boxes`); False: a sample.
+        rounded_mask_targets: targets of masks are zeros and ones, from a half on (D2
+            `structures/masks.py`, `BitMasks.crop_and_resize`).
         mask_loss_of_logits: the loss of masks is computed from logits, so that it has a gradient
             however sure the network is (`roi_heads.py`, `maskrcnn_loss`).
         settings: values of settings of `Config`, by name.
@@ -111,12 +125,15 @@ class Architecture:
     box_dense_norm: bool = True
     mask_norm: bool = True
     box_votes: str = "best class"
-    mask_border: bool = False
+    mask_pasting: str = "box"
+    antialiased_resizing: bool = False
     ground_truth_rois: bool = False
     negatives_fill_up: bool = False
     smooth_l1_beta: float = 1.0
     box_losses_over_all: bool = False
+    rpn_losses_by_limit: bool = False
     sampled_mask_targets: bool = False
+    rounded_mask_targets: bool = True
     mask_loss_of_logits: bool = False
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -126,6 +143,17 @@ class Architecture:
             ("rpn_convolutions", self.rpn_convolutions >= 1, "an integer of at least 1"),
             ("box_dense_layers", self.box_dense_layers >= 1, "an integer of at least 1"),
             ("box_votes", self.box_votes in BOX_VOTES, f"one of {list(BOX_VOTES)}"),
+            (
+                "roi_samples",
+                self.roi_samples >= 0 or (self.roi_samples == -1 and self.roi_aligned),
+                "a number of samples, 0, or -1 together with roi_aligned",
+            ),
+            ("mask_pasting", self.mask_pasting in MASK_PASTING, f"one of {list(MASK_PASTING)}"),
+            (
+                "rounded_mask_targets",
+                self.rounded_mask_targets or self.sampled_mask_targets,
+                "False only together with sampled_mask_targets",
+            ),
             ("norm_epsilon", self.norm_epsilon >= 0, "a number of at least 0"),
             ("smooth_l1_beta", self.smooth_l1_beta >= 0, "a number of at least 0"),
             (
@@ -203,12 +231,13 @@ TORCHVISION = Architecture(
     box_dense_norm=False,
     mask_norm=False,
     box_votes="every class",
-    mask_border=True,
+    mask_pasting="whole pixels",
     ground_truth_rois=True,
     negatives_fill_up=True,
     smooth_l1_beta=1 / 9,
     box_losses_over_all=True,
     sampled_mask_targets=True,
+    rounded_mask_targets=False,
     mask_loss_of_logits=True,
     settings=_TORCHVISION_SETTINGS,
 )
@@ -222,7 +251,31 @@ TORCHVISION_V2 = dataclasses.replace(
     box_convolution_norm=True,
     mask_norm=True,
 )
-ARCHITECTURES = {one.name: one for one in (MATTERPORT, TORCHVISION, TORCHVISION_V2)}
+DETECTRON2 = dataclasses.replace(
+    TORCHVISION,
+    name="detectron2",
+    stride_in_3x3=False,
+    rounded_anchors=False,
+    anchor_steps_from_cells=False,
+    least_proposal_side=0.0,
+    least_detection_side=0.0,
+    roi_samples=-1,
+    roi_aligned=True,
+    mask_pasting="samples",
+    antialiased_resizing=True,
+    smooth_l1_beta=0.0,
+    rpn_losses_by_limit=True,
+    rounded_mask_targets=True,
+    settings={
+        **_TORCHVISION_SETTINGS,
+        "POST_NMS_ROIS_TRAINING": 1000,
+        # ImageNet's mean of the blue, green and red that its backbones were trained on, by its
+        # place in RGB, in grey levels that no deviation divides.
+        "MEAN_PIXEL": [123.675, 116.28, 103.53],
+        "STD_PIXEL": [1.0, 1.0, 1.0],
+    },
+)
+ARCHITECTURES = {one.name: one for one in (MATTERPORT, TORCHVISION, TORCHVISION_V2, DETECTRON2)}
 
 
 def resolve(value: str | Architecture | Mapping[str, Any]) -> Architecture:

@@ -92,11 +92,12 @@ def with_current_names(arrays: Arrays) -> tuple[dict[str, np.ndarray], dict[str,
     return found, names
 
 
-def network_of(arrays: Arrays) -> Network:
+def network_of(arrays: Arrays, like: Architecture = TORCHVISION) -> Network:
     """The network whose tensors these are.
 
     Args:
         arrays: under today's names.
+        like: an architecture with what no tensor tells.
 
     Raises:
         WeightsError: they are not those of a Mask R-CNN of torchvision with a known backbone.
@@ -118,7 +119,7 @@ def network_of(arrays: Arrays) -> Network:
         name for name in arrays if re.fullmatch(r"roi_heads\.box_head\.(fc\d+|\d+)\.weight", name)
     ]
     found = dataclasses.replace(
-        TORCHVISION,
+        like,
         pyramid_norm="backbone.fpn.inner_blocks.0.1.weight" in arrays,
         rpn_convolutions=_count(arrays, r"rpn\.head\.conv\.(\d+)\.0\."),
         box_convolutions=convolutions,

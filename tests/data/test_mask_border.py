@@ -1,6 +1,8 @@
-"""Masks pasted with a border of one sample, against torchvision."""
+"""Masks pasted with a border of one sample, against torchvision and Detectron2."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from mrcnn.data.rle import encode_in_boxes
 from mrcnn.data.unmolding import with_border
 
 IMAGE = (60, 80)
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 
 
 def some_masks(seed: int, count: int = 12):
@@ -46,6 +49,16 @@ def test_run_lengths_are_those_of_the_pasted_masks():
     rles = encode_in_boxes(padded, areas, IMAGE, corners)
     decoded = mask_api.decode(rles).transpose(2, 0, 1).astype(bool)
     np.testing.assert_array_equal(decoded, pasted(masks, boxes))
+
+
+def test_samples_in_their_places_as_detectron2():
+    stored = np.load(FIXTURES / "pasted" / "pasted.npz", allow_pickle=False)
+    masks, boxes, size = stored["masks"], stored["boxes"], tuple(stored["size"].tolist())
+    padded, areas, corners = with_border(masks, boxes, size, in_whole_pixels=False)
+    found = paste_masks(padded, areas, size, corners).transpose(2, 0, 1)
+    expected = np.unpackbits(stored["detectron2"], axis=-1, count=size[1]).astype(bool)
+    assert found.shape == expected.shape and found.any(axis=(1, 2)).sum() > 20
+    assert (found != expected).sum() <= 1e-4 * found.sum()  # a probability of 0.5 but for rounding
 
 
 @pytest.mark.parametrize("seed", range(4))

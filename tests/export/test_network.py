@@ -88,6 +88,17 @@ def test_pictures_of_a_known_size_are_resized_as_in_detection(mode, size):
     assert resizing.fixed_shape(resize, size) == expected.image.shape[:2]
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(10, 300), st.integers(10, 300))
+def test_averaged_pictures_are_resized_as_in_detection(height, width):
+    resize = Resize("pad32", SIDE, 2 * SIDE, padding_value=(10.5, 20, 30), antialiased=True)
+    image = picture(height, width)
+    expected = resize(image)
+    found = resizing.resize_known(keras.ops.convert_to_tensor(image[None]), resize)
+    np.testing.assert_array_equal(numbers(found.image)[0], expected.image)
+    assert numbers(found.window).tolist() == list(expected.window)
+
+
 def test_any_size_needs_a_square(tmp_path):
     config = tiny_config(IMAGE_RESIZE_MODE="pad64", IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=64)
     with pytest.raises(ValueError, match="--picture-size HEIGHT WIDTH"):
@@ -109,12 +120,14 @@ def random_detections(count: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("boxes", ["exact", "matterport"])
-@pytest.mark.parametrize("form", ["mini", "whole", "border"])
+@pytest.mark.parametrize("form", ["mini", "whole", "border", "samples"])
 @pytest.mark.parametrize("size", [(40, 100), (150, 90), (12, 12)])
 def test_detections_and_masks_are_placed_as_in_detection(boxes, form, size):
     config = tiny_config(DETECTION_BOXES=boxes, USE_MINI_MASK=form == "mini")
-    if form == "border":
-        config = tiny_config(DETECTION_BOXES=boxes, ARCHITECTURE="torchvision")
+    has_border = form in ("border", "samples")
+    if has_border:
+        name = {"border": "torchvision", "samples": "detectron2"}[form]
+        config = tiny_config(DETECTION_BOXES=boxes, ARCHITECTURE=name)
     image = Resize("square", SIDE, SIDE)(np.zeros((*size, 3), np.uint8))
     count = 12
     detections = random_detections(count, seed=size[0])
@@ -135,7 +148,7 @@ def test_detections_and_masks_are_placed_as_in_detection(boxes, form, size):
     kept = numbers(placed.kept)[0]
     own = masks[np.arange(count), :, :, detections[:, 4].astype(int)]
     np.testing.assert_allclose(numbers(placed.boxes)[0][kept], expected.boxes, atol=2e-3)
-    masks = np.pad(own[kept], ((0, 0), (1, 1), (1, 1))) if form == "border" else own[kept]
+    masks = np.pad(own[kept], ((0, 0), (1, 1), (1, 1))) if has_border else own[kept]
     np.testing.assert_array_equal(masks, expected.box_masks)
     areas = numbers(placed.mask_areas)[0][kept]
     np.testing.assert_allclose(areas, expected.mask_areas, atol=2e-3)
@@ -166,6 +179,7 @@ def test_detections_and_masks_are_placed_as_in_detection(boxes, form, size):
         ((50, 90), {"ROI_POOLING": "pool"}),
         ((50, 90), {"DETECTION_BOXES": "matterport"}),
         ((50, 90), {"ARCHITECTURE": "torchvision", "IMAGE_RESIZE_MODE": "pad32"}),
+        ((50, 90), {"ARCHITECTURE": "detectron2", "IMAGE_RESIZE_MODE": "pad32"}),
     ],
 )
 def test_it_finds_what_detection_finds(tmp_path, size, more):

@@ -104,7 +104,10 @@ def pool(
 
 
 def sampled_roi_align(feature_map, box, size, samples, stride, aligned=False) -> np.ndarray:
-    """RoIAlign of one box in pixels from one map [H, W, C], sample by sample."""
+    """RoIAlign of one box in pixels from one map [H, W, C], sample by sample.
+
+    With -1 samples, as many on each axis as a bin has cells.
+    """
     features = np.asarray(feature_map, np.float64)
     height, width = features.shape[:2]
     start = [float(edge) / stride - (0.5 if aligned else 0.0) for edge in box[:2]]
@@ -122,14 +125,19 @@ def sampled_roi_align(feature_map, box, size, samples, stride, aligned=False) ->
         below = features[bottom, left] * (1 - along) + features[bottom, right] * along
         return above * (1 - down) + below * down
 
+    down, along = samples, samples
+    if samples == -1:
+        # In float32, as those that are compared: a rounding decides where a bin has whole cells.
+        bins = np.float32(length) / np.float32(size)
+        down, along = (math.ceil(side) for side in bins)
     result = np.zeros((*size, features.shape[2]))
     for row in range(size[0]):
         for column in range(size[1]):
-            for i in range(samples):
-                for k in range(samples):
-                    y = start[0] + (row + (i + 0.5) / samples) * length[0] / size[0]
-                    x = start[1] + (column + (k + 0.5) / samples) * length[1] / size[1]
-                    result[row, column] += read(y, x) / samples**2
+            for i in range(down):
+                for k in range(along):
+                    y = start[0] + (row + (i + 0.5) / down) * length[0] / size[0]
+                    x = start[1] + (column + (k + 0.5) / along) * length[1] / size[1]
+                    result[row, column] += read(y, x) / (down * along)
     return result
 
 

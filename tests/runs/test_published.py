@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ import mrcnn
 from mrcnn.files.download import DownloadError
 from mrcnn.runs import published, start_weights
 from mrcnn.runs.published import PUBLISHED, Published
+from tests.detectron2_tensors import calibrated, fixture
+from tests.detectron2_tensors import tensors as random_tensors
 from tests.runs.test_conversion import tensors, write_safetensors
 
 
@@ -51,7 +55,7 @@ def test_another_file_than_the_published_one_is_refused(server, store: Path):
 
 
 def test_a_conversion_that_fails_leaves_the_download_alone(server, store: Path, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise ValueError("no PyTorch")
 
     with monkeypatch.context() as patched:
@@ -70,6 +74,32 @@ def test_other_names_are_left_alone():
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_file_names_its_checksum(name: str):
-    file = PUBLISHED[name].file
-    digest = file.rpartition("-")[2].partition(".")[0]
-    assert len(digest) == 8 and int(digest, 16) >= 0 and file.endswith(".pth")
+    one = PUBLISHED[name]
+    ((algorithm, digest),) = one.checksum.items()
+    expected = {"torchvision": ("sha256", 8, ".pth"), "Detectron2": ("md5", 6, ".pkl")}
+    assert (algorithm, len(digest), one.url[-4:]) == expected[one.publisher]
+    assert int(digest, 16) >= 0 and one.url.startswith("https://")
+
+
+def test_detectron2s_model_is_checked_by_its_md5_and_converted(
+    server, store: Path, monkeypatch, capsys
+):
+    given = fixture("normed")
+    content = pickle.dumps({"model": calibrated(random_tensors(given.shapes), given)})
+    name = f"a_model/1/model_final_{hashlib.md5(content).hexdigest()[:6]}.pkl"
+    server.files[f"/{name}"] = content
+    monkeypatch.setattr(published, "_DETECTRON2", f"{server.url}/")
+    names, small = ["a", "b", "c", "d"], {"IMAGE_MIN_DIM": 64, "IMAGE_MAX_DIM": 96}
+    entry = Published(name, "some data", "mask AP 2", "Detectron2", names, small)
+    monkeypatch.setitem(PUBLISHED, "detectron2", entry)
+    weights = published.resolve("detectron2")
+    printed = capsys.readouterr().out
+    assert "CC BY-SA 3.0" in printed and "some data" in printed and "mask AP 2" in printed
+    assert Path(weights) == store / "detectron2" / "weights.h5"
+    assert [path.name for path in store.iterdir()] == ["detectron2"]
+    model = mrcnn.load("detectron2")
+    assert model.class_names == ["BG", *names] and model.config.IMAGE_MIN_DIM == 64
+    shutil.rmtree(store)
+    server.files[f"/{name}"] = content[:-1] + b"!"
+    with pytest.raises(DownloadError, match="expected md5"):
+        published.resolve("detectron2")

@@ -53,6 +53,9 @@ def test_what_is_none_is_refused(wrong):
         {"norm_epsilon": -1.0},
         {"box_dense_layers": 0},
         {"rpn_convolutions": 0},
+        {"roi_samples": -2},
+        {"mask_pasting": "glue"},
+        {"rounded_mask_targets": False},
     ],
 )
 def test_fields_that_do_not_go_together_are_refused_by_name(field: dict):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
@@ -23,7 +22,7 @@ from mrcnn.runs.conversion import convert  # noqa: E402
 from mrcnn.runs.settings import configure  # noqa: E402
 from mrcnn.training import model as training_model  # noqa: E402
 from mrcnn.weights import torchvision  # noqa: E402
-from mrcnn.weights.layers import weighted_layers  # noqa: E402
+from tests.losses_and_gradients import losses_and_gradients  # noqa: E402
 from tests.torchvision_networks import CLASSES, random_network, random_picture  # noqa: E402
 
 SIDE, HEIGHT, WIDTH = 128, 96, 128  # the second image leaves a part of the network's input unused
@@ -141,7 +140,7 @@ def their_losses(both: SimpleNamespace, images: list[Any], targets: list[Any]) -
 def test_the_same_losses_and_gradients(both):
     inputs, images, targets = batch_for(both)
     expected = their_losses(both, images, targets)
-    losses, gradients = our_losses_and_gradients(both.own, inputs)
+    losses, gradients = losses_and_gradients(both.own, inputs)
     for theirs, own in LOSSES.items():
         np.testing.assert_allclose(losses[own], expected[theirs].item(), rtol=1e-4, err_msg=own)
         assert losses[own] > 1e-3
@@ -160,28 +159,3 @@ def test_the_same_losses_and_gradients(both):
         assert error < 3e-3, f"{place.layer}/{place.variable}: {error}"
         compared += 1
     assert compared > 80
-
-
-def our_losses_and_gradients(model: Any, inputs: dict[str, np.ndarray]) -> tuple[Any, Any]:
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("its gradients are taken with TensorFlow")
-    import tensorflow as tf
-
-    @tf.function
-    def compute(batch_inputs):
-        with tf.GradientTape() as tape:
-            outputs = model(batch_inputs, training=True)
-            total = sum(model.losses)
-        names = [weight.path for weight in model.trainable_weights]
-        slopes = tape.gradient(total, [w.value for w in model.trainable_weights])
-        known = {name: s for name, s in zip(names, slopes, strict=True) if s is not None}
-        return {name: outputs[name] for name in LOSSES.values()}, known
-
-    losses, slopes = compute({name: tf.constant(value) for name, value in inputs.items()})
-    places = {
-        variable.path: (layer.name, variable.name)
-        for layer, _ in weighted_layers(model)
-        for variable in layer.weights
-    }
-    gradients = {places[name]: np.asarray(slope) for name, slope in slopes.items()}
-    return {name: float(loss) for name, loss in losses.items()}, gradients
