@@ -167,6 +167,8 @@ def arrays_of(path):
     return found
 
 
+# A grid of its own takes two minutes.
+@pytest.mark.slow
 def test_only_the_layers_that_are_named_learn(branch, finished):
     """Weights and statistics of all others stay those of the start, bit for bit."""
     initial = arrays_of(branch / "initial" / "seed-5.h5")
@@ -184,6 +186,7 @@ def test_only_the_layers_that_are_named_learn(branch, finished):
         assert any("moving_mean" in name for name in frozen)
 
 
+@pytest.mark.slow
 def test_the_control_has_the_factor_that_was_measured(branch):
     found = json.loads((branch / "mask-loss-matched" / "gradient.json").read_text())
     assert found["reference"] == "sobel-l2" and found["batches"] == 2 and found["factor"] > 1
@@ -204,6 +207,7 @@ def test_the_control_has_the_factor_that_was_measured(branch):
     assert ends[0] == pytest.approx(ends[1], rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_report_tests_its_headline_contrasts(branch):
     report = (branch / "report.md").read_text()
     assert "Headline contrasts: Mask AP on ground-truth boxes" in report
