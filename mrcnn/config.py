@@ -79,7 +79,7 @@ class Config:
     SEED: int = 0  # of weights, batches and target sampling
 
     # --- Devices and steps -------------------------------------------------------
-    GPU_COUNT: int = 1  # kept for Matterport: a factor of the batch size
+    GPU_COUNT: int = 1  # devices that share the images of a step (mrcnn.training.devices)
     IMAGES_PER_GPU: int = 2
     STEPS_PER_EPOCH: int = 1000
     VALIDATION_STEPS: int = 50

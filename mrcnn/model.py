@@ -81,6 +81,7 @@ from mrcnn.matterport.targets import build_detection_targets, build_rpn_targets
 from mrcnn.process import keep_freed_memory, seeded_initializers
 from mrcnn.tensorflow_backend.symbolic import let_identity_take_symbolic_tensors
 from mrcnn.training import compile as training_compile
+from mrcnn.training import devices
 from mrcnn.training import model as training_model
 from mrcnn.training.batches import TrainingData
 from mrcnn.training.session import Session
@@ -220,7 +221,8 @@ class MaskRCNN:
         # Here too, for subclasses that call it themselves.
         with seeded_initializers(config.SEED):
             if mode == "training":
-                return training_model.build(config)
+                with devices.spread(config):
+                    return training_model.build(config)
             return inference_model.build(config)
 
     # --- Weights and logs ---------------------------------------------------------
@@ -382,9 +384,10 @@ class MaskRCNN:
         In a subclass's `compile(self, learning_rate, momentum)`, the stage under way has the steps.
         """
         steps = self._session.steps if steps is None else steps
-        training_compile.compile_model(
-            self.keras_model, self.config, learning_rate, momentum, steps
-        )
+        with devices.spread(self.config):
+            training_compile.compile_model(
+                self.keras_model, self.config, learning_rate, momentum, steps
+            )
 
     def set_trainable(
         self,

@@ -1,7 +1,8 @@
 """Matterport's `mrcnn.parallel_model`: the wrapper that once copied a model to several GPUs.
 
-Spreading a batch over devices is Keras's own work now (`keras.distribution`), for a model as it
-is. The wrapper stays for the scripts that call it, and hands everything to the model inside.
+Spreading a batch over devices is `Config.GPU_COUNT`'s work now (`mrcnn.training.devices`), for a
+model as it is. The wrapper stays for the scripts that call it, and hands everything to the model
+inside.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class ParallelModel:
         if gpu_count > 1:
             warnings.warn(
                 f"ParallelModel(gpu_count={gpu_count}) distributes nothing: the model runs as "
-                f"it is. Use Keras's own distribution instead (keras.distribution, set before "
-                f"the model is made), and leave ParallelModel out.",
+                f"it is. On JAX, Config.GPU_COUNT devices share the images of a step; leave "
+                f"ParallelModel out.",
                 stacklevel=2,
             )
 

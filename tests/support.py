@@ -32,7 +32,14 @@ def gradient(fn: Callable[[Any], Any], x: np.ndarray, jit: bool = False) -> np.n
 
         slope = jax.grad(fn)
         return np.asarray((jax.jit(slope) if jit else slope)(x))
-    raise NotImplementedError(f"gradient() knows tensorflow and jax; the backend is {backend}")
+    if backend == "torch":
+        tensor = keras.ops.convert_to_tensor(x).clone().requires_grad_()
+        value = fn(tensor)
+        if value.requires_grad:
+            value.backward()
+        slope = np.zeros_like(x) if tensor.grad is None else tensor.grad.cpu().numpy()
+        return slope
+    raise NotImplementedError(f"gradient(): expected a known backend; received {backend!r}.")
 
 
 def compiled(fn: Callable[..., Any]) -> list[tuple[str, Callable[..., Any]]]:

@@ -21,7 +21,7 @@ def test_one_device_is_quiet_and_more_are_explained(inner):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert ParallelModel(inner, 1).gpu_count == 1
-    with pytest.warns(UserWarning, match=r"gpu_count=4.*keras\.distribution"):
+    with pytest.warns(UserWarning, match=r"gpu_count=4.*Config\.GPU_COUNT"):
         assert ParallelModel(inner, gpu_count=4).gpu_count == 4
 
 

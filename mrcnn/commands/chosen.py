@@ -73,9 +73,26 @@ def settings_from_args(args: argparse.Namespace) -> dict[str, Any]:
     if norm is not None:
         parse_norm(norm)
         given["EDGE_LOSS_NORM"] = norm
+    if getattr(args, "devices", None) is not None:
+        given |= _on_devices(args.devices, given["IMAGES_PER_GPU"])
     given = {name: value for name, value in given.items() if value is not None}
     of_file = getattr(args, CONFIG_SETTINGS, {})
     return {**of_file, **given, **parse_settings(getattr(args, "set", ()))}
+
+
+def _on_devices(devices: str, batch: int | None) -> dict[str, Any]:
+    """The settings with which so many devices share the images of a step, `batch` or as usual."""
+    from mrcnn.training.devices import count_of
+
+    count = count_of(devices)
+    if batch is None:
+        return {"GPU_COUNT": count}
+    if batch % count:
+        raise ValueError(
+            f"--batch-size: expected a multiple of the {count} devices, which share the images of "
+            f"a step; received {batch}."
+        )
+    return {"GPU_COUNT": count, "IMAGES_PER_GPU": batch // count}
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:

@@ -223,7 +223,15 @@ OPTIONS: dict[str, Option] = {
         group=_NETWORK,
         type=int,
         metavar="IMAGES",
-        help="images that the network takes at a time " + _default("IMAGES_PER_GPU"),
+        help="images that the network takes at a time, on all devices together "
+        + _default("IMAGES_PER_GPU"),
+    ),
+    "devices": _option(
+        "--devices",
+        group=_NETWORK,
+        metavar="N",
+        help="devices of this machine that share each step's images, or all; on JAX "
+        "(docs/training.md) " + _default("GPU_COUNT"),
     ),
     "mixed_precision": _option(
         "--mixed-precision",
@@ -510,7 +518,7 @@ STATES = (
 )
 EDGE_LOSS = tuple(name for name in OPTIONS if name.startswith("edge_loss_"))
 EVALUATION = ("evaluation_epochs", "evaluation_images", "patience")
-TRAINING = ("rois", "workers", "uncertainty_weighting", *EVALUATION, *STATES, *EDGE_LOSS)
+TRAINING = ("rois", "workers", "devices", "uncertainty_weighting", *EVALUATION, *STATES, *EDGE_LOSS)
 # Of `mrcnn train`: what most trainings are started with.
 TRAIN_FIRST = (
     *("dataset", "start_model", "split", "steps", "image_size", "batch_size", "backbone"),

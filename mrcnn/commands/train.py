@@ -63,6 +63,9 @@ def run(args: argparse.Namespace) -> int:
         last_run = settings_of_last_run(base, args)
         stored = run_settings.load_training(last_run)
         settings = run_settings.load_settings(last_run)
+        if args.devices is not None and args.batch_size is None:
+            # The same images a step, whatever they are shared by.
+            args.batch_size = settings["IMAGES_PER_GPU"] * settings.get("GPU_COUNT", 1)
     chosen.fill_data_options(args, stored)
     if not args.train_subset:
         raise ValueError("--train-subset: expected the name of a subset; received none.")

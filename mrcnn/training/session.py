@@ -24,7 +24,7 @@ from mrcnn.data.dataset import Dataset, grey_depths
 from mrcnn.data.dataset_checks import classes_problem
 from mrcnn.files.lock import FolderLock, lock_folder
 from mrcnn.logger import logger
-from mrcnn.training import trainer
+from mrcnn.training import devices, trainer
 from mrcnn.training.batches import TrainingData
 from mrcnn.training.callback_packages import check_packages
 from mrcnn.training.compile import set_trained_losses
@@ -398,15 +398,16 @@ class Session:
         progress = Progress(
             table.last_step + self.later_steps, stage.last_epoch + self.later_epochs
         )
-        history = trainer.fit(
-            model.keras_model,
-            model.config,
-            data,
-            identity,
-            log_dir=self.log_dir,
-            state=state,
-            callbacks=(*callbacks, progress),
-        )
+        with devices.spread(model.config):
+            history = trainer.fit(
+                model.keras_model,
+                model.config,
+                data,
+                identity,
+                log_dir=self.log_dir,
+                state=state,
+                callbacks=(*callbacks, progress),
+            )
         self._resumed = True
         self.epoch = history.epoch[-1] + 1 if history.epoch else self.epoch
         self._reached = (self.epoch, table.step(self.epoch))

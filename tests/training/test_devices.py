@@ -1,0 +1,76 @@
+"""Steps on several devices: the arithmetic of one, and what is said where there are not so many."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+from mrcnn.commands import cli
+from mrcnn.config import Config
+from mrcnn.runs.settings import configure
+from mrcnn.training import devices
+
+PROGRAM = Path(__file__).with_name("train_on_devices.py")
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "same_end",
+        pytest.param("continued", marks=pytest.mark.slow),
+        pytest.param("statistics", marks=pytest.mark.slow),
+    ],
+)
+def test_two_devices_train_as_one(tmp_path: Path, what: str):
+    pytest.importorskip("jax", reason="the backend jax spreads steps: pip install '.[jax]'")
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
+    }
+    command = [sys.executable, str(PROGRAM), what, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "apart" in done.stdout
+
+
+@pytest.mark.parametrize("asked", ["none", "0", "-1", "1.5", ""])
+def test_other_numbers_are_refused(asked: str):
+    with pytest.raises(ValueError, match="devices: expected a number of at least 1, or 'all'"):
+        devices.count_of(asked)
+
+
+def test_one_and_all_are_understood():
+    there = len(keras.distribution.list_devices())
+    assert devices.count_of("1") == devices.count_of(1) == 1
+    if there == 1:
+        assert devices.count_of("all") == 1
+
+
+def test_more_than_there_are_is_said(caplog):
+    backend = keras.backend.backend()
+    expected = "expected at most" if backend == "jax" else "expected the backend jax"
+    with pytest.raises(ValueError, match=f"devices: {expected} .*; received"):
+        devices.count_of("77")
+    # Scripts from elsewhere: one device takes it all.
+    config = configure(Config, {"NAME": "own", "GPU_COUNT": 77, "IMAGES_PER_GPU": 1})
+    devices._warn.cache_clear()
+    with devices.spread(config):
+        assert keras.distribution.distribution() is None
+    with devices.spread(config):
+        pass
+    said = [record.getMessage() for record in caplog.records if "GPU_COUNT = 77" in record.message]
+    assert len(said) <= 1  # once, where the logger hands it on
+
+
+def test_the_command_says_it_before_anything_is_trained(tmp_path: Path, capsys):
+    command = ["train", str(tmp_path), "--devices", "many"]
+    assert cli.main(command) == 2
+    assert "devices: expected a number" in "".join(capsys.readouterr())

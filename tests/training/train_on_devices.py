@@ -1,0 +1,144 @@
+"""Trains a small network on one device and on two, and compares; see test_devices.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import jax
+import keras
+import numpy as np
+
+from mrcnn.config import Config
+from mrcnn.data.dataset import Dataset
+from mrcnn.model import MaskRCNN
+from mrcnn.process import set_random_seed
+
+STEPS = 20
+
+
+class Rectangles(Dataset):
+    """Bright rectangles on noise."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.add_class("own", 1, "rectangle")
+        for number in range(count):
+            self.add_image("own", number, None, height=64, width=64)
+        self.prepare()
+
+    def load_image(self, image_id: int) -> np.ndarray:
+        image = np.random.default_rng(image_id).integers(0, 90, (64, 64, 3))
+        image[self.load_mask(image_id)[0].any(axis=2)] += 120
+        return image.astype(np.uint8)
+
+    def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(1000 + image_id)
+        count = 1 + image_id % 3  # so that the parts of a batch differ
+        masks = np.zeros((64, 64, count), bool)
+        for number in range(count):
+            y, x = rng.integers(0, 40, 2)
+            height, width = rng.integers(10, 24, 2)
+            masks[y : y + height, x : x + width, number] = True
+        return masks, np.ones(count, np.int32)
+
+
+class Small(Config):
+    """A network of some 100,000 weights."""
+
+    NAME = "devices"
+    BACKBONE = "resnet10"
+    NUM_CLASSES = 2
+    IMAGE_MIN_DIM = IMAGE_MAX_DIM = 64
+    RPN_ANCHOR_SCALES = (8, 12, 16, 24, 32)
+    TOP_DOWN_PYRAMID_SIZE = RPN_CONV_FILTERS = 16
+    MASK_CONV_FILTERS = 8
+    FPN_CLASSIF_FC_LAYERS_SIZE = 32
+    PRE_NMS_LIMIT, POST_NMS_ROIS_TRAINING, TRAIN_ROIS_PER_IMAGE = 200, 60, 16
+    POST_NMS_ROIS_INFERENCE = DETECTION_MAX_INSTANCES = 20
+    MAX_GT_INSTANCES = 4
+    STEPS_PER_EPOCH, VALIDATION_STEPS = STEPS // 2, 1
+    LOADER_WORKERS = 0
+    EDGE_LOSS_FILTERS = ("sobel-x", "sobel-y")
+
+
+class Alone(Small):
+    """All images of a step on one device."""
+
+    GPU_COUNT, IMAGES_PER_GPU = 1, 4
+    TRAIN_BN: bool | None = False
+
+
+class Shared(Alone):
+    """The same images of a step on two."""
+
+    GPU_COUNT, IMAGES_PER_GPU = 2, 2
+
+
+class Learned(Alone):
+    """With batch statistics."""
+
+    TRAIN_BN = None
+
+
+class LearnedShared(Shared):
+    """With those of the whole batch."""
+
+    TRAIN_BN = None
+
+
+def train(config: Config, folder: Path, epochs: int = 2) -> MaskRCNN:
+    set_random_seed(config.SEED)
+    model = MaskRCNN("training", config, folder)
+    model.train(Rectangles(12), Rectangles(4), 1e-3, epochs, "all", resume=True)
+    return model
+
+
+def weights(model: MaskRCNN) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(weight) for weight in model.keras_model.weights]
+
+
+def difference(one: list[np.ndarray], other: list[np.ndarray]) -> float:
+    """The largest, by the largest weight of its variable."""
+    pairs = zip(one, other, strict=True)
+    return max(float(np.abs(a - b).max() / max(np.abs(a).max(), 0.1)) for a, b in pairs)
+
+
+def same_end(folder: Path) -> None:
+    """The same batches: the same weights, whichever devices they were spread over."""
+    alone, shared = train(Alone(), folder / "alone"), train(Shared(), folder / "shared")
+    assert len(shared.keras_model.weights[0].value.sharding.device_set) == 2
+    assert len(alone.keras_model.weights[0].value.sharding.device_set) == 1
+    _expect_same(alone, shared, folder)
+
+
+def continued(folder: Path) -> None:
+    """A run that began on two devices continues on one, and the other way round."""
+    ends = []
+    for first, second in ((Alone, Alone), (Shared, Alone), (Alone, Shared)):
+        own = folder / f"{first.__name__}{second.__name__}"
+        train(first(), own, epochs=1)
+        ends.append(train(second(), own))
+    for end in ends[1:]:
+        _expect_same(ends[0], end, folder)
+
+
+def statistics(folder: Path) -> None:
+    """Batch statistics are those of the whole batch."""
+    _expect_same(
+        train(Learned(), folder / "alone"), train(LearnedShared(), folder / "shared"), folder
+    )
+
+
+def _expect_same(one: MaskRCNN, other: MaskRCNN, folder: Path) -> None:
+    before = weights(MaskRCNN("training", one.config, folder / "before"))
+    moved, apart = difference(before, weights(one)), difference(weights(one), weights(other))
+    print(f"moved {moved:.4f}, apart {apart:.2e}")
+    assert moved > 1e-2 and apart < 1e-3 * moved
+
+
+if __name__ == "__main__":
+    assert len(jax.devices()) == 2
+    {"same_end": same_end, "continued": continued, "statistics": statistics}[sys.argv[1]](
+        Path(sys.argv[2])
+    )
