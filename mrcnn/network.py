@@ -239,7 +239,7 @@ def _runs_on_used_slots(config: Config) -> bool:
 
     Heads that learn batch statistics would learn others.
     """
-    return config.TRAIN_BN is False and keras.backend.backend() in ("tensorflow", "jax")
+    return config.TRAIN_BN is False
 
 
 def build_training(config: Config, model_class: type[keras.Model] = keras.Model) -> keras.Model:

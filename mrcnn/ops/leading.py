@@ -106,19 +106,34 @@ def pull_back(
     """The gradient of `sum(upstream * function(*arguments))` with respect to each argument.
 
     Raises:
-        NotImplementedError: on a backend other than TensorFlow and JAX.
+        NotImplementedError: on a backend other than TensorFlow, JAX and PyTorch.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
         return tf_pull_back(function, arguments, upstream)
+    if backend == "torch":
+        return _torch_pull_back(function, arguments, upstream)
     if backend != "jax":
         raise NotImplementedError(
-            f"The gradient of a choice between slots: expected the backend 'tensorflow' or 'jax'; "
-            f"received {backend!r}."
+            f"The gradient of a choice between slots: expected the backend 'tensorflow', 'jax' or "
+            f"'torch'; received {backend!r}."
         )
     import jax
 
     return list(jax.vjp(function, *arguments)[1](upstream))
+
+
+def _torch_pull_back(
+    function: Callable[..., Tensor], arguments: Sequence[Tensor], upstream: Tensor
+) -> list[Tensor]:
+    import torch
+
+    with torch.enable_grad():  # a gradient is computed without
+        own = [x.detach().requires_grad_() for x in arguments]
+        value = function(*own)
+    slopes = torch.autograd.grad(value, own, upstream, allow_unused=True)
+    pairs = zip(slopes, own, strict=True)
+    return [torch.zeros_like(x) if slope is None else slope for slope, x in pairs]
 
 
 def _padded(rows: Tensor, slots: int) -> Tensor:
