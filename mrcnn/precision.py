@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from mrcnn.logger import logger
+from mrcnn.process import device_names
 from mrcnn.tensorflow_backend import compilation
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def choose(jit_compile: bool | None = None) -> Choice:
         jit_compile: `Config.JIT_COMPILE`.
     """
     backend = keras.backend.backend()
-    devices = keras.distribution.list_devices()
+    devices = device_names()
     if any(device.startswith("tpu") for device in devices):
         return Choice("bfloat16", "TPUs compute it natively")
     if any(not device.startswith("cpu") for device in devices):

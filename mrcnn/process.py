@@ -51,6 +51,18 @@ def set_random_seed(seed: int) -> None:
             del sys.modules["tensorflow"]
 
 
+def device_names() -> list[str]:
+    """The devices that Keras's backend computes on, such as "gpu:0": those of one kind."""
+    import keras
+
+    if keras.backend.backend() != "torch":
+        return keras.distribution.list_devices()
+    import torch  # of which Keras lists none
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [f"gpu:{number}" for number in range(count)] or ["cpu:0"]
+
+
 @contextlib.contextmanager
 def seeded_initializers(seed: int) -> Iterator[None]:
     """Let the initializers that are made inside draw the same weights as after `set_random_seed`.

@@ -15,6 +15,7 @@ from typing import Any
 
 import mrcnn
 from mrcnn.commands import gpu_reasons
+from mrcnn.process import device_names
 
 PACKAGES = (
     *("keras", "tensorflow", "jax", "torch", "numpy", "scipy", "h5py"),
@@ -136,7 +137,7 @@ def _backend() -> dict[str, Any]:
     from mrcnn.tensorflow_backend import compilation
 
     name = keras.backend.backend()
-    devices = [str(device) for device in keras.distribution.list_devices()]
+    devices = [str(device) for device in device_names()]
     choice = precision.choose()
     found: dict[str, Any] = {
         "name": name,

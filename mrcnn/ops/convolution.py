@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import keras
 from keras import ops
 
 from mrcnn.ops.tensor import Tensor
+from mrcnn.process import device_names
 
 
 def same_conv(inputs: Tensor, kernel: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def doubling_conv(inputs: Tensor, kernel: Tensor) -> Tensor:
 
 def only_cpus() -> bool:
     """Whether the backend has no accelerator."""
-    return all(device.startswith("cpu") for device in keras.distribution.list_devices())
+    return all(device.startswith("cpu") for device in device_names())
 
 
 def _conv(inputs: Tensor, kernel: Tensor) -> Tensor:

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.orientation import shown_size
 from mrcnn.doctor.anchors import AnchorCoverage
+from mrcnn.process import device_names
 from mrcnn.runs import start_weights
 from mrcnn.setting_rules.values import next_side
 from mrcnn.training import stages
@@ -166,7 +166,7 @@ def anchor_settings(
 def has_accelerator() -> bool:
     """Whether Keras's backend sees a GPU or a TPU."""
     # Of a kind that is not there, JAX does not list none: it raises an error.
-    return any(not device.startswith("cpu") for device in keras.distribution.list_devices())
+    return any(not device.startswith("cpu") for device in device_names())
 
 
 def _weights_at_hand(given: Mapping[str, Any]) -> tuple[str, str]:

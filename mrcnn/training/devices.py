@@ -17,6 +17,7 @@ import keras
 
 from mrcnn.config import Config
 from mrcnn.logger import logger
+from mrcnn.process import device_names
 
 _MORE_CPUS = "XLA_FLAGS=--xla_force_host_platform_device_count=N"
 
@@ -28,7 +29,7 @@ def count_of(asked: str | int) -> int:
         ValueError: it is neither, there are not so many, or the backend spreads nothing.
     """
     backend = keras.backend.backend()
-    there = len(keras.distribution.list_devices())
+    there = len(device_names())
     text = str(asked).strip().lower()
     if text != "all" and (not text.isdecimal() or int(text) < 1):
         raise ValueError(f"devices: expected a number of at least 1, or 'all'; received {asked!r}.")
@@ -66,7 +67,7 @@ def spread(config: Config) -> Iterator[None]:
         )
         yield
         return
-    devices = keras.distribution.list_devices()[:count]
+    devices = device_names()[:count]
     with keras.distribution.DataParallel(devices=devices).scope():
         yield
 

@@ -34,6 +34,7 @@ assert cli.main([*evaluation, "--model", weights[-1]]) == 0
     [
         ("jax", "scratch", False),
         pytest.param("jax", "paper-160k", True, marks=pytest.mark.slow),
+        pytest.param("torch", "scratch", True, marks=pytest.mark.slow),
         pytest.param("tensorflow", "scratch", True, marks=pytest.mark.slow),
         pytest.param("tensorflow", "paper-160k", True, marks=pytest.mark.slow),
     ],
