@@ -39,8 +39,15 @@ first = pytest.param(
 )
 
 
-@pytest.mark.parametrize("settings", [first, second_on_tensorflow])
-def test_torchvisions_networks_train_with_the_edge_head(settings: dict):
+detectron2 = pytest.param(
+    {"ARCHITECTURE": "detectron2"},
+    marks=[pytest.mark.slow] if keras.backend.backend() == "jax" else [],
+    id="Detectron2",
+)
+
+
+@pytest.mark.parametrize("settings", [first, second_on_tensorflow, detectron2])
+def test_other_networks_train_with_the_edge_head(settings: dict):
     config = tiny_config(**{**SETTINGS, **settings})
     model = training_model.build(config)
     compile.set_trainable(model, layer_regex("all"))
