@@ -41,6 +41,8 @@ LONGEST_FILES = (
     "tests/training/test_gradnorm.py",
     "tests/training/test_compile.py",
     "tests/test_model.py",
+    "tests/training/test_devices.py",
+    "tests/training/test_detectron2.py",
 )
 SHARED_IS_ABSENT = "needs ../shared (the large parity fixtures, real images)"
 
