@@ -9,10 +9,13 @@ import keras
 import numpy as np
 
 
-def gradient(fn: Callable[[Any], Any], x: np.ndarray, jit: bool = False) -> np.ndarray:
+def gradient(
+    fn: Callable[[Any], Any], x: np.ndarray, jit: bool = False, graph: bool = False
+) -> np.ndarray:
     """d fn(x) / d x of a function from one float tensor to a scalar.
 
-    With `jit`, value and gradient are compiled together by XLA.
+    With `jit`, value and gradient are compiled together by XLA; with `graph`, TensorFlow traces
+    them, and does not compile.
     """
     x = np.asarray(x, np.float32)
     backend = keras.backend.backend()
@@ -25,7 +28,7 @@ def gradient(fn: Callable[[Any], Any], x: np.ndarray, jit: bool = False) -> np.n
                 value = fn(tensor)
             return tape.gradient(value, tensor, unconnected_gradients="zero")
 
-        run = tf.function(slope, jit_compile=True) if jit else slope
+        run = tf.function(slope, jit_compile=jit) if jit or graph else slope
         return run(tf.constant(x)).numpy()
     if backend == "jax":
         import jax

@@ -28,7 +28,7 @@ def resize_averaging(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
         [height, width, C], a new array: uint8 of bytes, else float32.
 
     >>> resize_averaging(np.array([[[0], [4], [8], [100]]], np.uint8), (1, 2))[0, :, 0].tolist()
-    [3, 65]
+    [3, 47]
     """
     if image.dtype != np.uint8:
         return resize_between_pixels(image, size)

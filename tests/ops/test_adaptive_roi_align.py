@@ -84,7 +84,7 @@ def test_the_gradient_is_that_of_the_samples(use_tf_kernels: bool):
             own_maps = [*maps[:number], own, *maps[number + 1 :]]
             return keras.ops.sum(align(rois, *own_maps, use_tf_kernels=use_tf_kernels) * weights)
 
-        slope = gradient(weighted, features, jit=not use_tf_kernels)
+        slope = gradient(weighted, features, jit=not use_tf_kernels, graph=True)
         assert slope.any()
         total += (slope.astype(np.float64) * features).sum()
     np.testing.assert_allclose(total, (weights * one_by_one(maps, rois)).sum(), rtol=1e-3)
@@ -97,7 +97,10 @@ def test_without_training_the_gradient_is_the_same():
     def total(first: Any, training: bool) -> Any:
         return keras.ops.sum(align(rois, first, *maps[1:], training=training) ** 2)
 
-    slopes = [gradient(lambda x, t=training: total(x, t), maps[0]) for training in (True, False)]
+    slopes = [
+        gradient(lambda x, t=training: total(x, t), maps[0], graph=True)
+        for training in (True, False)
+    ]
     np.testing.assert_allclose(*slopes, atol=1e-4)
 
 
