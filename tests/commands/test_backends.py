@@ -28,11 +28,11 @@ assert cli.main([*evaluation, "--model", weights[-1]]) == 0
 
 # The longer schedules of the paper differ from this one in their number of steps only. With
 # TensorFlow, tests/commands/test_cli.py trains and evaluates too; JAX compiles each stage anew, for
-# half a minute.
+# half a minute, and tests/training/test_devices.py trains on it.
 @pytest.mark.parametrize(
     ("backend", "schedule", "with_last"),
     [
-        ("jax", "scratch", False),
+        pytest.param("jax", "scratch", False, marks=pytest.mark.slow),
         pytest.param("jax", "paper-160k", True, marks=pytest.mark.slow),
         pytest.param("torch", "scratch", True, marks=pytest.mark.slow),
         pytest.param("tensorflow", "scratch", True, marks=pytest.mark.slow),

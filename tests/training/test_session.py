@@ -587,6 +587,7 @@ def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mrcnn.training.session.datetime.datetime", FixedDate)
 
 
+@pytest.mark.slow
 def test_runs_of_one_minute_keep_their_files_apart(tmp_path: Path, one_minute: None):
     models = [
         StandIn("training", runs_settings.configure(StandInConfig, {"SEED": seed}), tmp_path)
