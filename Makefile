@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loads
 
 ON_JAX := mrcnn/ops tests/ops tests/layers tests/test_network*.py tests/training/test_gradnorm.py tests/test_hlo.py
 
-# On JAX, ResNeXt's blocks take a minute each to compile.
+# On JAX, ResNeXt's blocks take a minute each to compile, and others many seconds.
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"
 	KERAS_BACKEND=jax $(PYTEST) -m "not slow" $(ON_JAX) --ignore tests/layers/test_resnext.py \
