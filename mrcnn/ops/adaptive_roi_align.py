@@ -115,8 +115,8 @@ class _Axis(NamedTuple):
     def weights(self, cell: Tensor) -> Tensor:
         """What a cell is to the mean of its bin: [..., N, b] for [..., N, b].
 
-        Beyond the middles of the outermost cells the features go on, so that points there count for
-        these alone.
+        Beyond the middles of the outermost cells the features continue, so that points there count
+        for these alone.
         """
         points, last = self.points[:, None], self.side[:, None] - 1.0
         cell = ops.cast(cell, "float32")
