@@ -30,7 +30,7 @@ from detectron2.modeling import build_model
 import mrcnn
 from mrcnn.data.images import read_image
 from mrcnn.runs.conversion import convert
-from tests.detectron2_tensors import Fixture, calibrated, tensors
+from tests.detectron2_tensors import Fixture, calibrated, calibration, tensors
 from tests.fixtures.detectron2.make_detectron2 import config
 
 CLASSES = 80
@@ -54,11 +54,7 @@ class Theirs:
         hook = score.register_forward_hook(lambda m, inputs, o: seen.append(inputs[0].numpy()))
         self(picture)
         hook.remove()
-        logits = seen[0] @ arrays["roi_heads.box_predictor.cls_score.weight"].T
-        factor = (1.5 / logits.std(axis=0)).astype(np.float32)
-        bias = -(logits * factor).mean(axis=0).astype(np.float32)
-        numbers = {"score_factor": factor, "score_bias": bias}
-        self.arrays = calibrated(arrays, Fixture(shapes, numbers))
+        self.arrays = calibrated(arrays, Fixture(shapes, calibration(seen[0], arrays)))
         self._load(self.arrays)
 
     def _load(self, arrays: dict[str, np.ndarray]) -> None:
