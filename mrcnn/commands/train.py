@@ -63,9 +63,7 @@ def run(args: argparse.Namespace) -> int:
         last_run = settings_of_last_run(base, args)
         stored = run_settings.load_training(last_run)
         settings = run_settings.load_settings(last_run)
-        if args.devices is not None and args.batch_size is None:
-            # The same images a step, whatever they are shared by.
-            args.batch_size = settings["IMAGES_PER_GPU"] * settings.get("GPU_COUNT", 1)
+        _keep_images_of_a_step(args, settings)
     chosen.fill_data_options(args, stored)
     if not args.train_subset:
         raise ValueError("--train-subset: expected the name of a subset; received none.")
@@ -153,13 +151,15 @@ def train_from_args(
     from mrcnn.training import stages
 
     network = network or Network(MaskRCNN, results.describe_run)
-    settings = {"NUM_CLASSES": train_set.num_classes, **chosen.settings_from_args(args)}
+    settings: dict[str, Any] = {"NUM_CLASSES": train_set.num_classes}
     stored: Mapping[str, Any] = {}
     if goes_on(args):
         last_run = settings_of_last_run(base, args)
-        settings = {**run_settings.load_settings(last_run), **settings}
+        before = run_settings.load_settings(last_run)
+        _keep_images_of_a_step(args, before)
+        settings = {**before, **settings}
         stored = run_settings.load_training(last_run)
-    config = run_settings.configure(base, settings)
+    config = run_settings.configure(base, {**settings, **chosen.settings_from_args(args)})
     plan = _plan(args, config, stored)
 
     set_random_seed(config.SEED)
@@ -214,6 +214,12 @@ def train_from_args(
     if best := results.describe_best(model.log_dir, config):
         logger.info(f"Best: {best}")
     return last
+
+
+def _keep_images_of_a_step(args: argparse.Namespace, before: Mapping[str, Any]) -> None:
+    """A run that continues has the same images a step, by however many devices they are shared."""
+    if getattr(args, "devices", None) is not None and args.batch_size is None:
+        args.batch_size = before["IMAGES_PER_GPU"] * before.get("GPU_COUNT", 1)
 
 
 def _pace(steps: int) -> list[Any]:

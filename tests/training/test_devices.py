@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import keras
 import pytest
 
-from mrcnn.commands import cli
+from mrcnn.commands import chosen, cli, train
 from mrcnn.config import Config
 from mrcnn.runs.settings import configure
 from mrcnn.training import devices
@@ -68,6 +69,22 @@ def test_more_than_there_are_is_said(caplog):
         pass
     said = [record.getMessage() for record in caplog.records if "GPU_COUNT = 77" in record.message]
     assert len(said) <= 1  # once, where the logger hands it on
+
+
+def test_devices_share_the_images_of_a_step(monkeypatch):
+    monkeypatch.setattr(devices, "count_of", int)
+
+    def settings(batch_size: int | None) -> dict:
+        return chosen.settings_from_args(Namespace(devices="2", batch_size=batch_size))
+
+    assert settings(8) == {"GPU_COUNT": 2, "IMAGES_PER_GPU": 4}
+    assert settings(None) == {"GPU_COUNT": 2}
+    with pytest.raises(ValueError, match="--batch-size: expected a multiple of the 2 devices"):
+        settings(7)
+    # A run of 2 x 3 images that continues on another number of devices.
+    args = Namespace(devices="6", batch_size=None)
+    train._keep_images_of_a_step(args, {"IMAGES_PER_GPU": 3, "GPU_COUNT": 2})
+    assert chosen.settings_from_args(args) == {"GPU_COUNT": 6, "IMAGES_PER_GPU": 1}
 
 
 def test_the_command_says_it_before_anything_is_trained(tmp_path: Path, capsys):
