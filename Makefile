@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-all lint docs clean
+.PHONY: demo test test-all test-torch lint docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/mrcnn demo --output demo_output
@@ -15,6 +15,9 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loads
 
 ON_JAX := mrcnn/ops tests/ops tests/layers tests/test_network*.py tests/training/test_gradnorm.py tests/test_hlo.py
 
+ON_TORCH := tests/ops tests/layers tests/test_network*.py tests/checkpoints \
+	$(addprefix tests/training/test_,model.py session.py stages.py trainer.py)
+
 # On JAX, ResNeXt's blocks take a minute each to compile, and others many seconds.
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"
@@ -24,6 +27,11 @@ test: $(INSTALLED)
 test-all: $(INSTALLED)
 	$(PYTEST)
 	KERAS_BACKEND=jax $(PYTEST) $(ON_JAX)
+
+# PyTorch is a download of gigabytes, and is installed for this target alone.
+test-torch: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable ".[torch]"
+	KERAS_BACKEND=torch $(PYTEST) -m "not slow" $(ON_TORCH)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

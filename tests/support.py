@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -43,6 +43,18 @@ def gradient(
         slope = np.zeros_like(x) if tensor.grad is None else tensor.grad.cpu().numpy()
         return slope
     raise NotImplementedError(f"gradient(): expected a known backend; received {backend!r}.")
+
+
+def weight_gradients(total: Any, weights: Sequence[Any]) -> list[Any]:
+    """d total / d each weight, by PyTorch's own differentiation."""
+    import torch
+
+    values = [weight.value for weight in weights]
+    slopes = torch.autograd.grad(total, values, allow_unused=True)
+    return [
+        torch.zeros_like(value) if slope is None else slope
+        for value, slope in zip(values, slopes, strict=True)
+    ]
 
 
 def compiled(fn: Callable[..., Any]) -> list[tuple[str, Callable[..., Any]]]:

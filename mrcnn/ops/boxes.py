@@ -41,13 +41,12 @@ def to_edges(boxes: Tensor, image_shape: Tensor) -> Tensor:
     [[0.0, 0.0, 5.0, 5.0]]
     """
     scale, shift = _pixel_frame(image_shape)
-    return boxes * scale + shift
+    return ops.convert_to_tensor(boxes) * scale + shift
 
 
 def denormalize(boxes: Tensor, image_shape: Tensor) -> Tensor:
     """Normalized boxes to int32 pixel boxes, rounded half to even."""
-    scale, shift = _pixel_frame(image_shape)
-    return ops.cast(ops.round(boxes * scale + shift), "int32")
+    return ops.cast(ops.round(to_edges(boxes, image_shape)), "int32")
 
 
 def _pixel_frame(image_shape: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,7 +127,8 @@ def decode(boxes: Tensor, deltas: Tensor, largest_log_growth: float = _MAX_LOG_G
     """
     y, x, height, width = _center_size(boxes)
     dy, dx, dh, dw = _split(deltas)
-    dh, dw = ops.minimum(dh, largest_log_growth), ops.minimum(dw, largest_log_growth)
+    limit = float(largest_log_growth)
+    dh, dw = ops.minimum(dh, limit), ops.minimum(dw, limit)
     y, x = y + dy * height, x + dx * width
     height, width = height * ops.exp(dh), width * ops.exp(dw)
     y1, x1 = y - 0.5 * height, x - 0.5 * width
@@ -156,6 +156,7 @@ def clip(boxes: Tensor, window: Tensor) -> Tensor:
 
 
 def _split(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    boxes = ops.convert_to_tensor(boxes)
     return boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3]
 
 

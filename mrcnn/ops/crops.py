@@ -47,7 +47,7 @@ def crop_and_resize(
     Returns:
         [N, height, width, C] float32.
     """
-    boxes = ops.stop_gradient(boxes)
+    boxes = ops.stop_gradient(ops.convert_to_tensor(boxes))
     maps = ops.cast(maps, "float32")
     if use_tf_kernels:
         return tf_kernels.crop_and_resize(maps, boxes, map_index, size)

@@ -94,7 +94,7 @@ def lp_distance(a: Tensor, b: Tensor, p: float) -> Tensor:
     >>> ops.convert_to_numpy(lp_distance(ops.array([0.0, 3.0]), ops.array([0.0, 1.0]), 2)).tolist()
     [0.0, 4.0]
     """
-    difference = a - b
+    difference = ops.subtract(a, b)
     if p == 2:
         return ops.square(difference)
     # |x| with a slope of 0 at 0: that of `ops.abs` is 1 there on JAX.

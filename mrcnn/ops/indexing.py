@@ -97,6 +97,7 @@ def sample_at_most(mask: Tensor, noise: Tensor, limit: Tensor, largest: int) -> 
     >>> ops.convert_to_numpy(sample_at_most(mask, noise, ops.array([2]), largest=2)).tolist()
     [[False, False, True, True]]
     """
+    mask, limit = ops.convert_to_tensor(mask), ops.convert_to_tensor(limit)
     keys = ops.where(mask, noise, -1.0)
     largest = max(1, min(largest, mask.shape[1]))  # a limit of 0 also needs a threshold
     best = ops.top_k(keys, largest)[0]

@@ -19,7 +19,7 @@ def smooth_l1(y_true: Tensor, y_pred: Tensor, beta: float = 1.0) -> Tensor:
     >>> ops.convert_to_numpy(smooth_l1(ops.array([0.0, 0.0]), ops.array([0.5, -3.0]))).tolist()
     [0.125, 2.5]
     """
-    distance = ops.abs(y_true - y_pred)
+    distance = ops.abs(ops.subtract(y_true, y_pred))
     if beta == 0:
         return distance
     return ops.where(distance < beta, (0.5 / beta) * distance * distance, distance - 0.5 * beta)
@@ -36,6 +36,7 @@ def binary_cross_entropy(y_true: Tensor, probabilities: Tensor) -> Tensor:
 
     With the clipping and the epsilon of Keras 2; the result is at most about 16.
     """
+    y_true = ops.convert_to_tensor(y_true)
     p = ops.clip(probabilities, EPSILON, 1.0 - EPSILON)
     return -(y_true * ops.log(p + EPSILON) + (1.0 - y_true) * ops.log(1.0 - p + EPSILON))
 
@@ -47,7 +48,7 @@ def binary_cross_entropy_of_logits(y_true: Tensor, logits: Tensor) -> Tensor:
     >>> (1000 * ops.convert_to_numpy(loss)).astype(int).tolist()
     [693, 50000]
     """
-    return ops.relu(logits) - logits * y_true + ops.softplus(-ops.abs(logits))
+    return ops.relu(logits) - ops.multiply(logits, y_true) + ops.softplus(-ops.abs(logits))
 
 
 def rpn_class_loss(match: Tensor, logits: Tensor, by: int | None = None) -> Tensor:

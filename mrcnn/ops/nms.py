@@ -49,7 +49,7 @@ def nms_sorted(
     >>> ops.convert_to_numpy(index).tolist(), ops.convert_to_numpy(found).tolist()
     ([[0, 2, 0]], [[True, True, False]])
     """
-    boxes = ops.stop_gradient(boxes)
+    boxes = ops.stop_gradient(ops.convert_to_tensor(boxes))
     if use_tf_kernels:
         if groups is None:
             return tf_kernels.nms_sorted(boxes, valid, threshold, count)

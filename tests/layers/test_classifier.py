@@ -13,9 +13,9 @@ def test_its_logits_are_dense_layers_on_mean_features():
     features = keras.Input((3, 2, 5))
     model = keras.Model(features, classifier_graph(features, num_classes=4, fc_layers_size=6))
     values = np.random.default_rng(0).normal(size=(2, 3, 2, 5)).astype(np.float32)
-    w1, b1, w2, b2 = (np.array(weight) for weight in model.weights)
+    w1, b1, w2, b2 = model.get_weights()
     hidden = np.maximum(values.mean(axis=(1, 2)) @ w1 + b1, 0)
-    logits = np.asarray(model(values))
+    logits = keras.ops.convert_to_numpy(model(values))
     assert logits.shape == (2, 1, 4)
     np.testing.assert_allclose(logits[:, 0], hidden @ w2 + b2, rtol=1e-4, atol=1e-5)
     # No detector has a layer of such a name: of a file, only the backbone is loaded there.

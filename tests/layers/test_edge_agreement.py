@@ -32,7 +32,7 @@ def make_head(loss_weight: float = 1.0, name: str | None = None, **settings) -> 
 def loss_of_positives(predicted, target, **settings) -> float:
     """The published way: gather the positive RoIs first."""
     predicted, target = (x.reshape(-1, 8, 8)[POSITIVE] for x in (predicted, target))
-    return float(np.mean(edges.roi_edge_agreement(predicted, target, EdgeSettings(**settings))))
+    return float(ops.mean(edges.roi_edge_agreement(predicted, target, EdgeSettings(**settings))))
 
 
 FULL = {
@@ -278,7 +278,7 @@ def test_training_on_the_edge_loss_alone_finds_the_mask(jit):
     batch = [np.ones((4, 1), np.float32), target, class_ids]
     losses = [float(model.train_on_batch(batch)) for _ in range(40)]
     assert losses[0] == pytest.approx(
-        3 * float(np.mean(edges.roi_edge_agreement(np.full((2, 8, 8), 0.5), target[0]))), rel=1e-4
+        3 * float(ops.mean(edges.roi_edge_agreement(np.full((2, 8, 8), 0.5), target[0]))), rel=1e-4
     )
     assert losses[-1] < 0.01 * losses[0]
     found = ops.convert_to_numpy(model(batch)[0])

@@ -82,7 +82,8 @@ def test_the_gradient_is_that_of_the_samples(use_tf_kernels: bool):
 
         def weighted(own: Any, number: int = number) -> Any:
             own_maps = [*maps[:number], own, *maps[number + 1 :]]
-            return keras.ops.sum(align(rois, *own_maps, use_tf_kernels=use_tf_kernels) * weights)
+            crops = align(rois, *own_maps, use_tf_kernels=use_tf_kernels)
+            return keras.ops.sum(keras.ops.multiply(crops, weights))
 
         slope = gradient(weighted, features, jit=not use_tf_kernels, graph=True)
         assert slope.any()

@@ -172,7 +172,9 @@ class TestDeltas:
         boxes, factors = both(6), np.random.default_rng(7).normal(size=(2, 10, 4))
         deltas = np.random.default_rng(8).normal(0, 0.5, (2, 10, 4)).astype(np.float32)
         factors = factors.astype(np.float32)
-        slope = gradient(lambda d: ops.sum(factors * box_ops.decode(boxes, d)), deltas, jit=True)
+        slope = gradient(
+            lambda d: ops.sum(ops.multiply(factors, box_ops.decode(boxes, d))), deltas, jit=True
+        )
         step = 1e-6
         for index in np.ndindex(2, 10):
             for i in range(4):

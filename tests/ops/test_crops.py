@@ -150,7 +150,7 @@ class TestCropAndResize:
                 SIZE,
                 use_tf_kernels=use_tf_kernels,
             )
-            return ops.sum(factors * crop)
+            return ops.sum(ops.multiply(factors, crop))
 
         slope = gradient(total, maps, jit=not use_tf_kernels)
         for place in np.ndindex(maps.shape):  # linear: one step of 1 is exact
@@ -288,7 +288,7 @@ class TestPyramidRoiAlign:
         level = ops.convert_to_numpy(crops.pyramid_level(rois, IMAGE_AREA))
 
         def total(scales):
-            maps = [features * scales[k] for k, features in enumerate(self.MAPS)]
+            maps = [ops.multiply(scales[k], features) for k, features in enumerate(self.MAPS)]
             return ops.sum(crops.pyramid_roi_align(maps, rois, IMAGE_AREA, SIZE))
 
         expected = [0.0] * 4

@@ -60,11 +60,12 @@ def test_gradients_of_inputs_and_kernel():
     factors = RANDOM.normal(size=(2, 6, 5, FILTERS)).astype(np.float32)
 
     def total(x, kernel):
-        return ops.sum(factors * grouped_conv(x, kernel, (1, 1), "same"))
+        return ops.sum(ops.multiply(factors, grouped_conv(x, kernel, (1, 1), "same")))
 
     def written_out(x, kernel):
         kernel = block_diagonal(kernel, GROUPS)
-        return ops.sum(factors * ops.conv(x, kernel, 1, "same", data_format="channels_last"))
+        outputs = ops.conv(x, kernel, 1, "same", data_format="channels_last")
+        return ops.sum(ops.multiply(factors, outputs))
 
     x, kernel = ops.convert_to_tensor(X), ops.convert_to_tensor(KERNEL)
     for one, other in (

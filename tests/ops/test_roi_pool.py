@@ -124,7 +124,7 @@ def test_the_gradient_goes_to_the_largest_value():
         def total(features, level=level):
             others = [ops.convert_to_tensor(other) for other in maps]
             others[level] = features
-            return ops.sum(factors * pool(ops.convert_to_tensor(rois), *others))
+            return ops.sum(ops.multiply(factors, pool(ops.convert_to_tensor(rois), *others)))
 
         assert expected.any()
         slope = gradient(total, maps[level], jit=level < 2)

@@ -66,7 +66,7 @@ def test_the_gradient_is_that_of_the_samples():
 
     def total(first):
         crops = ours.sampled_pyramid_roi_align([first, *maps[1:]], rois, SIZE, 2)
-        return keras.ops.sum(crops * weights)
+        return keras.ops.sum(keras.ops.multiply(crops, weights))
 
     slope = gradient(total, maps[0])
     step = np.zeros_like(maps[0])

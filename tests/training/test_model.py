@@ -56,11 +56,12 @@ def test_on_square_images_the_losses_are_those_of_the_square_network(model):
     config = tiny_config(**SQUARE)
     square = training_model.build(config)
     for own, other in zip(square.weights, model.weights, strict=True):
-        np.testing.assert_array_equal(own, other)
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (own, other)))
     batch = tiny_batch(config)
     losses = square(batch, training=True)
     for name, value in model(batch, training=True).items():
-        np.testing.assert_allclose(value, losses[name], rtol=1e-6)
+        found, expected = map(keras.ops.convert_to_numpy, (value, losses[name]))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert float(losses["rpn_class_loss"]) > 0 and float(losses["rpn_bbox_loss"]) > 0
 
 
