@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mrcnn.files import download
+from mrcnn.files import download, json_items
 from mrcnn.logger import PlainLines
 from tests.files.server import Server
 
@@ -97,6 +97,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let messages appear as in a program, in spite of pytest's own handlers of the root logger."""
     monkeypatch.setattr(PlainLines, "program_shows_messages", staticmethod(lambda: False))
+
+
+@pytest.fixture(params=["as a list", "in the file"])
+def annotations_either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let annotations be read as those of small files, and as those of large ones."""
+    if request.param == "in the file":
+        monkeypatch.setattr(json_items, "MIN_BYTES", 0)
 
 
 @pytest.fixture

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from mrcnn import __version__
+from mrcnn.data.annotation_table import AnnotationSlice
 from mrcnn.data.dataset import Dataset
 
 # Where the data lie may change between two processes.
 _PLACES = ("path", "annotation_file")
 # Beside the backend: what makes batches, or computes with them.
 _PACKAGES = ("numpy", "PIL", "imgaug", "albumentations")
+_SIMPLE = frozenset((bool, int, float, str, list, tuple, type(None)))
 _MOST_LEVELS = 12  # of a transform within transforms
 
 
@@ -82,12 +84,13 @@ def _digest_into(digest: hashlib._Hash, value: Any) -> None:
     Of file names the folder does not count, but the size of the file does. `json` would take
     minutes for the outlines of a large data set.
     """
-    if isinstance(value, Mapping):
+    # `Mapping` is asked last: that takes a while, and there are millions of numbers and texts.
+    if isinstance(value, dict) or (type(value) not in _SIMPLE and isinstance(value, Mapping)):
         digest.update(b"{%d" % len(value))
         for name in sorted(value, key=str):
             digest.update(f"{name}\0".encode(errors="surrogatepass"))
             _digest_into(digest, value[name])
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple | AnnotationSlice):
         try:
             packed = array("d", value)
         except (TypeError, OverflowError):  # not all are numbers

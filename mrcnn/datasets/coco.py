@@ -9,7 +9,7 @@ Shape letters: H, W height and width of an image; N its instances.
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +18,7 @@ import numpy as np
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
+from mrcnn.data.annotation_table import AnnotationTable, by_image, counts
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.instances import Instances
 from mrcnn.datasets.coco_json import (
@@ -50,8 +51,9 @@ class CocoDataset(Dataset):
     """Images and instances of COCO json files; several files can be loaded into one.
 
     `image_info[i]` holds `width`, `height` and `annotations`, the selected entries of the json in
-    COCO's own form (see `mrcnn.data.coco_fields`). What was left out is counted in `left_out`,
-    what was written in another form in `forms`.
+    COCO's own form (see `mrcnn.data.coco_fields`): a list, or of a file of 64 MB or more a sequence
+    whose items stay in the file (`mrcnn.data.annotation_table`). What was left out is counted in
+    `left_out`, what was written in another form in `forms`.
 
     `CocoDataset.of(folder, "val", "2017")` gives a split that is ready to use; `load_coco` and
     `load_coco_json` add files one by one, and `prepare` is then called as for any data set.
@@ -231,7 +233,7 @@ class CocoDataset(Dataset):
         paths = image_paths(wanted, folder, file)
         api = None
         if return_coco:
-            lists = {"images": list(images.values()), "annotations": annotated}
+            lists = {"images": list(images.values()), "annotations": list(annotated)}
             api = coco_api({**content, **lists, "categories": categories}, str(file))
 
         for category, name in classes.items():
@@ -263,7 +265,7 @@ class CocoDataset(Dataset):
                     f"one of the two with another `source`."
                 )
 
-    def annotations(self, image_id: int) -> list[Annotation]:
+    def annotations(self, image_id: int) -> Sequence[Annotation]:
         """The selected annotations of an image in COCO's own form, crowds included."""
         return self.image_info[image_id]["annotations"]
 
@@ -358,15 +360,18 @@ class CocoDataset(Dataset):
 
     def summary(self) -> str:
         """How many images and instances there are, what was left out, and what read how."""
-        loaded = [a for info in self.image_info for a in info.get("annotations", [])]
-        crowds = sum(bool(a.get("iscrowd")) for a in loaded)
+        loaded: Counter[bool] = Counter()
+        for info in self.image_info:
+            for (_, is_crowd), number in counts(info.get("annotations", ())).items():
+                loaded[is_crowd] += number
         left_out = ", ".join(
             f"{count} {reason}" for reason, count in self.left_out.items() if count
         )
         forms = ", ".join(f"{count} {form}" for form, count in self.forms.items())
         return (
-            f"{len(self.image_info)} images with {len(loaded)} annotations, {crowds} of them "
-            f"crowds; left out: {left_out or 'nothing'}." + (f" Read as: {forms}." if forms else "")
+            f"{len(self.image_info)} images with {loaded.total()} annotations, {loaded[True]} of "
+            f"them crowds; left out: {left_out or 'nothing'}."
+            + (f" Read as: {forms}." if forms else "")
         )
 
     def annToRLE(self, ann: Annotation, height: int, width: int) -> Rle:  # noqa: N802
@@ -379,16 +384,16 @@ class CocoDataset(Dataset):
 
 
 def _group(
-    annotations: list[Annotation], selected: set[Any], class_map: Mapping[int, int]
-) -> dict[Any, list[Annotation]]:
+    annotations: Sequence[Annotation], selected: set[Any], class_map: Mapping[int, int]
+) -> dict[Any, Sequence[Annotation]]:
     """The annotations of selected categories by image id, with the category they are taken for."""
-    chosen: dict[Any, list[Annotation]] = defaultdict(list)
+    if isinstance(annotations, AnnotationTable):
+        return by_image(annotations.of(selected).mapped(class_map))
+    chosen = []
     for annotation in annotations:
         category = annotation["category_id"]
         if category not in selected:
             continue
         target = class_map.get(category, category)
-        if target != category:
-            annotation = {**annotation, "category_id": target}
-        chosen[annotation["image_id"]].append(annotation)
-    return dict(chosen)
+        chosen.append(annotation if target == category else {**annotation, "category_id": target})
+    return by_image(chosen)

@@ -10,13 +10,14 @@ import contextlib
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pycocotools.coco import COCO
 
 from mrcnn.data import coco_fields
+from mrcnn.data.annotation_table import Collector
 from mrcnn.data.coco_fields import Entry
 from mrcnn.datasets.segmentation import (
     REMEDY,
@@ -26,24 +27,32 @@ from mrcnn.datasets.segmentation import (
     check_values,
 )
 from mrcnn.files.elsewhere import file_meant
-from mrcnn.files.untrusted import Folder, load_json
+from mrcnn.files.json_items import JsonItems, load_json_items
+from mrcnn.files.untrusted import Folder
 
 
 def read_coco_json(file: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a COCO json file and check that it has images, annotations and categories."""
+    """Read a COCO json file and check that it has images, annotations and categories.
+
+    The annotations of a large file are `mrcnn.files.json_items.JsonItems`, and stay in the file.
+    """
     try:
-        content = load_json(file)
+        content = load_json_items(file, ("annotations",))
     except FileNotFoundError:
         raise FileNotFoundError(f"{file}: expected a COCO json file; there is none.") from None
     except ValueError as error:
         raise ValueError(f"{file}: expected a COCO json file; it is not json: {error}.") from None
     for field in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(field), list):
+        if not isinstance(content, dict) or not _is_list(content.get(field)):
             raise ValueError(
                 f"{file}: expected an object with the list {field!r}, as in COCO's "
                 f"instances_*.json; found none."
             )
     return content
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | JsonItems)
 
 
 def normalized(content: Mapping[str, Any], file: str = "annotations") -> dict[str, Any]:
@@ -58,7 +67,7 @@ def normalized(content: Mapping[str, Any], file: str = "annotations") -> dict[st
     categories = reader.categories(content["categories"])
     names = {category["id"]: category["name"] for category in categories}
     images = reader.images(content["images"], with_files=False)
-    annotations = reader.annotations(content["annotations"], images, names)
+    annotations = list(reader.annotations(content["annotations"], images, names))
     lists = {"images": list(images.values()), "annotations": annotations, "categories": categories}
     return {**content, **lists}
 
@@ -185,12 +194,12 @@ class EntryReader:
 
     def annotations(
         self,
-        entries: list[Any],
+        entries: Sequence[Any],
         images: Mapping[Any, Any],
         names: Mapping[Any, str],
         selected: Collection[Any] | None = None,
-    ) -> list[Annotation]:
-        """The annotations.
+    ) -> Sequence[Annotation]:
+        """The annotations: a list, or a table where the entries stay in their file.
 
         Args:
             entries: of the file.
@@ -202,7 +211,7 @@ class EntryReader:
         Raises:
             AnnotationError: an annotation lacks a field, or belongs to no image or category.
         """
-        kept = []
+        kept = Collector(entries, images, names)
         for number, entry in enumerate(entries):
             reading = coco_fields.read_annotation(entry)
             self._count(reading)
@@ -222,8 +231,8 @@ class EntryReader:
                     raise
                 self.left_out[error.kind] += 1
                 continue
-            kept.append(reading.entry)
-        return kept
+            kept.add(number, reading.entry, reading.entry is entry)
+        return kept.collected()
 
     def _count(self, reading: coco_fields.Reading) -> None:
         for field, form in reading.forms:

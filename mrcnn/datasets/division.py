@@ -18,6 +18,7 @@ import numpy as np
 
 from mrcnn.data import coco_fields
 from mrcnn.files.atomic import write_json
+from mrcnn.files.json_items import where
 from mrcnn.files.untrusted import load_json
 
 DIVISION_FILE = "split.json"
@@ -77,10 +78,13 @@ class Division:
             new += name is not None and name not in known
             if isinstance(image, dict):
                 gone.add(_id(image.get("id")))
-        annotations = [a for a in content["annotations"] if _image_id(a) not in gone]
-        if part == VAL:
-            kept = {_id(image.get("id")) for image in images}
-            annotations = [a for a in annotations if _image_id(a) in kept]
+        kept = {_id(image.get("id")) for image in images if isinstance(image, dict)}
+
+        def is_of_part(annotation: Any) -> bool:
+            id = _image_id(annotation)
+            return id not in gone and (part == TRAIN or id in kept)
+
+        annotations = where(content["annotations"], is_of_part)
         return {**content, "images": images, "annotations": annotations}, new
 
     def missing(self, content: Mapping[str, Any]) -> list[str]:

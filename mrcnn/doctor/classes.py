@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from mrcnn.data.coco_fields import Entry
 from mrcnn.datasets.coco_json import by_type
 from mrcnn.doctor.findings import (
     Finding,
@@ -86,25 +85,21 @@ MAX_RATIO = 100
 
 def count_objects(subset: Subset) -> dict[Any, int]:
     """How many annotations, crowds left out, each category has."""
-    counts = Counter(
-        annotation["category_id"]
-        for annotations in subset.annotations.values()
-        for annotation in annotations
-        if not annotation.get("iscrowd")
-    )
-    return {id: counts[id] for id in sorted(subset.categories, key=by_type)}
+    counts = subset.counts()
+    return {id: counts[id, False] for id in sorted(subset.categories, key=by_type)}
 
 
-def check_crowds(subset: Subset, usable: Sequence[Entry]) -> Iterator[Finding]:
+def check_crowds(subset: Subset, usable: Counter[tuple[Any, bool]]) -> Iterator[Finding]:
     """Whether there is an ordinary object in the subset, and in each class that has crowds.
 
     Args:
         subset: whose images can be read.
-        usable: the annotations that training can use.
+        usable: how many annotations training can use, by (category id, whether crowds).
     """
-    objects, crowds = Counter[Any](), Counter[Any]()
-    for annotation in usable:
-        (crowds if annotation.get("iscrowd") else objects)[annotation["category_id"]] += 1
+    objects, crowds = (
+        Counter({id: number for (id, is_crowd), number in usable.items() if is_crowd == side})
+        for side in (False, True)
+    )
     of_all, of_class = (
         (VAL_ONLY_CROWDS, VAL_CLASS_ONLY_CROWDS)
         if subset.is_validation

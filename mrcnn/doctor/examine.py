@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from mrcnn.config import Config
+from mrcnn.data.annotation_table import counts
 from mrcnn.data.coco_fields import Entry
 from mrcnn.data.dataset import Dataset
 from mrcnn.datasets.division import Division
@@ -53,14 +55,15 @@ class ExaminedSubset:
         findings: in the order of the checks.
         image_files: those that were read.
         objects: all of them; in a quick check those whose box the numbers of the json tell.
-        usable: the annotations that training can use, as far as was checked.
+        usable: how many annotations training can use, as far as was checked, by (category id,
+            whether crowds).
     """
 
     subset: Subset
     findings: list[Finding] = field(default_factory=list)
     image_files: ImageFiles = field(default_factory=list)
     objects: sizes.ObjectSizes = field(default_factory=sizes.ObjectSizes)
-    usable: list[Entry] = field(default_factory=list)
+    usable: Counter[tuple[Any, bool]] = field(default_factory=Counter)
 
 
 class CheckedImage(NamedTuple):
@@ -221,7 +224,7 @@ def _check_fully(
         for image, result in results:
             examined.image_files.append((image, result.file))
             examined.findings += result.findings
-            examined.usable += result.usable
+            examined.usable.update(counts(result.usable))
             objects.append(result.objects)
     examined.objects = sizes.ObjectSizes.concatenate(objects)
     examined.findings += splits.check_duplicates(subset, examined.image_files)
@@ -239,7 +242,7 @@ def _check_quickly(examined: ExaminedSubset, config: Config, box_only: bool) -> 
     for image in subset.images:
         checked = segmentations.check_annotations(subset, image, box_only, masks=False)
         examined.findings += checked.findings
-        examined.usable += checked.usable
+        examined.usable.update(counts(checked.usable))
         count = len(subset.annotations.get(image["id"], ()))
         placement = sizes.place_image((image["height"], image["width"]), config)
         examined.findings += sizes.check_count(subset, image, count, config)

@@ -5,6 +5,7 @@ The json's order: x before y; a box is [x, y, width, height]; sizes are [height,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -231,19 +232,23 @@ def _check_polygons(
         yield fault(POINTS, count=len(bad[0]))
         return
     values = [value for part in parts for value in part]
-    wrong = [value for value in values if not is_finite(value)]
+    # Most are floats alone, which are checked without a step of the interpreter for each.
+    are_floats = set(map(type, values)) == {float} and all(map(math.isfinite, values))
+    wrong = [] if are_floats else [value for value in values if not is_finite(value)]
     if wrong:
         yield fault(COORDINATES, size=_format_size(size), value=shorten(wrong[0]))
         return
     corners = np.array(values, np.float64).reshape(-1, 2)
-    kind, distance = position_fault(corners, size), _distance_outside(corners, size)
+    distance = _distance_outside(corners, size)
+    kind = _position_fault(distance, size)
     if kind is COORDINATES:
         value = f"a point {distance:g} pixels outside"
         yield fault(COORDINATES, size=_format_size(size), value=value)
         return
     if kind is OUTSIDE:
         yield fault(OUTSIDE, size=_format_size(size), distance=distance)
-    outlines = [np.array(part, np.float64).reshape(-1, 2) for part in parts]
+    ends = np.cumsum([len(part) // 2 for part in parts[:-1]], dtype=int)
+    outlines = [corners] if len(parts) == 1 else np.split(corners, ends)
     if not all(map(polygons.has_area, outlines)):
         yield fault(NO_AREA)
     if crossings:
@@ -254,7 +259,10 @@ def _check_polygons(
 
 def position_fault(corners: np.ndarray, size: tuple[int, int]) -> Kind | None:
     """None where corners [P, 2] lie in the image, else which fault it is that they do not."""
-    distance = _distance_outside(corners, size)
+    return _position_fault(_distance_outside(corners, size), size)
+
+
+def _position_fault(distance: float, size: tuple[int, int]) -> Kind | None:
     if distance > POLYGON_MARGIN * max(size):
         return COORDINATES
     return OUTSIDE if distance > POINT_TOLERANCE else None
@@ -262,7 +270,9 @@ def position_fault(corners: np.ndarray, size: tuple[int, int]) -> Kind | None:
 
 def _distance_outside(corners: np.ndarray, size: tuple[int, int]) -> float:
     """How far the farthest corner lies outside the image; below 0 when none does."""
-    return float(np.maximum(-corners, corners - np.array(size)[::-1]).max())
+    left, top = corners.min(axis=0).tolist()
+    right, bottom = corners.max(axis=0).tolist()
+    return max(-left, -top, right - size[1], bottom - size[0])
 
 
 def _check_rle(annotation: Entry, size: tuple[int, int]) -> Iterator[Fault]:

@@ -137,9 +137,9 @@ def stated_box(annotation: Entry) -> tuple[float, float, float, float] | None:
     """The (x, y, width, height) around an annotation's polygons, or else its box, if it has one."""
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, list) and segmentation:
-        points = np.concatenate([np.asarray(polygon, float) for polygon in segmentation])
-        (x, y), (right, bottom) = (f(points.reshape(-1, 2), axis=0) for f in (np.min, np.max))
-        return x, y, right - x, bottom - y
+        xs, ys = ([v for polygon in segmentation for v in polygon[i::2]] for i in (0, 1))
+        x, y = float(min(xs)), float(min(ys))
+        return x, y, max(xs) - x, max(ys) - y
     if not annotation.get("bbox"):
         return None
     x, y, width, height = map(float, annotation["bbox"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mrcnn.data.annotation_table import counts
 from mrcnn.data.coco_fields import Entry
 from mrcnn.datasets.division import Division
 from mrcnn.datasets.layouts import find_split
@@ -40,7 +42,7 @@ class Subset:
     folder: Path
     content: dict[str, Any] = field(default_factory=dict)
     images: list[Entry] = field(default_factory=list)
-    annotations: dict[Any, list[Entry]] = field(default_factory=dict)
+    annotations: dict[Any, Sequence[Entry]] = field(default_factory=dict)
     categories: dict[Any, str] = field(default_factory=dict)
     is_standard: bool = True
     is_part: bool = False
@@ -52,6 +54,13 @@ class Subset:
     def is_readable(self) -> bool:
         """Whether the json could be read; it then has COCO's three lists."""
         return bool(self.content)
+
+    def counts(self) -> Counter[tuple[Any, bool]]:
+        """How many annotations there are by (category id, whether crowds)."""
+        found: Counter[tuple[Any, bool]] = Counter()
+        for of_image in self.annotations.values():
+            found.update(counts(of_image))
+        return found
 
     def finds(self, file_name: str) -> bool:
         """Whether a name, which does not lead out of the folder, is that of a file in it."""
@@ -105,4 +114,10 @@ def same_object_key(annotation: Entry) -> int | None:
     segmentation = annotation.get("segmentation") or annotation.get("bbox")
     if not segmentation:
         return None
-    return hash((annotation["image_id"], annotation["category_id"], repr(segmentation)))
+    owner = annotation["image_id"], annotation["category_id"]
+    if isinstance(segmentation, list):
+        try:
+            return hash((owner, tuple(map(tuple, segmentation))))
+        except TypeError:  # a box, or values that are no numbers
+            pass
+    return hash((owner, repr(segmentation)))

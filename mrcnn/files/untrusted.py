@@ -33,12 +33,12 @@ MAX_NAME_BYTES = 4096
 FOLLOW_LINKS = bool(_from_environment("MRCNN_FOLLOW_LINKS", 0))
 
 
-def load_json(file: str | os.PathLike[str]) -> Any:
-    """Read a json file.
+def expect_json_size(file: str | os.PathLike[str]) -> int:
+    """The size of a json file.
 
     Raises:
         OSError: it cannot be opened; `FileNotFoundError` if there is none.
-        ValueError: it is not json, or too large; says why, not which file.
+        ValueError: it is no plain file, or too large; says why, not which file.
     """
     status = os.stat(file)
     if not stat.S_ISREG(status.st_mode):
@@ -47,6 +47,17 @@ def load_json(file: str | os.PathLike[str]) -> Any:
         raise ValueError(
             f"it has {status.st_size} bytes, more than MRCNN_MAX_JSON_BYTES = {MAX_JSON_BYTES}"
         )
+    return status.st_size
+
+
+def load_json(file: str | os.PathLike[str]) -> Any:
+    """Read a json file.
+
+    Raises:
+        OSError: it cannot be opened; `FileNotFoundError` if there is none.
+        ValueError: it is not json, or too large; says why, not which file.
+    """
+    expect_json_size(file)
     try:
         return json.loads(Path(file).read_bytes())
     except RecursionError:

@@ -15,6 +15,8 @@ from PIL import Image
 from mrcnn.data.boxes import extract_bboxes
 from mrcnn.datasets.coco import CocoDataset
 
+pytestmark = pytest.mark.usefixtures("annotations_either_way")
+
 HEIGHT, WIDTH = 20, 30
 SQUARE = [[2, 3, 12, 3, 12, 9, 2, 9]]  # 10 wide, 6 high
 

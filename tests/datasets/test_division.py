@@ -15,6 +15,8 @@ from mrcnn.datasets.division import Division, divide, groups_by_field
 from mrcnn.datasets.layouts import find_split
 from tests.datasets.formats.support import HEIGHT, WIDTH, picture, write_json
 
+pytestmark = pytest.mark.usefixtures("annotations_either_way")
+
 
 def content_of(images: list[list[int]], **fields) -> dict:
     """A COCO json: for each image the classes of its objects."""

@@ -22,6 +22,8 @@ from mrcnn.doctor.subset import find_subset
 from tests.doctor.damaged import CASES, damaged
 from tests.doctor.sound import DoctorConfig, noise, sound, square
 
+pytestmark = pytest.mark.usefixtures("annotations_either_way")
+
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 
