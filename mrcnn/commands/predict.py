@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mrcnn.prediction.stream import Predictor
 
 HELP = "find objects in pictures, folders, videos or a camera's frames"
-OVERLAYS, LABELME, COCO = FORMS = ("overlays", "labelme", "coco")
+OVERLAYS, LABELME, COCO, PARQUET = FORMS = ("overlays", "labelme", "coco", "parquet")
 COCO_FILE = "annotations.json"
 DEFAULT_OUTPUT, DEMO_OUTPUT = "predictions", "demo_predictions"
 _WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -84,8 +84,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[OVERLAYS],
         help="what is written beside predictions.json: overlays, the pictures with the objects "
         "drawn on them; labelme, a file for each picture and a copy of it, to correct in labelme "
-        "and to train on; coco, a data set of polygons that tools and `mrcnn train` read; without "
-        "a word, nothing "
+        "and to train on; coco, a data set of polygons that tools and `mrcnn train` read; "
+        "parquet, tables of pictures and objects for DuckDB, Spark or pandas; without a word, "
+        "nothing "
         "(default: overlays)",
     )
     group.add_argument(
@@ -118,6 +119,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--score: expected a number from 0 to 1; received {args.score:g}.")
     if args.limit < 0:
         raise ValueError(f"--limit: expected a number of at least 0; received {args.limit}.")
+    if PARQUET in args.save:
+        from mrcnn.prediction.parquet import import_pyarrow
+
+        import_pyarrow()  # not found missing when all is done
     found = sources.find_sources(args.source)
     if args.limit:
         found = _limited(found, args.limit)
@@ -341,6 +346,19 @@ class _Run:
             )
             write_json(self._folder / COCO_FILE, content)
             logger.info(f"Data set of polygons: {self._folder / COCO_FILE}")
+        if PARQUET in self._forms:
+            from mrcnn.prediction.parquet import OBJECTS_FILE, PICTURES_FILE, write_tables
+
+            pictures, objects = write_tables(
+                self._folder,
+                self._records.predictions(),
+                self._records.categories,
+                self._records.image_ids_are_text,
+            )
+            logger.info(
+                f"Tables: {self._folder / PICTURES_FILE} ({pictures} rows), {OBJECTS_FILE} "
+                f"({objects} rows)"
+            )
         for form in (OVERLAYS, LABELME):
             if form in self._forms:
                 logger.info(f"{form}: {self._folder / form}")

@@ -220,6 +220,11 @@ class Records:
             return dict(self._ids.categories)
         return {name: number for number, name in enumerate(self._names) if number}
 
+    @property
+    def image_ids_are_text(self) -> bool:
+        """Whether some ids of pictures are no numbers."""
+        return any(isinstance(id, str) for id in self._ids.images.values())
+
     def _id(self, name: str) -> Any:
         known = self._ids.images
         if name in known:

@@ -52,7 +52,7 @@ def test_a_folder_becomes_pictures_results_and_a_table(logs, photos, tmp_path, c
     caplog.set_level("INFO", "mrcnn")
     out = tmp_path / "out"
     command = ["predict", str(photos), "--logs", str(logs), "--output", str(out)]
-    forms = ["--save", "overlays", "labelme", "coco"]
+    forms = ["--save", "overlays", "labelme", "coco", "parquet"]
     assert cli.main([*command, *forms, "--max-detections", "3"]) == 1  # one is broken
     assert "broken.jpg: cannot be read as an image" in caplog.text
     assert "1 could not be read" in caplog.text
@@ -70,6 +70,7 @@ def test_a_folder_becomes_pictures_results_and_a_table(logs, photos, tmp_path, c
     assert copy.read_bytes() == (photos / "sub/3.jpg").read_bytes()
     data = json.loads((out / "annotations.json").read_text())
     assert [c["name"] for c in data["categories"]] == CLASSES[1:]
+    assert (out / "objects.parquet").exists() and (out / "pictures.parquet").exists()
 
     # The same in Python.
     model = mrcnn.load(logs / "small20260102T1200")

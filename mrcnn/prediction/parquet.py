@@ -1,0 +1,153 @@
+"""Predictions as Parquet tables, which DuckDB, Spark, pandas and polars read without reading all.
+
+Two files, each written a group of rows at a time:
+
+- `objects.parquet`: a row for each detection, with its mask as COCO's compressed run lengths;
+- `pictures.parquet`: a row for each picture, those without a detection too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as mask_api
+
+from mrcnn.files.atomic import atomic_path
+
+OBJECTS_FILE = "objects.parquet"
+PICTURES_FILE = "pictures.parquet"
+GROUP_ROWS = 10_000  # a row group: what is in memory at a time, and what a reader may skip
+
+_PICTURE = {
+    "image_id": "id",
+    "file_name": "string",
+    "image_width": "int32",
+    "image_height": "int32",
+}
+_OBJECT = {
+    "category_id": "id",
+    "class": "string",
+    "score": "float32",
+    **dict.fromkeys(("x", "y", "width", "height"), "float32"),
+    "area": "int64",
+    "rle": "string",
+}
+
+
+def import_pyarrow() -> Any:
+    """The package pyarrow, with its Parquet.
+
+    Raises:
+        ImportError: it is not installed; says how to install it.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError(
+            f"Parquet tables are written by pyarrow ({error}). Install it: "
+            "pip install 'mrcnn[parquet]'."
+        ) from error
+    return pyarrow
+
+
+def write_tables(
+    folder: str | os.PathLike[str],
+    predictions: Iterable[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]],
+    categories: Mapping[str, Any],
+    image_ids_are_text: bool = False,
+) -> tuple[int, int]:
+    """Write both files.
+
+    Args:
+        folder: where.
+        predictions: the entry and the results of each picture, as
+            `mrcnn.prediction.records.Records.predictions` gives them.
+        categories: ids by name.
+        image_ids_are_text: whether some ids of pictures are no numbers; all are written as text
+            then.
+
+    Returns:
+        How many pictures and objects there are.
+
+    Raises:
+        ImportError: pyarrow is not installed.
+    """
+    pyarrow = import_pyarrow()
+    names = {category: name for name, category in categories.items()}
+    id_types = {
+        "image_id": str if image_ids_are_text else int,
+        "category_id": str if any(isinstance(id, str) for id in names) else int,
+    }
+    with (
+        _Table(
+            pyarrow, Path(folder, PICTURES_FILE), {**_PICTURE, "objects": "int32"}, id_types
+        ) as pictures,
+        _Table(pyarrow, Path(folder, OBJECTS_FILE), {**_PICTURE, **_OBJECT}, id_types) as objects,
+    ):
+        for entry, results in predictions:
+            of_picture = [entry["id"], entry["file_name"], entry["width"], entry["height"]]
+            pictures.add([*of_picture, len(results)])
+            for result in results:
+                rle = result["segmentation"]
+                objects.add(
+                    [
+                        *of_picture,
+                        *(result["category_id"], names[result["category_id"]], result["score"]),
+                        *result["bbox"],
+                        *(int(mask_api.area(rle)), rle["counts"]),
+                    ]
+                )
+    return pictures.rows, objects.rows
+
+
+class _Table:
+    """One file under way; it gets its name when the block ends without an error."""
+
+    def __init__(
+        self, pyarrow: Any, path: Path, columns: Mapping[str, str], id_types: Mapping[str, type]
+    ) -> None:
+        self.rows = 0
+        self._pyarrow, self._id_types = pyarrow, id_types
+        types = {int: pyarrow.int64(), str: pyarrow.string()}
+        self._schema = pyarrow.schema(
+            [
+                (name, types[id_types[name]] if kind == "id" else getattr(pyarrow, kind)())
+                for name, kind in columns.items()
+            ]
+        )
+        self._columns: list[list[Any]] = [[] for _ in columns]
+        self._path = path
+
+    def __enter__(self) -> _Table:
+        self._file = atomic_path(self._path)
+        self._writer = self._pyarrow.parquet.ParquetWriter(
+            self._file.__enter__(), self._schema, compression="zstd"
+        )
+        return self
+
+    def add(self, row: Iterable[Any]) -> None:
+        for column, field, value in zip(self._columns, self._schema, row, strict=True):
+            own = self._id_types.get(field.name)
+            column.append(value if own is None else own(value))
+        self.rows += 1
+        if len(self._columns[0]) == GROUP_ROWS:
+            self._write()
+
+    def _write(self) -> None:
+        arrays = [
+            self._pyarrow.array(column, field.type)
+            for column, field in zip(self._columns, self._schema, strict=True)
+        ]
+        self._writer.write_table(self._pyarrow.Table.from_arrays(arrays, schema=self._schema))
+        for column in self._columns:
+            column.clear()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None and self._columns[0]:
+            self._write()
+        self._writer.close()
+        self._file.__exit__(kind, error, trace)
