@@ -13,6 +13,7 @@ from typing import NamedTuple
 from keras import ops
 
 from mrcnn.ops import boxes as box_ops
+from mrcnn.ops import torch_nms
 from mrcnn.ops.indexing import first_true_indices, gather_rows
 from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend import nms as tf_kernels
@@ -40,6 +41,8 @@ def nms_sorted(
         groups: [B, N] int or None; only boxes of the same group suppress each other.
         use_tf_kernels: see `mrcnn.tensorflow_backend`; not compilable by XLA.
 
+    On PyTorch torchvision's kernel computes it, where torchvision is installed.
+
     Returns:
         (index [B, K] int32, found [B, K] bool), in order of score. Where fewer are
         found, index is 0.
@@ -50,6 +53,8 @@ def nms_sorted(
     ([[0, 2, 0]], [[True, True, False]])
     """
     boxes = ops.stop_gradient(ops.convert_to_tensor(boxes))
+    valid = ops.convert_to_tensor(valid)
+    groups = None if groups is None else ops.convert_to_tensor(groups)
     if use_tf_kernels:
         if groups is None:
             return tf_kernels.nms_sorted(boxes, valid, threshold, count)
@@ -58,6 +63,8 @@ def nms_sorted(
         )
         return tf_kernels.nms_overlaps(overlaps, valid, threshold, count)
 
+    if torch_nms.kernel() is not None:
+        return torch_nms.nms_sorted(boxes, valid, threshold, count, groups)
     if groups is None:
         groups = ops.zeros(tuple(boxes.shape[:2]), "int32")
     return _by_blocks(boxes, valid, groups, threshold, count)

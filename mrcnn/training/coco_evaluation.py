@@ -29,6 +29,7 @@ from mrcnn.inference import model as inference_model
 from mrcnn.inference.detector import Detector
 from mrcnn.logger import logger
 from mrcnn.process import seeded_initializers
+from mrcnn.training import devices
 from mrcnn.training.callbacks import averaged_weights
 from mrcnn.weights.layers import weighted_layers
 
@@ -95,11 +96,13 @@ class CocoEvaluation(keras.callbacks.Callback):
         """The metrics of `METRICS` of the network as it is now."""
         if self._truth is None:
             self._truth = Truth.of(self._ground_truth())
-        detector = self._detector or self._build()
+        with devices.alone():
+            detector = self._detector or self._build()
         self._detector = detector
         with averaged_weights(self.model):
             copy_weights(self.model, detector.model)
-        results, _ = detect_images(detector, self._dataset, self._image_ids, progress=False)
+        with devices.alone():
+            results, _ = detect_images(detector, self._dataset, self._image_ids, progress=False)
         source_ids = [self._dataset.image_info[image_id]["id"] for image_id in self._image_ids]
         metrics, _ = evaluate_kinds(self._truth, results, source_ids, KINDS, DILATION_RATIO)
         values = {name: metrics[kind][metric] for name, (kind, metric) in METRICS.items()}
@@ -196,4 +199,5 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
             raise ValueError(f"the network that trains has no layer {layer.name!r}.")
         weights = layers[layer.name].weights
         for variable, value in zip(layer.weights, weights, strict=True):
-            variable.assign(value)
+            # As an array, because the one may be spread over devices, and the other is not.
+            variable.assign(keras.ops.convert_to_numpy(value))

@@ -72,6 +72,17 @@ def spread(config: Config) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Let what is built and run inside be on one device, such as detection on single images."""
+    around = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(around)
+
+
 @functools.cache
 def _warn(text: str) -> None:
     """Once a process."""

@@ -31,6 +31,7 @@ def weights_in(run: Path) -> list[str]:
     return sorted(path.name for path in run.glob("*_0*.h5"))
 
 
+@pytest.mark.slow  # tests/runs/test_pretraining.py trains too
 def test_a_detector_starts_from_the_crops_of_its_data(shapes, tmp_path, capsys):
     logs = tmp_path / "logs"
     command = ["pretrain", str(shapes), "--logs", str(logs), "--empty", "5", "--seed", "3"]

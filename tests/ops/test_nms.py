@@ -12,7 +12,7 @@ from keras import ops
 from mrcnn.data.boxes import compute_overlaps
 from mrcnn.layers.detections import DetectionSettings, refine_detections
 from mrcnn.layers.proposals import ProposalSettings, propose
-from mrcnn.ops import nms
+from mrcnn.ops import nms, torch_nms
 from mrcnn.ops.nms import nms_sorted
 from tests.ops import naive
 from tests.ops.variants import quick
@@ -60,6 +60,13 @@ def images(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     boxes[6, 6:], valid[6] = boxes[6, :6] - [0, 0, 0, 0.125], True
     groups = rng.integers(0, 3, (IMAGES, ROWS))
     return boxes.astype(np.float32), valid, groups.astype(np.int32)
+
+
+@pytest.fixture(autouse=True, params=[False, True] if torch_nms.kernel() else [False])
+def without_torchvision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On PyTorch, with torchvision's kernel and without."""
+    if request.param:
+        monkeypatch.setattr(torch_nms, "kernel", lambda: None)
 
 
 def everything(boxes, valid, groups):

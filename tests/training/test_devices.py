@@ -26,6 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
         "same_end",
         pytest.param("continued", marks=pytest.mark.slow),
         pytest.param("statistics", marks=pytest.mark.slow),
+        pytest.param("evaluated", marks=pytest.mark.slow),
     ],
 )
 def test_two_devices_train_as_one(tmp_path: Path, what: str):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import keras
 import numpy as np
 
+from mrcnn.checkpoints.losses_file import LOSSES_FILE, read_losses_file
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.model import MaskRCNN
 from mrcnn.process import set_random_seed
+from mrcnn.training import coco_evaluation
 
 STEPS = 20
 
@@ -75,6 +78,20 @@ class Shared(Alone):
     GPU_COUNT, IMAGES_PER_GPU = 2, 2
 
 
+class Evaluated(Alone):
+    """With COCO's metrics after every epoch."""
+
+    EVALUATION_EPOCHS = 1
+    EMA_MOMENTUM = 0.9
+
+
+class EvaluatedShared(Shared):
+    """Likewise; one device evaluates."""
+
+    EVALUATION_EPOCHS = 1
+    EMA_MOMENTUM = 0.9
+
+
 class Learned(Alone):
     """With batch statistics."""
 
@@ -130,6 +147,26 @@ def statistics(folder: Path) -> None:
     )
 
 
+def evaluated(folder: Path) -> None:
+    """What one device finds while two train is what is found while it trains alone."""
+    found: list[list[float]] = []
+    own = coco_evaluation.detect_images
+
+    def kept(*args: Any, **options: Any) -> Any:
+        results, times = own(*args, **options)
+        found.append(sorted(result["score"] for result in results))
+        return results, times
+
+    coco_evaluation.detect_images = kept
+    alone, shared = train(Evaluated(), folder / "alone"), train(EvaluatedShared(), folder / "both")
+    assert len(found) == 4 and len(found[1]) > 20  # two epochs of each
+    for one, other in zip(found[:2], found[2:], strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-3)
+    metrics = [read_losses_file(Path(m.log_dir) / LOSSES_FILE) for m in (alone, shared)]
+    assert all(len(columns["val_segm_AP"]) == 2 for columns in metrics)
+    _expect_same(alone, shared, folder)
+
+
 def _expect_same(one: MaskRCNN, other: MaskRCNN, folder: Path) -> None:
     before = weights(MaskRCNN("training", one.config, folder / "before"))
     moved, apart = difference(before, weights(one)), difference(weights(one), weights(other))
@@ -139,6 +176,5 @@ def _expect_same(one: MaskRCNN, other: MaskRCNN, folder: Path) -> None:
 
 if __name__ == "__main__":
     assert len(jax.devices()) == 2
-    {"same_end": same_end, "continued": continued, "statistics": statistics}[sys.argv[1]](
-        Path(sys.argv[2])
-    )
+    tests = {f.__name__: f for f in (same_end, continued, statistics, evaluated)}
+    tests[sys.argv[1]](Path(sys.argv[2]))
