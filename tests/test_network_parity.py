@@ -40,7 +40,7 @@ FEATURES = {
 }
 # Outputs with a row for each proposal.
 PER_ROI = ("mrcnn_class", "mrcnn_bbox", "mrcnn_class_logits")
-ROWS_THAT_AGREE = 0.98
+ROWS_THAT_AGREE = 0.98 if BACKEND == "torch" else 0.99  # others lie on a border
 MASK_BITS_THAT_DIFFER = 0.001
 
 

@@ -9,7 +9,8 @@ Two files, each written a group of rows at a time:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +84,10 @@ def write_tables(
         "category_id": str if any(isinstance(id, str) for id in names) else int,
     }
     with (
-        _Table(
+        _table(
             pyarrow, Path(folder, PICTURES_FILE), {**_PICTURE, "objects": "int32"}, id_types
         ) as pictures,
-        _Table(pyarrow, Path(folder, OBJECTS_FILE), {**_PICTURE, **_OBJECT}, id_types) as objects,
+        _table(pyarrow, Path(folder, OBJECTS_FILE), {**_PICTURE, **_OBJECT}, id_types) as objects,
     ):
         for entry, results in predictions:
             of_picture = [entry["id"], entry["file_name"], entry["width"], entry["height"]]
@@ -105,49 +106,49 @@ def write_tables(
 
 
 class _Table:
-    """One file under way; it gets its name when the block ends without an error."""
+    """Rows on their way to a file."""
 
-    def __init__(
-        self, pyarrow: Any, path: Path, columns: Mapping[str, str], id_types: Mapping[str, type]
-    ) -> None:
+    def __init__(self, pyarrow: Any, writer: Any, id_types: Mapping[str, type]) -> None:
         self.rows = 0
-        self._pyarrow, self._id_types = pyarrow, id_types
-        types = {int: pyarrow.int64(), str: pyarrow.string()}
-        self._schema = pyarrow.schema(
-            [
-                (name, types[id_types[name]] if kind == "id" else getattr(pyarrow, kind)())
-                for name, kind in columns.items()
-            ]
-        )
-        self._columns: list[list[Any]] = [[] for _ in columns]
-        self._path = path
-
-    def __enter__(self) -> _Table:
-        self._file = atomic_path(self._path)
-        self._writer = self._pyarrow.parquet.ParquetWriter(
-            self._file.__enter__(), self._schema, compression="zstd"
-        )
-        return self
+        self._pyarrow, self._writer, self._id_types = pyarrow, writer, id_types
+        self._columns: list[list[Any]] = [[] for _ in writer.schema]
 
     def add(self, row: Iterable[Any]) -> None:
-        for column, field, value in zip(self._columns, self._schema, row, strict=True):
+        for column, field, value in zip(self._columns, self._writer.schema, row, strict=True):
             own = self._id_types.get(field.name)
             column.append(value if own is None else own(value))
         self.rows += 1
         if len(self._columns[0]) == GROUP_ROWS:
-            self._write()
+            self.write()
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write the rows that were added since."""
+        schema = self._writer.schema
         arrays = [
             self._pyarrow.array(column, field.type)
-            for column, field in zip(self._columns, self._schema, strict=True)
+            for column, field in zip(self._columns, schema, strict=True)
         ]
-        self._writer.write_table(self._pyarrow.Table.from_arrays(arrays, schema=self._schema))
+        self._writer.write_table(self._pyarrow.Table.from_arrays(arrays, schema=schema))
         for column in self._columns:
             column.clear()
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is None and self._columns[0]:
-            self._write()
-        self._writer.close()
-        self._file.__exit__(kind, error, trace)
+
+@contextmanager
+def _table(
+    pyarrow: Any, path: Path, columns: Mapping[str, str], id_types: Mapping[str, type]
+) -> Iterator[_Table]:
+    """A file under way, which gets its name when the block ends without an error."""
+    types = {int: pyarrow.int64(), str: pyarrow.string()}
+    schema = pyarrow.schema(
+        [
+            (name, types[id_types[name]] if kind == "id" else getattr(pyarrow, kind)())
+            for name, kind in columns.items()
+        ]
+    )
+    with (
+        atomic_path(path) as temporary,
+        pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        table = _Table(pyarrow, writer, id_types)
+        yield table
+        table.write()
