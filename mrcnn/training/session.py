@@ -161,7 +161,8 @@ class Session:
         """Begin a new run from a weights file, or continue with the run whose newest one it is.
 
         Older weights of a run, and those of other runs, begin a new one: continuing would
-        overwrite what followed them.
+        overwrite what followed them. A folder that a script has opened for its new run stays the
+        run's, however long ago that was.
 
         Args:
             model: that holds the weights now.
@@ -173,12 +174,19 @@ class Session:
         if whole and _is_newest(model, weights):
             model.set_log_dir(weights)
             return
-        model.set_log_dir()
+        if not self._has_open_new_folder():
+            model.set_log_dir()
         if folders.parse_checkpoint_path(weights) is not None:
             logger.info(
                 f"A new run begins from {weights}. To continue with a run, resume it or load its "
                 "newest weights."
             )
+
+    def _has_open_new_folder(self) -> bool:
+        """Whether the folder is open for a new run that has not trained in it yet."""
+        is_new = self._lock is not None and self._new_log_dir != ""
+        has_trained = self.epoch > 0 or self._reached != (0, 0)
+        return is_new and not has_trained and not folders.states_in(self.log_dir)
 
     def resume(self, model: Trainable, allow_changed: bool = False) -> None:
         """Continue with the newest run of a model's configuration; see `MaskRCNN.resume`.

@@ -445,6 +445,26 @@ def test_a_new_run_or_that_of_a_checkpoint(tmp_path: Path, capsys: pytest.Captur
     assert session.epoch == 7 and capsys.readouterr().out == ""
 
 
+def test_a_folder_that_a_script_has_opened_stays_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Weights are loaded minutes after the script has written into the folder."""
+    door = Door(tmp_path / "logs")
+    minutes = (str(tmp_path / "logs" / f"stand-in20200102T030{n}") for n in range(4))
+    monkeypatch.setattr(folders, "new_log_dir", lambda *_: next(minutes))
+    door.set_log_dir()
+    session = door.session
+    session.start_from(door, "coco.h5", whole=True)
+    assert session.log_dir.endswith("T0301")  # nobody has seen the first name
+    session.open_log_dir(door)
+    (Path(session.log_dir) / "configuration.log").write_text("written")
+    session.start_from(door, "coco.h5", whole=False)
+    assert session.log_dir.endswith("T0301") and session.epoch == 0
+    session.epoch = 1  # trained in: other weights begin a new run
+    session.start_from(door, "coco.h5", whole=True)
+    assert session.log_dir.endswith("T0302") and session.epoch == 0
+
+
 def test_a_schedule_numbers_its_stages():
     session = Session()
     stages = [Stage("heads", 0.1, 10), Stage("all", 0.01, 7)]
