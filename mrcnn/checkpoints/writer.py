@@ -38,6 +38,7 @@ class StateWriter:
         config: settings.
         identity: of the run, for the headers.
         log_dir: folder of the run.
+        writes: whether anything is written; another process of the training does it otherwise.
 
     Raises:
         ValueError: the disk budget has no room for two states, or CHECKPOINT_METRIC is a loss of
@@ -50,8 +51,10 @@ class StateWriter:
         config: Config,
         identity: RunIdentity,
         log_dir: str | os.PathLike[str],
+        writes: bool = True,
     ) -> None:
         self.model = model
+        self.writes = writes
         self.config = config
         self.log_dir = Path(log_dir)
         validated = identity.validation is not None and config.VALIDATION_STEPS > 0
@@ -88,6 +91,8 @@ class StateWriter:
             step: steps done.
             state: that training continues from, or None.
         """
+        if not self.writes:
+            return
         removed = folders.remove_unfinished(self.log_dir)
         if removed:
             logger.info("Removed unfinished files of a killed run: %s.", ", ".join(removed))
@@ -148,7 +153,7 @@ class StateWriter:
         """
         step = self.timetable.step(epoch, epoch_step)
         path = folders.state_path(self.log_dir, step)
-        if self._written == (epoch, epoch_step):
+        if not self.writes or self._written == (epoch, epoch_step):
             return path
         variables.synchronize(self.model)
         retention.check_free_space(self.log_dir, self.size)
@@ -184,7 +189,7 @@ class StateWriter:
         return path
 
     def _keep_best_weights(self) -> None:
-        if self.best is not None and "epoch" in self.best:
+        if self.writes and self.best is not None and "epoch" in self.best:
             folders.keep_best(self.log_dir, self.config.NAME, self.best["epoch"])
 
     def _is_better(self, value: float) -> bool:

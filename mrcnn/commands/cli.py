@@ -36,6 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         that does not suffice; 130 after Ctrl-C.
     """
     args = _parser().parse_args(argv)
+    status = _run(args)
+    if status == 2:
+        end_the_others(status)
+    return status
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         with without_backend_messages(args.verbose):
             return args.run(args)
@@ -50,6 +57,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         logger.error("mrcnn: %s", advice.message(error))
         return 2
+
+
+def end_the_others(status: int) -> None:
+    """After an error, end this one of processes that train together at once, and so the others.
+
+    They wait for its part of the work. A process that trains alone ends as usual.
+    """
+    if (hosts := sys.modules.get("mrcnn.training.hosts")) is not None:
+        hosts.leave(status)
 
 
 def module_of(command: str) -> ModuleType:

@@ -47,6 +47,7 @@ _NETWORK, _TRAINING = "network", "training"
 _FIRST = "what matters most"
 _FILE = "options from a file"
 _LOOKS = "how pictures are looked at"
+_HOSTS = "several machines, or processes of one"
 _SCHEDULE = "length and rate"
 _STATES = "exact states (docs/reliability.md)"
 _EVALUATION = "metrics while training"
@@ -232,6 +233,27 @@ OPTIONS: dict[str, Option] = {
         metavar="N",
         help="devices of this machine that share each step's images, or all; on JAX "
         "(docs/training.md) " + _default("GPU_COUNT"),
+    ),
+    "coordinator": _option(
+        "--coordinator",
+        group=_HOSTS,
+        metavar="HOST:PORT",
+        help="where process 0 listens; on JAX (docs/training.md). Slurm and torchrun need none of "
+        "these options",
+    ),
+    "processes": _option(
+        "--processes",
+        group=_HOSTS,
+        type=int,
+        metavar="N",
+        help="how many train together, each started with this command (default: this one alone)",
+    ),
+    "process_id": _option(
+        "--process-id",
+        group=_HOSTS,
+        type=int,
+        metavar="I",
+        help="which of them this is, from 0; process 0 writes (default: it is alone)",
     ),
     "mixed_precision": _option(
         "--mixed-precision",
@@ -517,6 +539,7 @@ STATES = (
     "checkpoint_metric",
 )
 EDGE_LOSS = tuple(name for name in OPTIONS if name.startswith("edge_loss_"))
+HOSTS = ("coordinator", "processes", "process_id")
 EVALUATION = ("evaluation_epochs", "evaluation_images", "patience")
 TRAINING = ("rois", "workers", "devices", "uncertainty_weighting", *EVALUATION, *STATES, *EDGE_LOSS)
 # Of `mrcnn train`: what most trainings are started with.

@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     options.add_options(
         parser,
-        *("dataset", *options.SUBSETS, *options.ANNOTATIONS, *options.SPLIT),
+        *("dataset", *options.SUBSETS, *options.ANNOTATIONS, *options.SPLIT, *options.HOSTS),
         *("start_model", "exclude", "allow_changed", "name", "run_name", "logs"),
         *(*options.SCHEDULE, "augment", "seed", "no_check", *options.NETWORK, *options.TRAINING),
         first=options.TRAIN_FIRST,
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from mrcnn.data import augment
     from mrcnn.runs import defaults
 
+    join_processes(args)
     dataset = chosen.dataset_of(args)
     continues = goes_on(args)
     if args.allow_changed and not continues:
@@ -148,7 +149,7 @@ def train_from_args(
     from mrcnn.process import set_random_seed
     from mrcnn.runs import plan as plans
     from mrcnn.runs import report, results, start_weights
-    from mrcnn.training import stages
+    from mrcnn.training import hosts, stages
 
     network = network or Network(MaskRCNN, results.describe_run)
     settings: dict[str, Any] = {"NUM_CLASSES": train_set.num_classes}
@@ -196,7 +197,7 @@ def train_from_args(
         remembered = (*chosen.DATA_OPTIONS, *network.options)
         details = {name: getattr(args, name, None) for name in remembered}
         details |= division.remembered(args)
-        if (divided := division.division_of(args)) is not None:
+        if hosts.is_first() and (divided := division.division_of(args)) is not None:
             logger.info(f"Split: {divided.write(model.log_dir)}")
         own = model.session.details.get(run_settings.TRAINING, {})
         model.session.details = {run_settings.TRAINING: {**own, **details, **plan.as_json(start)}}
@@ -206,6 +207,9 @@ def train_from_args(
             augmentation=augmentation,
             custom_callbacks=_pace(model.session.steps_left(config, plan.stages, start)),
         )
+    last = folders.checkpoint_path(model.log_dir, config.NAME, model.epoch)
+    if not hosts.is_first():
+        return last
     logger.info(f"Loss curves: {results.draw_loss_curves(model.log_dir)}")
     if written := report.write_report(model.log_dir):
         logger.info(f"Report: {written}")
@@ -214,6 +218,19 @@ def train_from_args(
     if best := results.describe_best(model.log_dir, config):
         logger.info(f"Best: {best}")
     return last
+
+
+def join_processes(args: argparse.Namespace) -> None:
+    """Train together with other processes, where options or variables say so; first of all.
+
+    Then all devices of all of them share each step.
+    """
+    from mrcnn.training import hosts
+
+    place = hosts.find_place(args.coordinator, args.processes, args.process_id)
+    hosts.join(place)
+    if place is not None and args.devices is None:
+        args.devices = "all"
 
 
 def _keep_images_of_a_step(args: argparse.Namespace, before: Mapping[str, Any]) -> None:

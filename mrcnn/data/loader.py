@@ -129,8 +129,9 @@ class Loader:
         return self._accept(self._stream.draw(position))
 
     def image_ids(self, step: int) -> list[int]:
-        """Return the (internal) ids of the images in the batch of a step; nothing is loaded."""
-        return [self._stream.image_id(position) for position in self._positions(step)]
+        """Return the (internal) ids of the images of a step, all shards; nothing is loaded."""
+        size = self._config.BATCH_SIZE
+        return [self._stream.image_id(step * size + number) for number in range(size)]
 
     def batches(self, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
         """Yield the batches of the steps from `start` to before `stop`, or without end.

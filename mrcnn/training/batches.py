@@ -16,6 +16,7 @@ from mrcnn.data.loader import Batch, Loader
 from mrcnn.data.scale_jitter import without_jitter
 from mrcnn.data.stream import SampleStream
 from mrcnn.tensorflow_backend.batches import batches_of_shapes
+from mrcnn.training import hosts
 from mrcnn.training.model import TrainingModel
 
 
@@ -62,14 +63,16 @@ class Batches:
                 seed=config.SEED,
                 augmentation=data.augmentation,
                 no_augmentation_sources=data.no_augmentation_sources,
-            )
+            ),
+            shard=hosts.shard(),
         )
         self.validation: dict[str, Any] = {}
         if data.val_dataset is not None and config.VALIDATION_STEPS > 0:
             still = without_jitter(config)
             stream = SampleStream.of(data.val_dataset, still, seed=config.SEED, shuffle=False)
             # In the caller's thread: validation batches are few, and training wants the cores.
-            self.validation = _validation(model, Loader(stream, workers=0), config.VALIDATION_STEPS)
+            loader = Loader(stream, workers=0, shard=hosts.shard())
+            self.validation = _validation(model, loader, config.VALIDATION_STEPS)
 
     def __enter__(self) -> Batches:
         return self
@@ -84,7 +87,7 @@ class Batches:
         )
 
     def describe_images(self, step: int) -> str:
-        """The images of a step, for a message."""
+        """The images of a step, those of all processes, for a message."""
         ids = self.loader.image_ids(step)
         return "; ".join(describe_image(self._dataset, image_id) for image_id in ids)
 

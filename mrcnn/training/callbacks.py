@@ -24,6 +24,7 @@ from mrcnn.checkpoints.state_file import State
 from mrcnn.checkpoints.variables import NonFiniteWeightsError
 from mrcnn.checkpoints.writer import StateWriter
 from mrcnn.logger import logger
+from mrcnn.training import hosts
 from mrcnn.training.interrupts import StopRequest
 from mrcnn.training.loss_guard import LossGuard, NonFiniteLossError
 from mrcnn.weights.matterport import save_weights
@@ -113,6 +114,7 @@ class BeforeSteps(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         step = self.writer.timetable.step(self.epoch, batch)
+        self.stop.agree()
         if self.stop.signal is None and not self.writer.is_due(step):
             return
         try:
@@ -126,7 +128,8 @@ class BeforeSteps(keras.callbacks.Callback):
             self._before_validation = variables.values_changed_by_validation(self.model)
 
     def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        if self._in_epoch and self.stop.signal is not None:
+        # Several processes agree again at the end of the epoch.
+        if self._in_epoch and self.stop.signal is not None and hosts.count() == 1:
             steps = self.writer.timetable.length(self.epoch)
             path = self.writer.write(self.epoch, steps, self._before_validation)
             _stop_if_asked(self.stop, path)
@@ -144,7 +147,7 @@ class AfterEpochs(keras.callbacks.Callback):
 
     Args:
         writer: of the states.
-        stop: asked after every epoch.
+        stop: asked after every epoch. Processes that train together end together here.
         losses_file: the CSV that another callback has written to.
     """
 
@@ -155,8 +158,11 @@ class AfterEpochs(keras.callbacks.Callback):
         self.losses_file = losses_file
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        with open(self.losses_file, "rb+") as file:
-            os.fsync(file.fileno())
+        if self.writer.writes:
+            with open(self.losses_file, "rb+") as file:
+                os.fsync(file.fileno())
+        self.stop.agree()
+        self.model.stop_training = hosts.any_of(self.model.stop_training)
         path = self.writer.write_epoch(epoch, logs or {}, finished=self.model.stop_training)
         _stop_if_asked(self.stop, path)
 
@@ -181,15 +187,17 @@ class SaveEpoch(keras.callbacks.Callback):
     With EMA_MOMENTUM, their moving average.
     """
 
-    def __init__(self, log_dir: Path, name: str | None) -> None:
+    def __init__(self, log_dir: Path, name: str | None, writes: bool = True) -> None:
         super().__init__()
         self.log_dir = log_dir
         self.name = name
+        self.writes = writes
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        with averaged_weights(self.model):
+        with averaged_weights(self.model):  # which all processes change together
             path = folders.checkpoint_path(self.log_dir, self.name, epoch + 1)
-            save_weights(self.model, path)
+            if self.writes:
+                save_weights(self.model, path)
 
 
 class SaveLosses(keras.callbacks.Callback):

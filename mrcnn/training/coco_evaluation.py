@@ -29,7 +29,7 @@ from mrcnn.inference import model as inference_model
 from mrcnn.inference.detector import Detector
 from mrcnn.logger import logger
 from mrcnn.process import seeded_initializers
-from mrcnn.training import devices
+from mrcnn.training import devices, hosts
 from mrcnn.training.callbacks import averaged_weights
 from mrcnn.weights.layers import weighted_layers
 
@@ -93,18 +93,23 @@ class CocoEvaluation(keras.callbacks.Callback):
         logger.info(f"Epoch {epoch + 1}, {len(self._image_ids)} validation images: {shown}")
 
     def evaluate(self) -> dict[str, float]:
-        """The metrics of `METRICS` of the network as it is now."""
-        if self._truth is None:
+        """The metrics of `METRICS` of the network as it is now, which process 0 finds."""
+        if hosts.is_first() and self._detector is None:
             self._truth = Truth.of(self._ground_truth())
-        with devices.alone():
-            detector = self._detector or self._build()
-        self._detector = detector
-        with averaged_weights(self.model):
-            copy_weights(self.model, detector.model)
+            with devices.alone():
+                self._detector = self._build()
+        with averaged_weights(self.model):  # which all processes change together
+            if self._detector is not None:
+                copy_weights(self.model, self._detector.model)
+        return hosts.of_first(self._evaluate)
+
+    def _evaluate(self) -> dict[str, float]:
+        truth, detector = self._truth, self._detector
+        assert truth is not None and detector is not None
         with devices.alone():
             results, _ = detect_images(detector, self._dataset, self._image_ids, progress=False)
         source_ids = [self._dataset.image_info[image_id]["id"] for image_id in self._image_ids]
-        metrics, _ = evaluate_kinds(self._truth, results, source_ids, KINDS, DILATION_RATIO)
+        metrics, _ = evaluate_kinds(truth, results, source_ids, KINDS, DILATION_RATIO)
         values = {name: metrics[kind][metric] for name, (kind, metric) in METRICS.items()}
         return {name: value if value >= 0 else math.nan for name, value in values.items()}
 

@@ -18,6 +18,7 @@ import keras
 from mrcnn.config import Config
 from mrcnn.logger import logger
 from mrcnn.process import device_names
+from mrcnn.training import hosts
 
 _MORE_CPUS = "XLA_FLAGS=--xla_force_host_platform_device_count=N"
 
@@ -38,6 +39,12 @@ def count_of(asked: str | int) -> int:
         raise ValueError(
             f"devices: expected the backend jax (KERAS_BACKEND=jax), which alone spreads steps "
             f"over devices here; received {backend!r} and {count} devices."
+        )
+    processes = hosts.count()
+    if processes > 1 and count != there:
+        raise ValueError(
+            f"devices: expected all {there} of the {processes} processes that train together; "
+            f"received {count}."
         )
     if count > there:
         raise ValueError(
@@ -68,7 +75,9 @@ def spread(config: Config) -> Iterator[None]:
         yield
         return
     devices = device_names()[:count]
-    with keras.distribution.DataParallel(devices=devices).scope():
+    # Each process reads its part of a batch itself; Keras would divide tf.data's alone.
+    parallel = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
+    with parallel.scope():
         yield
 
 

@@ -8,6 +8,8 @@ import threading
 from types import FrameType
 from typing import Any
 
+from mrcnn.training import hosts
+
 _NAMES: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
@@ -33,6 +35,10 @@ class StopRequest:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
+    def agree(self) -> None:
+        """Let the signal of one process be that of all that train together."""
+        self.signal = hosts.largest(self.signal or 0) or None
+
     def raise_if_received(self) -> None:
         """Raise what the signal would have raised: KeyboardInterrupt, or SystemExit(143)."""
         if self.signal == signal.SIGINT:
@@ -42,6 +48,7 @@ class StopRequest:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
+            hosts.leave(128 + number)
             raise KeyboardInterrupt
         self.signal = number
         # Not print: a handler may interrupt a print.

@@ -24,7 +24,7 @@ from mrcnn.data.dataset import Dataset, grey_depths
 from mrcnn.data.dataset_checks import classes_problem
 from mrcnn.files.lock import FolderLock, lock_folder
 from mrcnn.logger import logger
-from mrcnn.training import devices, trainer
+from mrcnn.training import devices, hosts, trainer
 from mrcnn.training.batches import TrainingData
 from mrcnn.training.callback_packages import check_packages
 from mrcnn.training.compile import set_trained_losses
@@ -131,26 +131,37 @@ class Session:
     def claim_log_dir(self, model: Trainable) -> None:
         """Take the log folder for this model; see `MaskRCNN.claim_log_dir`.
 
+        Of several processes, the first takes it for all.
+
         Raises:
             FolderTakenError: another process writes into the folder that training continues in.
         """
+        own_files = folders.checkpoint_template(self.log_dir, model.config.NAME)
+        is_own = self.checkpoint_path == own_files
+        self.log_dir = hosts.of_first(self._claim)
+        if not hosts.is_first():
+            self._new_log_dir = ""  # it is made
+        if is_own:
+            self.checkpoint_path = folders.checkpoint_template(self.log_dir, model.config.NAME)
+
+    def _claim(self) -> str:
+        """Take the log folder, or another if a new run's is taken. Returns which it is."""
         if self._lock is not None and self._lock.folder == os.path.realpath(self.log_dir):
-            return
+            return self.log_dir
         self._lock = None
         if self.log_dir != self._new_log_dir:
             self._lock = lock_folder(self.log_dir)
-            return
-        own_files = folders.checkpoint_template(self.log_dir, model.config.NAME)
+            return self.log_dir
         self.log_dir, self._lock = folders.claim_new(self.log_dir)
-        if self.checkpoint_path == own_files:
-            self.checkpoint_path = folders.checkpoint_template(self.log_dir, model.config.NAME)
+        return self.log_dir
 
     def open_log_dir(self, model: Trainable) -> None:
         """Make and take the folder of a new run, because a script wants to write into it.
 
-        That of a run to continue from is there already, and taken when training continues.
+        That of a run to continue from is there already, and taken when training continues. Of
+        several processes none opens it alone: they agree on it when training begins.
         """
-        if self._lock is not None or self.log_dir != self._new_log_dir:
+        if hosts.count() > 1 or self._lock is not None or self.log_dir != self._new_log_dir:
             return
         try:
             self.claim_log_dir(model)
@@ -200,10 +211,12 @@ class Session:
         folder = self.log_dir  # this model's own run, if training was stopped in it
         has_begun = self._lock is not None or folder != self._new_log_dir
         if not (has_begun and folders.states_in(folder)):
-            folder = folders.find_last_run(model.model_dir, name, model.config.RUN_NAME)
-        # Before the state is read: whoever writes there now would continue from it.
-        self._lock = lock_folder(folder)
+            folder = self._last_run(model)
+        if hosts.is_first():
+            # Before the state is read: whoever writes there now would continue from it.
+            self._lock = lock_folder(folder)
         state, damaged = state_file.newest_state(folder)
+        hosts.expect_same("state of the run", {"state": None if state is None else state.path})
         if state is None:
             logger.info(f"{folder} holds no state of training: the optimizer starts anew.")
             model.load_weights(folders.last_checkpoint(folder), by_name=True)
@@ -228,6 +241,20 @@ class Session:
             self._reached = (epoch, state.header["step"])
         self._allow_changed = allow_changed
         self._resumed = True
+
+    def _last_run(self, model: Trainable) -> str:
+        """The folder of the newest run, in which all processes find it."""
+        try:
+            folder = folders.find_last_run(
+                model.model_dir, model.config.NAME, model.config.RUN_NAME
+            )
+            missing = None
+        except FileNotFoundError as error:
+            folder, missing = "", error
+        hosts.expect_same("log folder", {"newest run": folder})
+        if missing is not None:
+            raise missing
+        return folder
 
     def resume_once(self, model: Trainable, allow_changed: bool = False) -> None:
         """Resume if there is a run: in the first call, and in the first after a stop."""
@@ -391,6 +418,7 @@ class Session:
         finally:
             self.steps = None
         identity = _identity(model, stage, data)
+        hosts.expect_same("settings and data", identity.as_header())
         self._expect_same_run(identity)
         state = self._state
         if state is not None:
@@ -399,14 +427,15 @@ class Session:
             if state.header["stage"]["learning_rate"] != stage.learning_rate:
                 _set_rate(model, stage.learning_rate)  # the state's has come back
             self._state = None
-        class_names = [str(name) for name in data.train_dataset.class_names]
-        save_settings(model.config, self.log_dir, {CLASS_NAMES: class_names, **self.details})
-        record_stage(self.log_dir, stage, model.config.LEARNING_RATE_SCHEDULE)
+        if hosts.is_first():
+            class_names = [str(name) for name in data.train_dataset.class_names]
+            save_settings(model.config, self.log_dir, {CLASS_NAMES: class_names, **self.details})
+            record_stage(self.log_dir, stage, model.config.LEARNING_RATE_SCHEDULE)
         self._resumed = False  # if it is stopped now, the next call may resume it
         progress = Progress(
             table.last_step + self.later_steps, stage.last_epoch + self.later_epochs
         )
-        with devices.spread(model.config):
+        with devices.spread(model.config), hosts.named_loss():
             history = trainer.fit(
                 model.keras_model,
                 model.config,

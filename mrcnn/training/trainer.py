@@ -7,7 +7,7 @@ stage by stage.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mrcnn.checkpoints.state_file import State
 from mrcnn.checkpoints.timetable import Timetable
 from mrcnn.checkpoints.writer import StateWriter
 from mrcnn.config import Config
+from mrcnn.training import hosts
 from mrcnn.training.batches import Batches, TrainingData
 from mrcnn.training.callbacks import (
     AfterEpochs,
@@ -95,37 +96,41 @@ def fit(
 
     Raises:
         NonFiniteLossError: the loss of a step is not finite.
+        HostsError: of several processes that train together, one is gone.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came; a state was written.
         OSError: the disk is full.
     """
-    log_dir = Path(log_dir)
-    log_dir.mkdir(parents=True, exist_ok=True)
+    log_dir, is_first = Path(log_dir), hosts.is_first()
     span = _span_of(identity, state, config)
     losses_file = log_dir / LOSSES_FILE
-    writer = StateWriter(model, config, identity, log_dir)
+    if is_first:
+        log_dir.mkdir(parents=True, exist_ok=True)
+    writer = StateWriter(model, config, identity, log_dir, writes=is_first)
     writer.begin(span.first_step, state)
-    drop_losses(losses_file, span.first_epoch)
+    if is_first:
+        drop_losses(losses_file, span.first_epoch)
     progress = next((given for given in callbacks if isinstance(given, Progress)), Progress())
     progress.begin(span.timetable, writer)
     with Batches(model, data, config) as batches, StopRequest() as stop:
         images_of = batches.describe_images
         guard = LossGuard(span.timetable, config.LOSS_SPIKE_FACTOR, images_of)
+        guard.async_safe = hosts.count() == 1  # several processes stop at the same step
         run = RunCallbacks(
             [
                 BeforeSteps(writer, guard, stop, state),
                 guard,
                 # Before the others: if a later callback fails, the weights are safe.
-                SaveEpoch(log_dir, config.NAME),
+                SaveEpoch(log_dir, config.NAME, writes=is_first),
                 # Their metrics are logged beside the losses.
                 *_evaluation(config, data),
                 *(given for given in callbacks if isinstance(given, CocoEvaluation)),
-                SaveLosses(losses_file),
-                TensorBoard(log_dir, span.first_epoch),
+                *((SaveLosses(losses_file),) if is_first else ()),
+                *((TensorBoard(log_dir, span.first_epoch),) if is_first else ()),
                 *(given for given in callbacks if not isinstance(given, CocoEvaluation | Progress)),
-                *_patience(config, losses_file, writer.metric, identity.stage.first_epoch),
+                *(_patience(config, losses_file, writer.metric, identity) if is_first else ()),
                 AfterEpochs(writer, stop, losses_file),
                 # Last, because it shows what the others have found.
-                *(() if show_themselves(callbacks) else (progress,)),
+                *((progress,) if is_first and not show_themselves(callbacks) else ()),
             ],
             verbose=1 if sys.stdout.isatty() else 2,
             epochs=span.last_epoch,
@@ -136,6 +141,8 @@ def fit(
             _fit_span(model, run, span, batches)
         except NonFiniteLossError as error:
             progress.close()  # before what is said of it
+            if hosts.count() > 1:
+                raise _of_several(error, images_of) from None
             raise diagnose(error, model, writer, batches.loader, images_of) from None
         finally:
             progress.close()
@@ -156,11 +163,21 @@ def _evaluation(config: Config, data: TrainingData) -> list[keras.callbacks.Call
 
 
 def _patience(
-    config: Config, losses_file: Path, metric: str, first_epoch: int
+    config: Config, losses_file: Path, metric: str, identity: RunIdentity
 ) -> list[keras.callbacks.Callback]:
     if config.PATIENCE is None:
         return []
-    return [Patience(losses_file, metric, config.PATIENCE, first_epoch)]
+    return [Patience(losses_file, metric, config.PATIENCE, identity.stage.first_epoch)]
+
+
+def _of_several(error: NonFiniteLossError, images_of: Callable[[int], str]) -> NonFiniteLossError:
+    """The error with what several processes can say of it; each has a part of the batch alone."""
+    return NonFiniteLossError(
+        f"Training stopped: {error} Images: {images_of(error.step)}. To see what spoilt the step, "
+        "continue with one process (--model last), which computes it again and keeps it for "
+        "mrcnn replay.",
+        *(error.step, error.losses),
+    )
 
 
 def _span_of(identity: RunIdentity, state: State | None, config: Config) -> _Span:

@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     from mrcnn.commands import options
     from mrcnn.commands.backend_messages import without_backend_messages
+    from mrcnn.commands.cli import end_the_others
     from mrcnn.commands.parser import Parser
 
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_options(
         parser,
         *("dataset", "limit", "start_model", "run_name", "logs"),
-        *(*options.SCHEDULE, "seed", *options.NETWORK, *options.TRAINING),
+        *(*options.SCHEDULE, "seed", *options.NETWORK, *options.TRAINING, *options.HOSTS),
         dataset="with leftImg8bit/ and gtFine/",
         start_model="must be given",
         schedule=DEFAULT_SCHEDULE,
@@ -117,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _train(args) if args.command == "train" else _evaluate(args)
     except (OSError, ValueError, ImportError) as error:
         logger.error("cityscapes.py: %s", error)
+        end_the_others(2)
         return 2
     return 0
 
@@ -187,10 +189,11 @@ def _without_size(args: argparse.Namespace) -> argparse.Namespace:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mrcnn.commands.train import train_from_args
+    from mrcnn.commands.train import join_processes, train_from_args
     from mrcnn.data.augment import HorizontalFlip
     from mrcnn.runs.settings import derive_config
 
+    join_processes(args)
     train_set, val_set = _load(args, "train"), _load(args, "val")
     base = derive_config(CityscapesConfig, image_settings(train_set, args.image_size))
     train_from_args(base, _without_size(args), train_set, val_set, HorizontalFlip())

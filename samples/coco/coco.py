@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     from mrcnn.commands import options
     from mrcnn.commands.backend_messages import without_backend_messages
+    from mrcnn.commands.cli import end_the_others
     from mrcnn.commands.parser import Parser
 
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_options(
         parser,
         *("dataset", "year", "limit", "start_model", "run_name", "logs"),
-        *(*options.SCHEDULE, "seed", *options.NETWORK, *options.TRAINING),
+        *(*options.SCHEDULE, "seed", *options.NETWORK, *options.TRAINING, *options.HOSTS),
         dataset="COCO's",
         year=DEFAULT_DATASET_YEAR,
         start_model="must be given",
@@ -80,14 +81,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             _train(args) if args.command == "train" else _evaluate(args)
     except (OSError, ValueError, FloatingPointError) as error:
         logger.error("coco.py: %s", error)
+        end_the_others(2)
         return 2
     return 0
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mrcnn.commands.train import train_from_args
+    from mrcnn.commands.train import join_processes, train_from_args
     from mrcnn.data.augment import HorizontalFlip
 
+    join_processes(args)
     # COCO 2014 is trained on with the part of its validation set that minival leaves.
     train_set, _ = _load(args, "train", *(["valminusminival"] if args.year == "2014" else []))
     val_set, _ = _load(args, _val_subset(args))
