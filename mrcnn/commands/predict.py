@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
+import itertools
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
     from mrcnn.prediction.stream import Predictor
 
 HELP = "find objects in pictures, folders, videos or a camera's frames"
+DEFAULT_SIZE = 1000  # pictures of a part
 OVERLAYS, LABELME, COCO, PARQUET = FORMS = ("overlays", "labelme", "coco", "parquet")
 COCO_FILE = "annotations.json"
 DEFAULT_OUTPUT, DEMO_OUTPUT = "predictions", "demo_predictions"
+_NAMED = 20  # pictures that could not be read
 _WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -42,7 +46,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="SOURCE",
         help="a picture, a folder (with its subfolders), a pattern such as 'photos/*.jpg', a "
-        "video, or the number of a camera, such as 0",
+        "video, the number of a camera, such as 0, a tar file of pictures, or an address such as "
+        "s3://bucket/photos",
     )
     parser.add_argument(
         "--demo",
@@ -81,13 +86,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--save",
         nargs="*",
         choices=FORMS,
-        default=[OVERLAYS],
         help="what is written beside predictions.json: overlays, the pictures with the objects "
         "drawn on them; labelme, a file for each picture and a copy of it, to correct in labelme "
         "and to train on; coco, a data set of polygons that tools and `mrcnn train` read; "
         "parquet, tables of pictures and objects for DuckDB, Spark or pandas; without a word, "
         "nothing "
-        "(default: overlays)",
+        "(default: overlays; with --ray parquet, which is all it writes)",
     )
     group.add_argument(
         "--resume",
@@ -95,10 +99,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="leave out the pictures that an earlier call has predicted on in the same folder",
     )
     group.add_argument(
+        "--part-size",
+        type=int,
+        metavar="N",
+        help=f"with --ray: pictures of a part, which one worker does (default: {DEFAULT_SIZE})",
+    )
+    group.add_argument(
         "--image-ids",
         metavar="JSON",
         help="a COCO json file whose ids of images (by file_name) and categories are used "
         "(default: numbers from 1 on)",
+    )
+    group = parser.add_argument_group("many machines")
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="predict with the workers of a Ray cluster at this address, such as auto or "
+        "ray://head:10001, or local to start one here; writes Parquet tables in parts "
+        "(default: in this process)",
+    )
+    group.add_argument(
+        "--ray-workers",
+        type=int,
+        metavar="N",
+        help="how many workers (default: one a GPU, or one for two cores)",
     )
 
 
@@ -106,8 +130,7 @@ def run(args: argparse.Namespace) -> int:
     """Predict on the sources; returns 1 when some pictures could not be read."""
     from mrcnn.prediction import sources
     from mrcnn.prediction.records import OWN_IDS, Ids, Records
-    from mrcnn.prediction.stream import Predictor, Selection, numbered_classes
-    from mrcnn.runs import results, trained
+    from mrcnn.runs import results
 
     own_pictures = _prepare_demo(args) if args.demo else False
     if not args.source:
@@ -119,10 +142,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--score: expected a number from 0 to 1; received {args.score:g}.")
     if args.limit < 0:
         raise ValueError(f"--limit: expected a number of at least 0; received {args.limit}.")
-    if PARQUET in args.save:
-        from mrcnn.prediction.parquet import import_pyarrow
-
-        import_pyarrow()  # not found missing when all is done
+    _check_forms(args)
     found = sources.find_sources(args.source)
     if args.limit:
         found = _limited(found, args.limit)
@@ -134,23 +154,110 @@ def run(args: argparse.Namespace) -> int:
     if args.max_detections is not None:
         limit = given.get("DETECTION_MAX_INSTANCES")
         given["DETECTION_MAX_INSTANCES"] = max(args.max_detections, limit or 0)
-    config = trained.inference_config(weights, Config, given)
-    model = trained.load_detector(config, weights)
-    logger.info(f"Weights: {weights}\n{results.describe_run(config)}")
-    class_names = model.class_names or numbered_classes(config.NUM_CLASSES)
-    predictor = Predictor(
-        chosen.detector_from_args(model, args),
-        class_names,
-        Selection(args.score, tuple(args.classes) if args.classes else None, args.max_detections),
-        keep_images=OVERLAYS in args.save,
-        workers=args.workers,
-    )
     output = Path(args.output or DEFAULT_OUTPUT)
-    records = Records(output, _settings(args, weights, given), class_names, ids, resume=args.resume)
+    if args.ray is not None:
+        return _on_cluster(args, output, found, weights, given)
+    predictor = make_predictor(args, weights, given)
+    logger.info(f"Weights: {weights}\n{results.describe_run(predictor.config)}")
+    settings = _settings(args, weights, given)
+    records = Records(output, settings, predictor.class_names, ids, resume=args.resume)
     code = _Run(predictor, records, args).over(found)
     if own_pictures:
         _compare_demo(records)
     return code
+
+
+def make_predictor(args: argparse.Namespace, weights: str, given: dict[str, Any]) -> Predictor:
+    """The predictor that the options ask for; on a cluster, each worker makes its own.
+
+    Args:
+        args: of `mrcnn predict`.
+        weights: the file.
+        given: settings by name.
+    """
+    from mrcnn.prediction.stream import Predictor, Selection, numbered_classes
+    from mrcnn.runs import trained
+
+    config = trained.inference_config(weights, Config, given)
+    model = trained.load_detector(config, weights)
+    return Predictor(
+        chosen.detector_from_args(model, args),
+        model.class_names or numbered_classes(config.NUM_CLASSES),
+        Selection(args.score, tuple(args.classes) if args.classes else None, args.max_detections),
+        keep_images=OVERLAYS in args.save,
+        workers=args.workers,
+    )
+
+
+def _check_forms(args: argparse.Namespace) -> None:
+    """Let `save` be what is written; raises where that does not go together, or needs a package."""
+    if args.ray is None:
+        for name in ("ray_workers", "part_size"):
+            if getattr(args, name) is not None:
+                raise ValueError(f"--{name.replace('_', '-')}: expected --ray, of which it is.")
+        args.save = [OVERLAYS] if args.save is None else args.save
+    else:
+        if args.save not in (None, [PARQUET]):
+            raise ValueError(
+                f"--save: expected parquet alone with --ray; received {' '.join(args.save)}."
+            )
+        if args.image_ids is not None:
+            raise ValueError(
+                "--ray: expected no --image-ids; pictures are numbered in their order there. "
+                "(mrcnn predict --demo without a SOURCE has ids.)"
+            )
+        from mrcnn.prediction.cluster import import_ray
+
+        import_ray()
+        args.save = [PARQUET]
+    if PARQUET in args.save:
+        from mrcnn.prediction.parquet import import_pyarrow
+
+        import_pyarrow()  # not found missing when all is done
+
+
+def _on_cluster(
+    args: argparse.Namespace,
+    output: Path,
+    found: list[Source],
+    weights: str,
+    given: dict[str, Any],
+) -> int:
+    """Predict with the workers of a Ray cluster; returns 1 when pictures could not be read."""
+    from tqdm import tqdm
+
+    from mrcnn.prediction import cluster, parts
+    from mrcnn.prediction.pictures import Picture
+
+    pictures = [source for source in found if isinstance(source, Picture)]
+    if len(pictures) < len(found):
+        raise ValueError(
+            f"--ray: expected pictures; {len(found) - len(pictures)} of {len(found)} sources are "
+            "videos. Predict on them without it."
+        )
+    all_parts = parts.divide(pictures, DEFAULT_SIZE if args.part_size is None else args.part_size)
+    todo = parts.take_up(output, all_parts, _settings(args, weights, given), args.resume)
+    parts.say_what_is_left(all_parts, todo)
+    logger.info(f"Weights: {weights}; {len(pictures)} pictures in {len(all_parts)} parts")
+    if todo:
+        # What a worker needs of the options; parsers and functions do not travel.
+        names = ("score", "classes", "max_detections", "save", "workers", *options.LOOKS)
+        of_worker = argparse.Namespace(**{name: getattr(args, name) for name in names})
+        make = functools.partial(make_predictor, of_worker, str(Path(weights).absolute()), given)
+        workers = cluster.Workers(args.ray_workers)
+        done = cluster.predict_on_cluster(args.ray, output, todo, make, workers)
+        for _ in tqdm(done, total=len(todo), desc="Predict", unit="part", disable=None):
+            pass
+    totals = parts.finish(output, all_parts)
+    logger.info(
+        f"{totals.objects} objects in {totals.pictures} pictures, {totals.unreadable} could not be "
+        f"read: {output}/part-*/{{pictures,objects}}.parquet"
+    )
+    for name, reason in itertools.islice(parts.unreadable_in(output), _NAMED):
+        logger.warning(f"{name}: {reason}")
+    if totals.unreadable > _NAMED:
+        logger.warning(f"… and {totals.unreadable - _NAMED} more, in part-*/unreadable.jsonl")
+    return 1 if totals.unreadable else 0
 
 
 def _prepare_demo(args: argparse.Namespace) -> bool:
@@ -234,13 +341,14 @@ class _Run:
         self._folder, self._forms = records.folder, tuple(args.save)
         self._losses: Losses = Losses()
         self._unreadable = 0
+        self._elsewhere = 0  # pictures that are no files here
         self._stopped = False
         self._seconds = 0.0
         self._count = 0
 
     def over(self, found: list[Source]) -> int:
         """Predict on all sources, write the files, and say what was done."""
-        from mrcnn.prediction.sources import Picture
+        from mrcnn.prediction.pictures import Picture
 
         started = time.perf_counter()
         pictures: list[Picture] = []  # that follow each other share batches
@@ -269,7 +377,7 @@ class _Run:
         for prediction in self._predicted(todo, len(todo)):
             if OVERLAYS in self._forms:
                 prediction.save(self._folder / OVERLAYS / _overlay_name(prediction.name))
-            if LABELME in self._forms and prediction.path is not None:
+            if LABELME in self._forms:
                 self._write_labelme(prediction)
             self._records.add(prediction)
 
@@ -328,7 +436,9 @@ class _Run:
     def _write_labelme(self, prediction: Prediction) -> None:
         from mrcnn.prediction.annotations import write_labelme
 
-        assert prediction.path is not None
+        if prediction.path is None:
+            self._elsewhere += 1
+            return
         path = self._folder / LABELME / Path(prediction.name).with_suffix(".json")
         try:
             write_labelme(path, prediction, prediction.path, self._losses)
@@ -362,6 +472,11 @@ class _Run:
         for form in (OVERLAYS, LABELME):
             if form in self._forms:
                 logger.info(f"{form}: {self._folder / form}")
+        if self._elsewhere:
+            logger.warning(
+                f"labelme opens files: of {self._elsewhere} pictures, which lie at addresses or in "
+                "tar files, no file was written. Copy them here first."
+            )
         if str(self._losses):
             logger.info(str(self._losses))
         rate = self._count / self._seconds if self._seconds else 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -24,7 +24,7 @@ Box = tuple[int, int, int, int]
 
 
 def read_image(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     upright: bool | Callable[[Image.Image], bool] = False,
     depth: Callable[[Image.Image, int], int] | None = None,
 ) -> np.ndarray:
@@ -35,7 +35,7 @@ def read_image(
     (`mrcnn.data.bit_depth`); of colors with 16 bits a channel the upper 8.
 
     Args:
-        path: the file.
+        path: the file; or what was read of one elsewhere, with its `name`.
         upright: turn the image as the orientation in its EXIF data says; or a function that
             decides it from the opened image. What is right depends on the pixels that the
             annotations are measured on: see `mrcnn.data.orientation`.

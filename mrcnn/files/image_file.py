@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -36,8 +37,11 @@ SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 
 
 @contextmanager
-def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def open_image(path: str | os.PathLike[str] | BinaryIO) -> Iterator[Image.Image]:
     """Open an image by its header; its pixels are read by what is done in the context.
+
+    Args:
+        path: the file; or what was read of one elsewhere, with its `name`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -45,8 +49,9 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
             MAX_IMAGE_PIXELS; and whatever goes wrong in the context, because decoders raise errors
             of any kind.
     """
+    name = os.fspath(path) if isinstance(path, str | os.PathLike) else path.name
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if isinstance(path, str | os.PathLike) and not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError("it is not a plain file")
         with Image.open(path, formats=_formats()) as image:
             width, height = image.size
@@ -57,11 +62,11 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
                 )
             yield image
     except FileNotFoundError:
-        raise FileNotFoundError(f"{os.fspath(path)}: there is no such image file.") from None
+        raise FileNotFoundError(f"{name}: there is no such image file.") from None
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise ValueError(
-            f"{os.fspath(path)}: cannot be read as an image ({reason}). Expected a complete file "
+            f"{name}: cannot be read as an image ({reason}). Expected a complete file "
             f"of one of the formats {', '.join(FORMATS)}, of 8 or 16 bits a channel."
         ) from error
 

@@ -8,59 +8,23 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from mrcnn.config import Config
-from mrcnn.data.images import read_image
 from mrcnn.data.video import VideoFrames, natural_order, read_frames
 from mrcnn.files.image_file import open_image
 from mrcnn.logger import logger
+from mrcnn.prediction.pictures import PICTURES, Picture
+from mrcnn.prediction.remote import find_remote, is_remote
 
-PICTURES = (
-    *(".avif", ".bmp", ".jpeg", ".jpg", ".jp2", ".mpo", ".pgm", ".png", ".ppm"),
-    *(".tga", ".tif", ".tiff", ".webp"),
-)
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 # May hold one picture or several, which are the frames of a video.
 MAYBE_ANIMATED = (".apng", ".gif", ".webp")
 _FRAME = "{}#{:06d}"
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A picture to predict on.
-
-    Attributes:
-        name: what is written about it is called so: a path with "/", unique among the sources.
-        path: its file; of a frame that of the video; None for an array.
-        pixels: of a frame or an array, uint8 [H, W, 3]; None: they are in the file.
-    """
-
-    name: str
-    path: Path | None = None
-    pixels: np.ndarray | None = None
-
-    def load(self, config: Config) -> np.ndarray:
-        """Read it as the network is to see it, uint8 [H, W, 3].
-
-        A file is turned upright as its EXIF data say, as people see it, unless EXIF_ORIENTATION is
-        "ignore". Grey values above 8 bits have the bits that training found in its own images.
-
-        Raises:
-            OSError, ValueError: the file cannot be read; the message names it.
-        """
-        if self.pixels is not None:
-            return self.pixels
-        assert self.path is not None
-        bits = _trained_depth(config.GREY_BIT_DEPTH)
-        depth = None if bits is None else lambda image, maximum: _depth(image, bits)
-        return read_image(self.path, upright=config.EXIF_ORIENTATION != "ignore", depth=depth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +56,9 @@ def find_sources(given: Any) -> list[Source]:
     Args:
         given: one, or several of: the path of a picture or a video; a folder, of which all pictures
             and videos are taken, those of its subfolders too, in the order of the numbers in their
-            names; a pattern such as "photos/*.jpg" ("**" for subfolders); the number of a camera,
-            as text; an array, uint8 [H, W, 3].
+            names; a pattern such as "photos/*.jpg" ("**" for subfolders); an address such as
+            "s3://bucket/photos", or a tar file of pictures (`mrcnn.prediction.remote`); the
+            number of a camera, as text; an array, uint8 [H, W, 3].
 
     Raises:
         FileNotFoundError: a path leads to nothing, or a folder has no picture.
@@ -123,6 +88,8 @@ def _is_single(given: Any) -> bool:
 
 def _of_path(text: str, prefix: bool) -> list[Source]:
     path = Path(text)
+    if is_remote(text) and not path.is_dir():
+        return [*find_remote(text, f"{PurePosixPath(text).stem}/" if prefix else "")]
     if path.is_dir():
         return _of_folder(path, f"{path.resolve().name}/" if prefix else "")
     if path.exists():
@@ -200,16 +167,3 @@ def _expect_unique(sources: Sequence[Source]) -> None:
                 f"what is predicted is told apart; both would be called {source.name!r}. Give the "
                 "folder that holds both, or predict on them in two runs."
             )
-
-
-def _trained_depth(setting: int | Mapping[str, int] | None) -> int | None:
-    """The bits of grey pictures that training found, where it found the same in all sources."""
-    if isinstance(setting, Mapping):
-        return next(iter(setting.values())) if len(set(setting.values())) == 1 else None
-    return setting
-
-
-def _depth(image: Image.Image, bits: int) -> int:
-    from mrcnn.data.bit_depth import stated_depth
-
-    return stated_depth(image) or bits

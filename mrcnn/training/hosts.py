@@ -10,9 +10,11 @@ Every function here that is called by one process must be called by all, in the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -182,10 +184,29 @@ def join(place: Place | None) -> None:
         ) from None
     _quiet(place)
     _end_at_once(place)
+    _warn_of_own_name(place)
     logger.info(
         f"{place.count} processes train together on {len(jax.devices())} devices, "
         f"{len(jax.local_devices())} of them this one's; coordinator: {place.coordinator}."
     )
+
+
+def _warn_of_own_name(place: Place) -> None:
+    """On CPUs JAX gives the others the address of this machine's name, which must not be its own.
+
+    Debian's /etc/hosts, for one, has 127.0.1.1 for it.
+    """
+    import jax
+
+    name = socket.gethostname()
+    with contextlib.suppress(OSError):
+        listens = socket.gethostbyname(place.coordinator.rpartition(":")[0])
+        own = socket.gethostbyname(name)
+        if jax.default_backend() == "cpu" and own.startswith("127.") > listens.startswith("127."):
+            logger.warning(
+                f"The name of this machine, {name}, means {own} here, where no other machine "
+                "finds it. Give it its address in /etc/hosts, or the first step will fail."
+            )
 
 
 def count() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -166,14 +167,18 @@ def slow_link() -> Iterator[list[list[str]]]:
     try:
         for space in SPACES:
             ip("netns", "add", space)
-        ends = ["type", "veth", "peer", "name", "link", "netns", SPACES[1]]
-        ip("link", "add", "link", "netns", SPACES[0], *ends)
+        ends = ["type", "veth", "peer", "name", "wire", "netns", SPACES[1]]
+        ip("link", "add", "wire", "netns", SPACES[0], *ends)
         for number, space in enumerate(SPACES, start=1):
-            ip("-n", space, "address", "add", f"10.77.0.{number}/24", "dev", "link")
-            for device in ("link", "lo"):
+            ip("-n", space, "address", "add", f"10.77.0.{number}/24", "dev", "wire")
+            # JAX's processes find each other by the names of their machines.
+            hosts_file = Path("/etc/netns", space, "hosts")
+            hosts_file.parent.mkdir(parents=True)
+            hosts_file.write_text(f"10.77.0.{number} {socket.gethostname()}\n")
+            for device in ("wire", "lo"):
                 ip("-n", space, "link", "set", device, "up")
             limit = ["tbf", "rate", RATE, "burst", "32kbit", "latency", "400ms"]
-            tc = ["tc", "-n", space, "qdisc", "add", "dev", "link", "root", *limit]
+            tc = ["tc", "-n", space, "qdisc", "add", "dev", "wire", "root", *limit]
             subprocess.run(tc, check=True, capture_output=True)
         yield [["ip", "netns", "exec", space] for space in SPACES]
     except (OSError, subprocess.CalledProcessError) as error:
@@ -182,6 +187,7 @@ def slow_link() -> Iterator[list[list[str]]]:
         for space in SPACES:
             with contextlib.suppress(OSError):
                 subprocess.run(["ip", "netns", "delete", space], capture_output=True)
+            shutil.rmtree(Path("/etc/netns", space), ignore_errors=True)
 
 
 @pytest.mark.slow
@@ -192,7 +198,7 @@ def test_over_a_slow_link(alone: Path, tmp_path: Path, slow_link: list[list[str]
     ]
     outputs = [process.communicate(timeout=900)[0] for process in begun]
     assert [process.returncode for process in begun] == [0, 0], outputs
-    counter = Path("/sys/class/net/link/statistics/tx_bytes")
+    counter = Path("/sys/class/net/wire/statistics/tx_bytes")
     inside = [*slow_link[1], "cat", str(counter)]
     sent = int(subprocess.run(inside, check=True, capture_output=True, text=True).stdout)
     print(f"{sent / 1e6:.1f} MB sent at {RATE}; {outputs[0].splitlines()[-1]}")
