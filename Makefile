@@ -26,7 +26,7 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(PYTEST)
-	KERAS_BACKEND=jax $(PYTEST) $(ON_JAX)
+	KERAS_BACKEND=jax $(PYTEST) $(ON_JAX) tests/training/test_mixed_precision.py
 
 # PyTorch is a download of gigabytes, and is installed for this target alone.
 test-torch: $(INSTALLED)

@@ -83,7 +83,7 @@ def test_detections_agree_with_those_in_float32(tmp_path):
     assert all(output.dtype == np.float32 for output in outputs[1])
     # Objectness of the same anchors. The weights are random, so that nothing is certain.
     difference = np.abs(outputs[1][5] - outputs[0][5])
-    assert difference.mean() < 0.01 and (difference < 0.05).mean() > 0.98
+    assert difference.mean() < 0.01 and (difference < 0.05).mean() > 0.97
 
 
 def _inputs(model: MaskRCNN, image: np.ndarray) -> list[np.ndarray]:
