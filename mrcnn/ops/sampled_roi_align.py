@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from keras import ops
 
 from mrcnn.ops import boxes as box_ops
+from mrcnn.ops import torch_roi_align
 from mrcnn.ops.adaptive_roi_align import adaptive_crop_levels
 from mrcnn.ops.crops import (
     CANONICAL_LEVEL,
@@ -90,13 +91,22 @@ def sampled_pyramid_roi_align(
     boxes = ops.reshape(rois, (-1, 4))
     level = level_of_side(boxes, len(feature_maps))
     image = ops.repeat(ops.arange(batch, dtype="int32"), count)
+    if samples == ADAPTIVE and not aligned:
+        raise ValueError("samples: expected aligned with ADAPTIVE; received aligned = False.")
+    if torch_roi_align.kernel() is not None:
+        crops = torch_roi_align.sampled_crop_levels(
+            [ops.cast(features, "float32") for features in feature_maps],
+            *(boxes, image, level, size),
+            first_stride=FIRST_STRIDE,
+            samples=samples,
+            aligned=aligned,
+        )
+        return ops.reshape(crops, (batch, count, *size, crops.shape[-1]))
     scale = 1.0 / (FIRST_STRIDE * 2.0 ** ops.cast(level, "float32"))
     edges = rounded_product(boxes * scale[:, None]) - (0.5 if aligned else 0.0)
     start, length = edges[:, :2], edges[:, 2:] - edges[:, :2]
     length = length if aligned else ops.maximum(length, 1.0)
     if samples == ADAPTIVE:
-        if not aligned:
-            raise ValueError("samples: expected aligned with ADAPTIVE; received aligned = False.")
         edges = ops.concatenate([start, start + length], axis=1)
         maps = [ops.cast(features, "float32") for features in feature_maps]
         crops = adaptive_crop_levels(

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcnn.ops import sampled_roi_align as ours
+from mrcnn.ops import torch_roi_align
 from tests.ops import naive
 from tests.ops.variants import quick, whole
 from tests.support import gradient
@@ -19,6 +20,13 @@ on_tensorflow = pytest.mark.skipif(
 either = pytest.mark.parametrize("use_tf_kernels", [False, pytest.param(True, marks=on_tensorflow)])
 SIDE = 128
 SIZE = (3, 2)
+
+
+@pytest.fixture(autouse=True, params=[False, True] if torch_roi_align.kernel() else [False])
+def without_torchvision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On PyTorch, with torchvision's kernel and without."""
+    if request.param:
+        monkeypatch.setattr(torch_roi_align, "kernel", lambda: None)
 
 
 def pyramid(seed: int, batch: int = 2, channels: int = 3) -> list[np.ndarray]:
