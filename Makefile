@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loads
 ON_JAX := mrcnn/ops tests/ops tests/layers tests/test_network*.py tests/training/test_gradnorm.py tests/test_hlo.py
 
 ON_TORCH := tests/ops tests/layers tests/test_network*.py tests/checkpoints \
-	$(addprefix tests/training/test_,mixed_precision.py model.py session.py stages.py trainer.py)
+	$(addprefix tests/training/test_,gradnorm.py mixed_precision.py model.py session.py stages.py trainer.py)
 
 # On JAX, ResNeXt's blocks take a minute each to compile, and others many seconds.
 test: $(INSTALLED)

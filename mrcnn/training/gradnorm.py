@@ -4,13 +4,14 @@ Shared are the 3 x 3 convolutions of the feature pyramid, the last layers before
 heads part. The gradient of a loss with respect to their kernels, all four taken as one vector,
 needs a backward pass through the heads for each loss, and none through the backbone.
 
-Keras's step stays as it is. On TensorFlow the losses are computed within the tape of its step, and
-on JAX by the function that its step differentiates, so here the two ways part.
+Keras's step stays as it is. On TensorFlow the losses are computed within the tape of its step, on
+JAX by the function that its step differentiates, and on PyTorch they keep the graph that its step
+goes back through; so here the ways part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -27,7 +28,7 @@ else:
     _Model = object  # a mixin: the Keras model is the class behind it
 
 SHARED_LAYERS = ("fpn_p2", "fpn_p3", "fpn_p4", "fpn_p5")
-BACKENDS = ("tensorflow", "jax")
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 class GradNormStep(_Model):
@@ -47,17 +48,19 @@ class GradNormStep(_Model):
         return [self.get_layer(name).kernel for name in SHARED_LAYERS]
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """The network's outputs. On TensorFlow, in training, the losses' weights move too."""
+        """The network's outputs. In training the losses' weights move too, but not on JAX."""
         forward = super().call
-        layer = self.gradnorm if training and keras.backend.backend() == "tensorflow" else None
-        if layer is None:
+        gradients_of = _GRADIENTS.get(keras.backend.backend())
+        layer = self.gradnorm if training and gradients_of is not None else None
+        if layer is None or gradients_of is None:
             return forward(inputs, training=training, mask=mask)
-        outputs, gradients = gradients_of_each(
+        outputs, gradients = gradients_of(
             lambda: forward(inputs, training=training, mask=mask),
             _losses,
             self.shared_kernels,
         )
-        layer.update(ops.stack(_losses(outputs)), ops.stack([_norm(g) for g in gradients]))
+        losses = ops.stop_gradient(ops.stack(_losses(outputs)))
+        layer.update(losses, ops.stack([_norm(g) for g in gradients]))
         return outputs
 
     def compute_loss_and_updates(
@@ -113,6 +116,37 @@ class GradNormStep(_Model):
         with keras.StatelessScope(state_mapping=mapping) as scope:
             layer.update(ops.stop_gradient(losses), ops.stop_gradient(norms))
         return [scope.get_current_value(variable) for variable in self.non_trainable_variables]
+
+
+def _torch_gradients_of_each(
+    compute: Callable[[], Any],
+    values_of: Callable[[Any], Sequence[Tensor]],
+    variables: Sequence[keras.Variable],
+) -> tuple[Any, list[list[Tensor | None]]]:
+    """As `mrcnn.tensorflow_backend.gradients.gradients_of_each`, on PyTorch."""
+    import torch
+
+    # Not their `value`, which is a copy in another type where a network computes in 16 bits.
+    tensors: list[Any] = [variable._value for variable in variables]
+    frozen = [tensor for tensor in tensors if not tensor.requires_grad]
+    for tensor in frozen:
+        tensor.requires_grad_(True)
+    try:
+        outputs = compute()
+        gradients = [
+            list(torch.autograd.grad(value, tensors, retain_graph=True, allow_unused=True))
+            for value in values_of(outputs)
+        ]
+    finally:
+        for tensor in frozen:
+            tensor.requires_grad_(False)
+    return outputs, gradients
+
+
+_GRADIENTS: dict[str, Callable[..., Any]] = {
+    "tensorflow": gradients_of_each,
+    "torch": _torch_gradients_of_each,
+}
 
 
 def _losses(outputs: dict[str, Tensor]) -> list[Tensor]:
