@@ -296,14 +296,14 @@ def expect_same(what: str, values: Mapping[str, Any]) -> None:
 
     Args:
         what: the values are, for the message.
-        values: by name; must fit into JSON.
+        values: by name; must fit into JSON. Of dicts, each entry is compared by itself.
 
     Raises:
         HostsError: one has others; in that process, with the names.
     """
     if count() == 1:
         return
-    here = json.loads(json.dumps(values, default=str))
+    here = _flat(json.loads(json.dumps(values, default=str)))
     first = of_first(lambda: here)
     different = [
         f"{name} is {here.get(name)!r}, there {first.get(name)!r}"
@@ -318,9 +318,24 @@ def expect_same(what: str, values: Mapping[str, Any]) -> None:
         )
 
 
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Entries of dicts as "name.entry"."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{before}{name}.")
+        else:
+            found[f"{before}{name}"] = value
+    return found
+
+
 @contextmanager
-def named_loss() -> Iterator[None]:
-    """Let what a step says when another process is gone be a sentence."""
+def telling_of_lost_processes() -> Iterator[None]:
+    """Let the error of a step in which another process is gone say so.
+
+    Raises:
+        HostsError: another process is gone.
+    """
     if count() == 1:
         yield
         return

@@ -87,7 +87,7 @@ def test_two_agree_and_one_that_is_gone_is_missed(tmp_path: Path):
     pytest.importorskip("jax", reason="the backend jax trains with others: pip install '.[jax]'")
     (status, text), (other_status, other_text) = train("agree", tmp_path)
     assert other_status == 3 and status == 1, text + other_text
-    assert "said: Process 1 of 2: expected the settings of process 0; here B is 1, there 0" in (
+    assert "said: Process 1 of 2: expected the settings of process 0; here of.B is 1, there 0" in (
         other_text
     )
     assert "here in another process they differ" in text
@@ -148,7 +148,7 @@ def test_other_settings_are_named(tmp_path: Path):
     ends = train("other settings", tmp_path)
     assert [status for status, _ in ends] == [1, 1], ends
     assert "expected the settings and data of process 0" in ends[1][1]
-    assert "'LEARNING_MOMENTUM': 0.8" in ends[1][1]
+    assert "here settings.LEARNING_MOMENTUM is 0.8, there 0.9;" in ends[1][1]
 
 
 # --- A slow link -----------------------------------------------------------------------------
@@ -270,7 +270,7 @@ def test_alone_nothing_is_agreed_on():
     assert hosts.of_first(lambda: {"a": (1,)}) == {"a": (1,)}
     hosts.expect_same("settings", {"a": 1})
     hosts.leave(3)
-    with pytest.raises(ValueError, match="gloo"), hosts.named_loss():
+    with pytest.raises(ValueError, match="gloo"), hosts.telling_of_lost_processes():
         raise ValueError("gloo")
 
 

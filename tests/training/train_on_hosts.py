@@ -77,14 +77,15 @@ def agree(index: int) -> None:
         "a": [1, "é"],
     }
     hosts.expect_same("settings", {"A": 1, "B": (2,)})
-    for what in (lambda: hosts.expect_same("settings", {"A": 1, "B": index}), of_missing_file):
+    different = {"A": 1, "of": {"B": index, "C": 2}}
+    for what in (lambda: hosts.expect_same("settings", different), of_missing_file):
         try:
             what()
         except OSError as error:
             print(f"said: {error}")
     if index == 1:
         os._exit(3)  # gone without a word
-    with hosts.named_loss():
+    with hosts.telling_of_lost_processes():
         hosts.any_of(True)
 
 
