@@ -8,8 +8,9 @@ Heavy modules are imported where they are used, so that `mrcnn --help` is quick.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 from mrcnn.commands import chosen, division, options
 from mrcnn.config import Config
@@ -55,12 +56,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "with its classes, which evaluates the mask branch alone (default: detector)",
     )
 
+    parser.add_argument(
+        "--results",
+        metavar="FOLDER",
+        help="evaluate what mrcnn predict --save parquet, or --ray, has written there, in place of "
+        "weights, some pictures at a time (default: weights are evaluated)",
+    )
+
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate the weights on a subset."""
     from mrcnn.evaluation.ground_truth import Truth
     from mrcnn.runs.results import Split
 
+    if args.results is not None:
+        return _evaluate_results(args)
     if args.coco_engine != PYCOCOTOOLS and args.boxes == "ground-truth":
         raise ValueError(
             f"--coco-engine: expected {PYCOCOTOOLS} with --boxes ground-truth, whose metrics "
@@ -121,6 +131,118 @@ def evaluate_from_args(
     return results.evaluate_run(
         *(model, split, folder), detector=detector, run_folder=Path(weights).resolve().parent
     )
+
+
+def _evaluate_results(args: argparse.Namespace) -> int:
+    """Evaluate predictions that are tables; their pictures and classes are known by names."""
+    from mrcnn.evaluation import coco
+    from mrcnn.evaluation.ground_truth import Truth
+    from mrcnn.evaluation.in_parts import InParts
+    from mrcnn.prediction.parquet import read_tables
+
+    for name in ("model", *options.LOOKS):
+        if getattr(args, name, None) is not None:
+            raise ValueError(
+                f"--results: expected no --{name}, because nothing is predicted; received "
+                f"{getattr(args, name)}."
+            )
+    division.divide(args, Config.SEED)
+    dataset = chosen.load_subset(args, args.subset or "val")
+    pictures = _Pictures(dataset, args.limit)
+    categories = {info["name"]: info["id"] for info in dataset.class_info[1:]}
+    evaluation = InParts(Truth.of(dataset.ground_truth))
+    others = 0
+    for names, rows in read_tables(args.results):
+        ids = {name: found for name in names if (found := pictures.id_of(name)) is not None}
+        others += len(names) - len(ids)
+        results = [
+            {
+                "image_id": ids[row["file_name"]],
+                "category_id": _category(categories, row["class"], args.results),
+                "score": row["score"],
+                "bbox": [row[side] for side in ("x", "y", "width", "height")],
+                "segmentation": {
+                    "size": [row["image_height"], row["image_width"]],
+                    "counts": row["rle"],
+                },
+            }
+            for row in rows
+            if row["file_name"] in ids
+        ]
+        evaluation.add(ids.values(), results)
+    if not evaluation.images:
+        raise ValueError(
+            f"--results {args.results}: expected pictures of the subset, such as "
+            f"{pictures.example!r}; it has {others} others. Are they of another subset?"
+        )
+    missing = pictures.left
+    if missing:
+        evaluation.add(missing, [])
+        logger.warning(
+            f"{len(missing)} images of the subset are not among the predictions, such as id "
+            f"{missing[0]!r}; nothing counts as found in them."
+        )
+    if others:
+        logger.info(f"{others} pictures of the predictions are not in the subset, and left out.")
+    metrics = evaluation.metrics()
+    logger.info(coco.format_table(metrics))
+    subset = Path((args.subset or "val").removesuffix(".json")).name
+    table = Path(args.output or args.results, f"coco_{subset}{args.year or ''}.csv")
+    table.parent.mkdir(parents=True, exist_ok=True)
+    coco.write_csv(table, metrics)
+    logger.info(f"{evaluation.images} images. Metrics: {table}")
+    return 0
+
+
+class _Pictures:
+    """The images of a subset, by the names of their files."""
+
+    def __init__(self, dataset: Any, limit: int) -> None:
+        from mrcnn.evaluation.coco import choose_images
+
+        self._by_name: dict[str, list[tuple[str, Any]]] = {}
+        self._left: dict[Any, None] = {}
+        self.example = ""
+        for image_id in choose_images(dataset, None, limit):
+            info = dataset.image_info[image_id]
+            path = PurePath(str(info["path"])).as_posix()
+            self.example = self.example or PurePath(path).name
+            self._by_name.setdefault(PurePath(path).name, []).append((path, info["id"]))
+            self._left[info["id"]] = None
+
+    @property
+    def left(self) -> list[Any]:
+        """The ids that nobody has asked for."""
+        return list(self._left)
+
+    def id_of(self, name: str) -> Any:
+        """The id of the image whose path ends like the name of a picture; None: there is none.
+
+        Raises:
+            ValueError: there are several.
+        """
+        found = [
+            id
+            for path, id in self._by_name.get(PurePath(name).name, ())
+            if path == name or path.endswith(f"/{name}")
+        ]
+        if len(found) > 1:
+            raise ValueError(
+                f"{name}: expected the name of one image; {len(found)} end like it. Predict on the "
+                "folder that holds them all, so that their names have its subfolders."
+            )
+        if not found:
+            return None
+        self._left.pop(found[0], None)
+        return found[0]
+
+
+def _category(categories: Mapping[str, Any], name: str, folder: str) -> Any:
+    if name not in categories:
+        raise ValueError(
+            f"{folder}: expected classes of the data, {', '.join(categories)}; received {name!r}."
+        )
+    return categories[name]
 
 
 def _expect_one_look(args: argparse.Namespace) -> None:

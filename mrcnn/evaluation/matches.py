@@ -116,7 +116,7 @@ class Matches:
             weight = counts[self.images[part]]
             true = np.cumsum(self.true[:, part] * weight, axis=1)
             counted = np.cumsum(~self.ignored[:, part] * weight, axis=1)
-            found.append(_mean_precision(true, counted, objects[category]))
+            found.append(mean_precision(true, counted, objects[category]))
         return float(np.mean(found)) if found else UNDEFINED
 
     def false_positives(self, score: float, iou: float = 0.5) -> int:
@@ -133,7 +133,7 @@ class Matches:
         return {f"{prefix}/{field.name}": getattr(self, field.name) for field in fields(self)}
 
 
-def _mean_precision(true: np.ndarray, counted: np.ndarray, objects: float) -> float:
+def mean_precision(true: np.ndarray, counted: np.ndarray, objects: float) -> float:
     """The mean of the interpolated precision at RECALLS.
 
     Args:

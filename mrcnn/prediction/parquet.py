@@ -20,6 +20,7 @@ from mrcnn.files.atomic import atomic_path
 
 OBJECTS_FILE = "objects.parquet"
 PICTURES_FILE = "pictures.parquet"
+READ_PICTURES = 500
 GROUP_ROWS = 10_000  # a row group: what is in memory at a time, and what a reader may skip
 
 _PICTURE = {
@@ -103,6 +104,56 @@ def write_tables(
                     ]
                 )
     return pictures.rows, objects.rows
+
+
+def read_tables(
+    folder: str | os.PathLike[str], most: int = READ_PICTURES
+) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
+    """Read what `write_tables` wrote, some pictures at a time.
+
+    Args:
+        folder: with both files, or with folders that have them (`mrcnn.prediction.parts`).
+        most: pictures at a time.
+
+    Yields:
+        (names of pictures, rows of their objects)
+
+    Raises:
+        FileNotFoundError: there are no tables.
+        ImportError: pyarrow is not installed.
+        ValueError: there are objects of pictures that the other table does not have there.
+    """
+    pyarrow = import_pyarrow()
+    folders = [path.parent for path in sorted(Path(folder).glob(f"*/{PICTURES_FILE}"))]
+    if Path(folder, PICTURES_FILE).is_file():
+        folders = [Path(folder)]
+    if not folders:
+        raise FileNotFoundError(
+            f"{os.fspath(folder)}: expected {PICTURES_FILE} and {OBJECTS_FILE}, or folders with "
+            "them, as mrcnn predict --save parquet and --ray write them; there are none."
+        )
+    for own in folders:
+        rows = _rows(pyarrow, own / OBJECTS_FILE)
+        row = next(rows, None)
+        pictures = pyarrow.parquet.ParquetFile(own / PICTURES_FILE)
+        for batch in pictures.iter_batches(batch_size=most, columns=["file_name"]):
+            names = batch.column(0).to_pylist()
+            here, found = set(names), []
+            while row is not None and row["file_name"] in here:
+                found.append(row)
+                row = next(rows, None)
+            yield names, found
+        if row is not None:
+            raise ValueError(
+                f"{own / OBJECTS_FILE}: expected objects of the pictures of {PICTURES_FILE}, in "
+                f"their order; received one of {row['file_name']!r}."
+            )
+
+
+def _rows(pyarrow: Any, path: Path) -> Iterator[dict[str, Any]]:
+    with pyarrow.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=GROUP_ROWS):
+            yield from batch.to_pylist()
 
 
 class _Table:

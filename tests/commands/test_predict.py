@@ -15,8 +15,10 @@ import mrcnn
 from mrcnn.commands import cli, predict
 from mrcnn.config import Config
 from mrcnn.datasets.shapes import write_shapes
+from mrcnn.evaluation.coco import evaluate_results
 from mrcnn.model import MaskRCNN
 from mrcnn.prediction.prediction import Prediction
+from mrcnn.runs import nuclei
 from mrcnn.runs.settings import configure, save_settings
 from tests.prediction.disc_detector import discs
 from tests.weights.test_mismatch import SMALL
@@ -265,3 +267,41 @@ def test_the_command_on_a_cluster(logs, photos, tmp_path, caplog):
                     if isinstance(value, float)
                     else expected[name]
                 )
+
+
+def test_tables_are_evaluated_as_results_are(tmp_path, caplog):
+    pytest.importorskip("pyarrow", reason="pip install '.[parquet]'")
+    data, out = tmp_path / "data", tmp_path / "out"
+    truth = data / "annotations" / "instances_val.json"
+    for source, target in [
+        (nuclei.ANNOTATIONS, truth),
+        *((picture, data / "val" / picture.name) for picture in nuclei.PICTURES),
+    ]:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+    command = ["predict", "--demo", str(data / "val"), "--save", "parquet", "--image-ids"]
+    assert cli.main([*command, str(truth), "--output", str(out), "--score", "0.05"]) == 0
+    evaluate = ["evaluate", str(data), "--results", str(out)]
+    assert cli.main([*evaluate, "--output", str(tmp_path / "ev")]) == 0
+    lines = (tmp_path / "ev" / "coco_val.csv").read_text().splitlines()
+    rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
+    expected = evaluate_results(truth, json.loads((out / "predictions.json").read_text()))
+    assert sorted(row.pop(next(iter(row))) for row in rows) == ["bbox", "boundary", "segm"]
+    for values, kind in ((expected["segm"], 0), (expected["bbox"], 1)):
+        for name, value in values.items():
+            assert float(rows[kind][name]) == pytest.approx(value, abs=1e-6)
+    assert expected["segm"]["AP"] > 0.3
+    # Of some images there are no predictions; and what does not go together is said.
+    one = [*command[:2], str(data / "val" / nuclei.PICTURES[0].name), "--save", "parquet"]
+    assert cli.main([*one, "--output", str(tmp_path / "one")]) == 0
+    assert cli.main(["evaluate", str(data), "--results", str(tmp_path / "one")]) == 0
+    assert "1 images of the subset are not among the predictions" in caplog.text
+    (data / "val" / nuclei.PICTURES[0].name).rename(data / "val" / "other.png")
+    content = truth.read_text().replace(nuclei.PICTURES[0].name, "other.png")
+    truth.write_text(content)
+    assert cli.main(["evaluate", str(data), "--results", str(tmp_path / "one")]) == 2
+    assert "Are they of another subset?" in caplog.text
+    assert cli.main([*evaluate, "--model", "a.h5"]) == 2
+    assert "--results: expected no --model" in caplog.text
+    assert cli.main(["evaluate", str(data), "--results", str(data)]) == 2
+    assert "expected pictures.parquet and objects.parquet" in caplog.text
