@@ -57,7 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
     parser.add_argument(
-        "--results",
+        "--predictions",
         metavar="FOLDER",
         help="evaluate what mrcnn predict --save parquet, or --ray, has written there, in place of "
         "weights, some pictures at a time (default: weights are evaluated)",
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from mrcnn.evaluation.ground_truth import Truth
     from mrcnn.runs.results import Split
 
-    if args.results is not None:
+    if args.predictions is not None:
         return _evaluate_results(args)
     if args.coco_engine != PYCOCOTOOLS and args.boxes == "ground-truth":
         raise ValueError(
@@ -143,7 +143,7 @@ def _evaluate_results(args: argparse.Namespace) -> int:
     for name in ("model", *options.LOOKS):
         if getattr(args, name, None) is not None:
             raise ValueError(
-                f"--results: expected no --{name}, because nothing is predicted; received "
+                f"--predictions: expected no --{name}, because nothing is predicted; received "
                 f"{getattr(args, name)}."
             )
     division.divide(args, Config.SEED)
@@ -152,13 +152,13 @@ def _evaluate_results(args: argparse.Namespace) -> int:
     categories = {info["name"]: info["id"] for info in dataset.class_info[1:]}
     evaluation = InParts(Truth.of(dataset.ground_truth))
     others = 0
-    for names, rows in read_tables(args.results):
+    for names, rows in read_tables(args.predictions):
         ids = {name: found for name in names if (found := pictures.id_of(name)) is not None}
         others += len(names) - len(ids)
         results = [
             {
                 "image_id": ids[row["file_name"]],
-                "category_id": _category(categories, row["class"], args.results),
+                "category_id": _category(categories, row["class"], args.predictions),
                 "score": row["score"],
                 "bbox": [row[side] for side in ("x", "y", "width", "height")],
                 "segmentation": {
@@ -172,7 +172,7 @@ def _evaluate_results(args: argparse.Namespace) -> int:
         evaluation.add(ids.values(), results)
     if not evaluation.images:
         raise ValueError(
-            f"--results {args.results}: expected pictures of the subset, such as "
+            f"--predictions {args.predictions}: expected pictures of the subset, such as "
             f"{pictures.example!r}; it has {others} others. Are they of another subset?"
         )
     missing = pictures.left
@@ -187,7 +187,7 @@ def _evaluate_results(args: argparse.Namespace) -> int:
     metrics = evaluation.metrics()
     logger.info(coco.format_table(metrics))
     subset = Path((args.subset or "val").removesuffix(".json")).name
-    table = Path(args.output or args.results, f"coco_{subset}{args.year or ''}.csv")
+    table = Path(args.output or args.predictions, f"coco_{subset}{args.year or ''}.csv")
     table.parent.mkdir(parents=True, exist_ok=True)
     coco.write_csv(table, metrics)
     logger.info(f"{evaluation.images} images. Metrics: {table}")

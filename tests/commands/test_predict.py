@@ -281,7 +281,7 @@ def test_tables_are_evaluated_as_results_are(tmp_path, caplog):
         target.write_bytes(source.read_bytes())
     command = ["predict", "--demo", str(data / "val"), "--save", "parquet", "--image-ids"]
     assert cli.main([*command, str(truth), "--output", str(out), "--score", "0.05"]) == 0
-    evaluate = ["evaluate", str(data), "--results", str(out)]
+    evaluate = ["evaluate", str(data), "--predictions", str(out)]
     assert cli.main([*evaluate, "--output", str(tmp_path / "ev")]) == 0
     lines = (tmp_path / "ev" / "coco_val.csv").read_text().splitlines()
     rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
@@ -294,14 +294,14 @@ def test_tables_are_evaluated_as_results_are(tmp_path, caplog):
     # Of some images there are no predictions; and what does not go together is said.
     one = [*command[:2], str(data / "val" / nuclei.PICTURES[0].name), "--save", "parquet"]
     assert cli.main([*one, "--output", str(tmp_path / "one")]) == 0
-    assert cli.main(["evaluate", str(data), "--results", str(tmp_path / "one")]) == 0
+    assert cli.main(["evaluate", str(data), "--predictions", str(tmp_path / "one")]) == 0
     assert "1 images of the subset are not among the predictions" in caplog.text
     (data / "val" / nuclei.PICTURES[0].name).rename(data / "val" / "other.png")
     content = truth.read_text().replace(nuclei.PICTURES[0].name, "other.png")
     truth.write_text(content)
-    assert cli.main(["evaluate", str(data), "--results", str(tmp_path / "one")]) == 2
+    assert cli.main(["evaluate", str(data), "--predictions", str(tmp_path / "one")]) == 2
     assert "Are they of another subset?" in caplog.text
     assert cli.main([*evaluate, "--model", "a.h5"]) == 2
-    assert "--results: expected no --model" in caplog.text
-    assert cli.main(["evaluate", str(data), "--results", str(data)]) == 2
+    assert "--predictions: expected no --model" in caplog.text
+    assert cli.main(["evaluate", str(data), "--predictions", str(data)]) == 2
     assert "expected pictures.parquet and objects.parquet" in caplog.text
