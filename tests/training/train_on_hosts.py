@@ -15,13 +15,13 @@ from typing import Any
 
 import keras
 import numpy as np
-from train_on_devices import Alone, Evaluated, Rectangles, weights
 
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
 from mrcnn.process import set_random_seed
 from mrcnn.runs.settings import derive_config
 from mrcnn.training import hosts
+from tests.training.train_on_devices import Alone, Evaluated, Rectangles, weights
 
 STOP_AT = 3  # of the second epoch's steps
 
