@@ -86,8 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if args.split is None and args.split_by is None:
         division.divide_as_run(args, weights, subset)
     else:
-        seed = chosen.settings_from_args(args).get("SEED", Config.SEED)
-        division.divide(args, seed)
+        _divide(args)
     dataset = chosen.load_subset(args, subset)
     split = Split(
         dataset,
@@ -97,6 +96,10 @@ def run(args: argparse.Namespace) -> int:
     )
     evaluate_from_args(base, args, weights, split)
     return 0
+
+
+def _divide(args: argparse.Namespace) -> None:
+    division.divide(args, chosen.settings_from_args(args).get("SEED", Config.SEED))
 
 
 def evaluate_from_args(
@@ -140,13 +143,15 @@ def _evaluate_results(args: argparse.Namespace) -> int:
     from mrcnn.evaluation.in_parts import InParts
     from mrcnn.prediction.parquet import read_tables
 
-    for name in ("model", *options.LOOKS):
-        if getattr(args, name, None) is not None:
+    usual = {"boxes": BOXES[0], "coco_engine": PYCOCOTOOLS, "set": []}
+    of_networks = [name for name in options.NETWORK if name != "set"]
+    for name in ("model", "run_name", *options.LOOKS, "workers", *of_networks, *usual):
+        if getattr(args, name, None) not in (None, usual.get(name)):
             raise ValueError(
-                f"--predictions: expected no --{name}, because nothing is predicted; received "
-                f"{getattr(args, name)}."
+                f"--predictions: expected no --{name.replace('_', '-')}, because no network is "
+                f"used, and pycocotools evaluates; received {getattr(args, name)}."
             )
-    division.divide(args, Config.SEED)
+    _divide(args)
     dataset = chosen.load_subset(args, args.subset or "val")
     pictures = _Pictures(dataset, args.limit)
     categories = {info["name"]: info["id"] for info in dataset.class_info[1:]}

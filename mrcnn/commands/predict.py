@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
-import itertools
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -253,7 +252,7 @@ def _on_cluster(
         f"{totals.objects} objects in {totals.pictures} pictures, {totals.unreadable} could not be "
         f"read: {output}/part-*/{{pictures,objects}}.parquet"
     )
-    for name, reason in itertools.islice(parts.unreadable_in(output), _NAMED):
+    for name, reason in islice(parts.unreadable_in(output), _NAMED):
         logger.warning(f"{name}: {reason}")
     if totals.unreadable > _NAMED:
         logger.warning(f"… and {totals.unreadable - _NAMED} more, in part-*/unreadable.jsonl")

@@ -207,9 +207,8 @@ def train_from_args(
             augmentation=augmentation,
             custom_callbacks=_pace(model.session.steps_left(config, plan.stages, start)),
         )
-    last = folders.checkpoint_path(model.log_dir, config.NAME, model.epoch)
     if not hosts.is_first():
-        return last
+        return folders.checkpoint_path(model.log_dir, config.NAME, model.epoch)
     logger.info(f"Loss curves: {results.draw_loss_curves(model.log_dir)}")
     if written := report.write_report(model.log_dir):
         logger.info(f"Report: {written}")

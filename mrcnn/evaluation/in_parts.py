@@ -2,8 +2,8 @@
 
 The images are evaluated some at a time, and of each detection only what adding up needs is kept:
 its score, its place in the image's order, and at which thresholds it matches an object of which
-size, 93 bytes. The numbers are those of `mrcnn.evaluation.coco.evaluate_results`; the ground truth
-is held as a whole.
+size: 93 bytes for each kind of overlap. The numbers are those of
+`mrcnn.evaluation.coco.evaluate_results`; the ground truth is held as a whole.
 
 Shape letters: A areas (all sizes, small, medium, large), T IoU thresholds, D detections, C
 categories.
@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
-from mrcnn.evaluation.boundary import DILATION_RATIO, boundary_evaluator
-from mrcnn.evaluation.coco import IOU_TYPES, METRIC_NAMES, UNDEFINED, Metrics, evaluator_of
-from mrcnn.evaluation.engines import PYCOCOTOOLS
+from mrcnn.evaluation.boundary import DILATION_RATIO
+from mrcnn.evaluation.coco import IOU_TYPES, METRIC_NAMES, UNDEFINED, Metrics
 from mrcnn.evaluation.ground_truth import Truth
-from mrcnn.evaluation.matches import BOUNDARY, mean_precision
+from mrcnn.evaluation.matches import BOUNDARY, evaluator_of_kind, mean_precision
 from mrcnn.evaluation.results import Result
 
 KINDS = (*IOU_TYPES, BOUNDARY)
@@ -110,14 +109,9 @@ class InParts:
             self._truth,
             objects=[entry for number in numbers for entry in self._objects_of[number]],
             sizes={number: self._truth.sizes[number] for number in numbers},
-            engine=PYCOCOTOOLS,
         )
         for kind in self._kinds:
-            evaluator: Any
-            if kind == BOUNDARY:
-                evaluator = boundary_evaluator(part, results, self._ratio)
-            else:
-                evaluator = evaluator_of(part, results, kind)
+            evaluator = evaluator_of_kind(part, results, kind, self._ratio)
             evaluator.params.imgIds = numbers
             evaluator.params.maxDets = list(_LIMITS)
             with contextlib.redirect_stdout(io.StringIO()):

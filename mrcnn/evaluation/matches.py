@@ -182,14 +182,19 @@ def evaluate_kinds(
     metrics: Metrics = {}
     matches: dict[str, Matches] = {}
     for kind in kinds:
-        evaluator: Any
-        if kind == BOUNDARY:
-            evaluator = boundary_evaluator(truth, results, dilation_ratio)
-        else:
-            evaluator = evaluator_of(truth, results, kind, PYCOCOTOOLS)
+        evaluator = evaluator_of_kind(truth, results, kind, dilation_ratio)
         metrics[kind] = run_evaluator(evaluator, chosen, limit)
         matches[kind] = Matches.of(evaluator)
     return metrics, matches
+
+
+def evaluator_of_kind(
+    truth: Truth, results: Sequence[Result], kind: str, dilation_ratio: float
+) -> Any:
+    """The evaluator of pycocotools of a kind of overlap; see `evaluate_kinds`."""
+    if kind == BOUNDARY:
+        return boundary_evaluator(truth, results, dilation_ratio)
+    return evaluator_of(truth, results, kind, PYCOCOTOOLS)
 
 
 def write_matches(path: str | os.PathLike[str], matches: dict[str, Matches]) -> None:

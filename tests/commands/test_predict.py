@@ -301,7 +301,8 @@ def test_tables_are_evaluated_as_results_are(tmp_path, caplog):
     truth.write_text(content)
     assert cli.main(["evaluate", str(data), "--predictions", str(tmp_path / "one")]) == 2
     assert "Are they of another subset?" in caplog.text
-    assert cli.main([*evaluate, "--model", "a.h5"]) == 2
-    assert "--predictions: expected no --model" in caplog.text
+    for option in (["--model", "a.h5"], ["--boxes", "ground-truth"], ["--image-size", "64"]):
+        assert cli.main([*evaluate, *option]) == 2
+        assert f"--predictions: expected no {option[0]}" in caplog.text
     assert cli.main(["evaluate", str(data), "--predictions", str(data)]) == 2
     assert "expected pictures.parquet and objects.parquet" in caplog.text
