@@ -47,6 +47,7 @@ from mrcnn.ops.edge_settings import EdgeSettings
 from mrcnn.ops.image_meta import parse_image_meta
 from mrcnn.ops.target_settings import RoiTargetSettings, RpnTargetSettings
 from mrcnn.ops.tensor import Tensor
+from mrcnn.tensorflow_backend import replicas
 from mrcnn.tensorflow_backend.compilation import tf_kernels_available
 
 INFERENCE_OUTPUTS = (
@@ -265,7 +266,7 @@ def _build_training(config: Config, model_class: type[keras.Model]) -> keras.Mod
     instances = config.MAX_GT_INSTANCES
 
     def batch_input(name: str, shape: tuple[int | None, ...], dtype: str) -> Tensor:
-        return keras.Input(batch_shape=(config.BATCH_SIZE, *shape), dtype=dtype, name=name)
+        return keras.Input(batch_shape=(_images(config), *shape), dtype=dtype, name=name)
 
     # The host sends bytes, or float32 where the images' values ask for it; both are cast here.
     image = batch_input(batch.IMAGE, (*size, channels), "float32")
@@ -369,7 +370,7 @@ def _loss_options(config: Config) -> dict[str, dict[str, Any]]:
     beta = {"beta": architecture.smooth_l1_beta}
     by = {}
     if architecture.rpn_losses_by_limit:
-        by = {"by": config.BATCH_SIZE * config.RPN_TRAIN_ANCHORS_PER_IMAGE}
+        by = {"by": _images(config) * config.RPN_TRAIN_ANCHORS_PER_IMAGE}
     return {
         "rpn_class_loss": by,
         "rpn_bbox_loss": {**beta, "over_all": architecture.box_losses_over_all, **by},
@@ -396,7 +397,7 @@ def build_classifier(config: Config, model_class: type[keras.Model] = keras.Mode
             batch.GT_CLASS_IDS: ((config.MAX_GT_INSTANCES,), "int32"),
         }
         inputs = {
-            name: keras.Input(batch_shape=(config.BATCH_SIZE, *shape), dtype=dtype, name=name)
+            name: keras.Input(batch_shape=(_images(config), *shape), dtype=dtype, name=name)
             for name, (shape, dtype) in shapes.items()
         }
         molded = mold_layer(config, name="molded_image")(inputs[batch.IMAGE])
@@ -530,6 +531,11 @@ def _dtype_policy(config: Config) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _images(config: Config) -> int:
+    """The images of a step in a training graph: all, or a replica's part."""
+    return config.BATCH_SIZE // replicas.count()
 
 
 def _loss_weight(name: str, config: Config) -> float:

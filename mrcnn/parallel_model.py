@@ -34,7 +34,7 @@ class ParallelModel:
         if gpu_count > 1:
             warnings.warn(
                 f"ParallelModel(gpu_count={gpu_count}) distributes nothing: the model runs as "
-                f"it is. On JAX, Config.GPU_COUNT devices share the images of a step; leave "
+                f"it is. Config.GPU_COUNT devices share the images of a step by themselves; leave "
                 f"ParallelModel out.",
                 stacklevel=2,
             )

@@ -231,8 +231,8 @@ OPTIONS: dict[str, Option] = {
         "--devices",
         group=_NETWORK,
         metavar="N",
-        help="devices of this machine that share each step's images, or all; on JAX "
-        "(docs/training.md) " + _default("GPU_COUNT"),
+        help="devices of this machine that share each step's images, or all; on TensorFlow "
+        "and JAX (docs/training.md) " + _default("GPU_COUNT"),
     ),
     "coordinator": _option(
         "--coordinator",

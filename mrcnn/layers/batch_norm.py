@@ -10,6 +10,7 @@ import keras
 
 from mrcnn.layers.folded_norm import FoldsNorm
 from mrcnn.ops.tensor import Tensor
+from mrcnn.tensorflow_backend import replicas
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,9 @@ class BatchNorm(keras.layers.BatchNormalization):
     def __init__(self, training: bool | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.training = training
+        self._asked_to_synchronize = bool(kwargs.get("synchronized", False))
+        if replicas.count() > 1:
+            self.synchronized = True  # batch statistics are those of the whole batch
         self._convolution: weakref.ref[FoldsNorm] | None = None
 
     def __call__(self, inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
@@ -85,4 +89,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         return super().call(inputs, training=training, mask=mask)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "training": self.training}
+        return {
+            **super().get_config(),
+            "training": self.training,
+            "synchronized": self._asked_to_synchronize,
+        }

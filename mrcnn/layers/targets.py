@@ -21,6 +21,7 @@ from mrcnn.ops.image_meta import parse_image_meta
 from mrcnn.ops.noise import uniform_noise
 from mrcnn.ops.target_settings import RoiTargetSettings, RpnTargetSettings
 from mrcnn.ops.tensor import Tensor
+from mrcnn.tensorflow_backend import replicas
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
@@ -44,7 +45,7 @@ class RpnTargets(keras.layers.Layer):
 
     def call(self, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
         anchors, gt_class_ids, gt_boxes, *windows = inputs
-        noise = uniform_noise(anchors.shape[:2], *_draw_of(self.random))
+        noise = _noise(anchors.shape[:2], self.random)
         class_ids = ops.cast(gt_class_ids, "int32")
         return targets.rpn_targets(anchors[0], class_ids, gt_boxes, noise, self.settings, *windows)
 
@@ -100,7 +101,7 @@ class RoiTargets(KernelChoiceLayer):
             ops.cast(gt_class_ids, "int32"),
             gt_boxes,
             gt_masks,
-            uniform_noise((batch, count), *_draw_of(self.random)),
+            _noise((batch, count), self.random),
             self.settings,
             self.use_tf_kernels,
             windows,
@@ -136,7 +137,7 @@ def _where_there(boxes: Tensor, converted: Tensor) -> Tensor:
     return ops.where(ops.any(boxes != 0, axis=-1, keepdims=True), converted, 0.0)
 
 
-def _draw_of(random: keras.random.SeedGenerator) -> tuple[Tensor, Tensor]:
-    """The seed, and how often it was drawn from before; counts one draw more."""
+def _noise(shape: tuple[int, int], random: keras.random.SeedGenerator) -> Tensor:
+    """The noise [B, N] of the images that are here, of the whole batch's; counts one draw more."""
     state = random.next()
-    return state[0], state[1]
+    return uniform_noise(shape, state[0], state[1], replicas.number() * shape[0])

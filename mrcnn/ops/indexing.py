@@ -8,6 +8,7 @@ from __future__ import annotations
 from keras import ops
 
 from mrcnn.ops.tensor import Tensor
+from mrcnn.tensorflow_backend import replicas
 
 
 def gather_rows(values: Tensor, index: Tensor) -> Tensor:
@@ -77,8 +78,17 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """
     mask = ops.broadcast_to(mask, ops.shape(values))
     total = ops.sum(ops.where(mask, values, 0.0))
-    count = ops.sum(ops.cast(mask, values.dtype))
-    return total / ops.maximum(count, 1.0)
+    return total / divisor(ops.sum(ops.cast(mask, values.dtype)))
+
+
+def divisor(count: Tensor) -> Tensor:
+    """What a sum over a batch is divided by for a mean over the batch: the count, at least 1.
+
+    Replicas that have a part of the batch each get the share of one in the count of all, so that
+    the mean over the replicas of what they divide is the mean over the batch.
+    """
+    number = replicas.count()
+    return ops.maximum(replicas.total(count), 1.0) / number
 
 
 def sample_at_most(mask: Tensor, noise: Tensor, limit: Tensor, largest: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras import ops
 
-from mrcnn.ops.indexing import first_true_indices, gather_rows, masked_mean, select_class
+from mrcnn.ops.indexing import divisor, first_true_indices, gather_rows, masked_mean, select_class
 from mrcnn.ops.tensor import Tensor
 
 # Probabilities are kept this far from 0 and 1 before the logarithm.
@@ -112,7 +112,7 @@ def mrcnn_class_loss(
     if valid is not None:
         counts = ops.where(valid, counts, 0.0)
     total = ops.sum(cross_entropy(class_ids, logits) * counts)
-    return total / ops.maximum(ops.sum(counts), 1.0)
+    return total / divisor(ops.sum(counts))
 
 
 def mrcnn_bbox_loss(
@@ -162,4 +162,4 @@ def mrcnn_mask_loss(
 def _sum_over(values: Tensor, mask: Tensor, counted: Tensor) -> Tensor:
     """The sum of the values where `mask` (broadcast to them) is true, by how many are `counted`."""
     total = ops.sum(ops.where(mask, values, 0.0))
-    return total / ops.maximum(ops.sum(ops.cast(counted, values.dtype)), 1.0)
+    return total / divisor(ops.sum(ops.cast(counted, values.dtype)))

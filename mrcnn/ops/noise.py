@@ -24,7 +24,7 @@ _BITS = 24  # of a float32's fraction, so that all values are equally far apart
 
 
 def uniform_noise(
-    shape: tuple[int, int], seed: Tensor, step: Tensor, first_image: int = 0
+    shape: tuple[int, int], seed: Tensor, step: Tensor, first_image: Tensor | int = 0
 ) -> Tensor:
     """Numbers in [0, 1), for each place of each image.
 
@@ -43,7 +43,7 @@ def uniform_noise(
     """
     images, places = shape
     start = _mixed(_mixed(_as_int32(seed) + _START) + _as_int32(step))
-    rows = _mixed(start + ops.arange(first_image, first_image + images, dtype="int32"))
+    rows = _mixed(start + first_image + ops.arange(images, dtype="int32"))
     hashed = _mixed(rows[:, None] + ops.arange(places, dtype="int32")[None, :])
     whole = _shifted(hashed, 32 - _BITS)
     return ops.cast(whole, "float32") * (2.0**-_BITS)

@@ -15,6 +15,7 @@ def batches_of_shapes(
     batches: Callable[[], Iterable[dict[str, Any]]],
     inputs: Sequence[keras.KerasTensor],
     dtypes: Mapping[str, str],
+    parts: int = 1,
 ) -> tf.data.Dataset:
     """Batches whose shapes differ where a model's inputs leave them open, for Keras's `fit`.
 
@@ -25,6 +26,7 @@ def batches_of_shapes(
         batches: makes an iterator of batches, each a dict of arrays by the inputs' names.
         inputs: the model's.
         dtypes: of arrays that are sent as another dtype than the input's, which casts them.
+        parts: how often a batch holds as many images as the model takes.
 
     Returns:
         A `tf.data.Dataset` of (batch,).
@@ -32,7 +34,9 @@ def batches_of_shapes(
     import tensorflow as tf
 
     signature = {
-        tensor.name: tf.TensorSpec(tensor.shape, dtypes.get(tensor.name, tensor.dtype))
+        tensor.name: tf.TensorSpec(
+            (parts * tensor.shape[0], *tensor.shape[1:]), dtypes.get(tensor.name, tensor.dtype)
+        )
         for tensor in inputs
     }
     return tf.data.Dataset.from_generator(

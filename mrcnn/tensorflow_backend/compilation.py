@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keras
 
+from mrcnn.tensorflow_backend import replicas
+
 
 def is_tensorflow() -> bool:
     """Whether Keras computes with TensorFlow."""
@@ -25,8 +27,11 @@ def tf_kernels_available(jit_compile: bool | None) -> bool:
 def default_jit_compile(jit_compile: bool | None) -> bool:
     """Resolve None: XLA on an accelerator and on JAX; not for TensorFlow on a CPU.
 
-    TensorFlow's oneDNN convolutions beat XLA's on a CPU.
+    TensorFlow's oneDNN convolutions beat XLA's on a CPU. Nor for TensorFlow's replicas on several
+    devices: they add their gradients within a step, which XLA compiles for one device alone.
     """
+    if replicas.count() > 1:
+        return False
     if jit_compile is not None:
         return jit_compile
     if keras.backend.backend() == "tensorflow":

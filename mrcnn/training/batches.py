@@ -103,7 +103,8 @@ def as_inputs(
         image_dtype: of their images.
     """
     if model.several_shapes:
-        return batches_of_shapes(batches, model.inputs, {batch_names.IMAGE: image_dtype})
+        dtypes = {batch_names.IMAGE: image_dtype}
+        return batches_of_shapes(batches, model.inputs, dtypes, model.replicas)
     return ((batch,) for batch in batches())
 
 

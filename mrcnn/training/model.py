@@ -18,6 +18,7 @@ from mrcnn.training import optimizers
 from mrcnn.training.gradnorm import BACKENDS, GradNormStep
 from mrcnn.training.loss_switches import all_losses_on
 from mrcnn.training.own_loops import OwnLoops
+from mrcnn.training.replicated import ReplicatedStep
 from mrcnn.training.weight_decay import weight_decay
 from mrcnn.weights.keras_api import MatterportFiles
 
@@ -26,7 +27,7 @@ SHOWN_OUTPUTS = (*LOSS_NAMES, "accuracy")
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class TrainingModel(GradNormStep, keras.Model):
+class TrainingModel(ReplicatedStep, GradNormStep, keras.Model):
     """Functional model whose outputs are its losses.
 
     The loss layers have added them to the total; this class adds the weight decay of
@@ -63,6 +64,8 @@ class TrainingModel(GradNormStep, keras.Model):
         super().compile(*args, **kwargs)
         self.traced_with = None
         optimizers.add_weight_decay(self.optimizer, self.weight_decay)
+        if self.is_replicated:
+            optimizers.add_up_replicas(self.optimizer)
 
     def make_train_function(self, force: bool = False) -> Any:
         if self.train_function is None or force:
@@ -94,7 +97,7 @@ class TrainingModel(GradNormStep, keras.Model):
         if self.several_shapes:
             return with_fixed_sums(self._function_of_shape(kind))
         getattr(super(), f"make_{kind}")(force=True)
-        return with_fixed_sums(getattr(self, kind))
+        return with_fixed_sums(self.in_parts(getattr(self, kind)))
 
     def _function_of_shape(self, kind: str) -> Callable[[Iterator], Any]:
         """A step that is Keras's own, traced for each image shape by itself.
@@ -106,8 +109,8 @@ class TrainingModel(GradNormStep, keras.Model):
         make = getattr(super(), f"make_{kind}")
 
         def step(iterator: Iterator) -> Any:
-            batch = next(iterator)
-            shape = tuple(batch[0][batch_names.IMAGE].shape)
+            batch = self.parts(next(iterator))
+            shape = self.shape_of_part(batch[0][batch_names.IMAGE])
             if shape not in functions:
                 make(force=True)
                 functions[shape] = getattr(self, kind)
@@ -126,7 +129,8 @@ class TrainingModel(GradNormStep, keras.Model):
         # The optimizer adds its gradient: backpropagation would hold one for each weight from
         # the start of the step to its end.
         decay = weight_decay(self.trainable_variables, self.weight_decay)
-        return loss + ops.stop_gradient(decay)
+        # Of several replicas each gives its share of the loss.
+        return loss + ops.stop_gradient(decay) / self.replicas
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: dict[str, Tensor], sample_weight: Any = None

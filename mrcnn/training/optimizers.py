@@ -14,6 +14,7 @@ from keras import ops
 
 from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend import optimizer as tf_kernels
+from mrcnn.tensorflow_backend import replicas
 from mrcnn.training.weight_decay import is_decayed, weight_decay_gradient
 
 
@@ -38,6 +39,22 @@ def add_weight_decay(optimizer: keras.optimizers.Optimizer, factor: float) -> No
 
     optimizer.apply_without_decay = apply
     optimizer.apply = apply_with_decay
+
+
+def add_up_replicas(optimizer: keras.optimizers.Optimizer) -> None:
+    """Let an optimizer of several replicas take the sum of their gradients before all else.
+
+    Before they are decayed and clipped, and before a `LossScaleOptimizer` looks whether they are
+    finite, so that each replica does what one device would. A second call changes nothing.
+    """
+    apply = getattr(optimizer.apply, "of_one_replica", optimizer.apply)
+
+    def apply_total(grads: Sequence[Any], trainable_variables: Any = None) -> None:
+        apply(replicas.total_of_each(grads), trainable_variables)
+
+    apply_total.of_one_replica = apply  # type: ignore[attr-defined]
+    optimizer.apply = apply_total
+    replicas.update_by_themselves(getattr(optimizer, "inner_optimizer", optimizer))
 
 
 def _decayed(gradient: Tensor | None, variable: Any, factor: float) -> Tensor | None:

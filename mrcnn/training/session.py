@@ -435,7 +435,7 @@ class Session:
         progress = Progress(
             table.last_step + self.later_steps, stage.last_epoch + self.later_epochs
         )
-        with devices.spread(model.config), hosts.telling_of_lost_processes():
+        with devices.spread_steps(model.config), hosts.telling_of_lost_processes():
             history = trainer.fit(
                 model.keras_model,
                 model.config,

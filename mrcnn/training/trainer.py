@@ -141,7 +141,7 @@ def fit(
             _fit_span(model, run, span, batches)
         except NonFiniteLossError as error:
             progress.close()  # before what is said of it
-            if hosts.count() > 1:
+            if hosts.count() > 1 or model.is_replicated:
                 raise _of_several(error, images_of) from None
             raise diagnose(error, model, writer, batches.loader, images_of) from None
         finally:
@@ -171,10 +171,11 @@ def _patience(
 
 
 def _of_several(error: NonFiniteLossError, images_of: Callable[[int], str]) -> NonFiniteLossError:
-    """The error with what several processes can say of it; each has a part of the batch alone."""
+    """The error with what several replicas can say of it; each has a part of the batch alone."""
+    one = "one process" if hosts.count() > 1 else "one device (--devices 1)"
     return NonFiniteLossError(
         f"Training stopped: {error} Images: {images_of(error.step)}. To see what spoilt the step, "
-        "continue with one process (--model last), which computes it again and keeps it for "
+        f"continue with {one} and --model last, which computes it again and keeps it for "
         "mrcnn replay.",
         *(error.step, error.losses),
     )

@@ -20,20 +20,28 @@ PROGRAM = Path(__file__).with_name("train_on_devices.py")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+OTHERS = (
+    *("uncertainty", "gradnorm", "accumulated", "averaged"),
+    *("torchvision", "shapes", "statistics"),
+)
+
+
+@pytest.mark.parametrize("backend", devices.BACKENDS)
 @pytest.mark.parametrize(
     "what",
     [
         "same_end",
-        pytest.param("continued", marks=pytest.mark.slow),
-        pytest.param("statistics", marks=pytest.mark.slow),
-        pytest.param("evaluated", marks=pytest.mark.slow),
+        *(
+            pytest.param(what, marks=pytest.mark.slow)
+            for what in ("continued", "evaluated", "one_batch", *(f"others:{x}" for x in OTHERS))
+        ),
     ],
 )
-def test_two_devices_train_as_one(tmp_path: Path, what: str):
-    pytest.importorskip("jax", reason="the backend jax spreads steps: pip install '.[jax]'")
+def test_two_devices_train_as_one(tmp_path: Path, what: str, backend: str):
+    pytest.importorskip(backend, reason=f"pip install '.[{backend}]'")
     environment = {
         **os.environ,
-        "KERAS_BACKEND": "jax",
+        "KERAS_BACKEND": backend,
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
     }
@@ -41,6 +49,21 @@ def test_two_devices_train_as_one(tmp_path: Path, what: str):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "apart" in done.stdout
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's replicas")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"JIT_COMPILE": True}, "JIT_COMPILE: expected None or False where 2 devices"),
+        ({"MIXED_PRECISION": "float16"}, "MIXED_PRECISION: expected 'bfloat16'.*'float16'"),
+    ],
+)
+def test_what_tensorflow_cannot_do_is_said_first(monkeypatch, settings: dict, message: str):
+    monkeypatch.setattr(devices, "count_of", int)
+    config = configure(Config, {"NAME": "own", "GPU_COUNT": 2, "IMAGES_PER_GPU": 1, **settings})
+    with pytest.raises(ValueError, match=message), devices.spread(config):
+        pytest.fail("it was spread")
 
 
 @pytest.mark.parametrize("asked", ["none", "0", "-1", "1.5", ""])
@@ -58,7 +81,8 @@ def test_one_and_all_are_understood():
 
 def test_more_than_there_are_is_said(caplog):
     backend = keras.backend.backend()
-    expected = "expected at most" if backend == "jax" else "expected the backend jax"
+    known = backend in devices.BACKENDS
+    expected = "expected at most" if known else "expected a backend that spreads steps"
     with pytest.raises(ValueError, match=f"devices: {expected} .*; received"):
         devices.count_of("77")
     # Scripts from elsewhere: one device takes it all.

@@ -1,4 +1,7 @@
-"""Trains a small network on one device and on two, and compares; see test_devices.py."""
+"""Trains a small network on one device and on two, and compares; see test_devices.py.
+
+Two virtual devices of a CPU: on JAX the environment makes them, on TensorFlow this program.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import keras
 import numpy as np
 
 from mrcnn.checkpoints.losses_file import LOSSES_FILE, read_losses_file
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.loader import Loader
+from mrcnn.data.stream import SampleStream
 from mrcnn.model import MaskRCNN
 from mrcnn.process import set_random_seed
-from mrcnn.training import coco_evaluation
+from mrcnn.tensorflow_backend import replicas
+from mrcnn.training import coco_evaluation, devices
 
 STEPS = 20
 
@@ -92,23 +97,33 @@ class EvaluatedShared(Shared):
     EMA_MOMENTUM = 0.9
 
 
-class Learned(Alone):
-    """With batch statistics."""
-
-    TRAIN_BN = None
-
-
-class LearnedShared(Shared):
-    """With those of the whole batch."""
-
-    TRAIN_BN = None
+# Whatever else adds something up over a batch, keeps something from step to step, or changes the
+# way of a batch into the network.
+OTHERS: dict[str, dict[str, Any]] = {
+    "uncertainty": {"UNCERTAINTY_WEIGHTING": True},
+    "gradnorm": {"GRADNORM_ALPHA": 1.5},
+    "accumulated": {"GRADIENT_ACCUMULATION_STEPS": 2},
+    "averaged": {"EMA_MOMENTUM": 0.9},
+    "torchvision": {"ARCHITECTURE": "torchvision"},
+    "shapes": {"IMAGE_SHAPE_GROUPS": [(64, 128), (128, 64)], "IMAGE_MAX_DIM": 128},
+    # Statistics of the whole batch.
+    "statistics": {"TRAIN_BN": None},
+}
 
 
 def train(config: Config, folder: Path, epochs: int = 2) -> MaskRCNN:
     set_random_seed(config.SEED)
     model = MaskRCNN("training", config, folder)
-    model.train(Rectangles(12), Rectangles(4), 1e-3, epochs, "all", resume=True)
+    model.train(Rectangles(12), Rectangles(4), config.LEARNING_RATE, epochs, "all", resume=True)
     return model
+
+
+def number_of_devices(model: MaskRCNN) -> int:
+    """On how many the weights are."""
+    network = model.keras_model
+    if keras.backend.backend() == "tensorflow":
+        return network.distribute_strategy.num_replicas_in_sync
+    return len(network.weights[0].value.sharding.device_set)
 
 
 def weights(model: MaskRCNN) -> list[np.ndarray]:
@@ -124,8 +139,7 @@ def difference(one: list[np.ndarray], other: list[np.ndarray]) -> float:
 def same_end(folder: Path) -> None:
     """The same batches: the same weights, whichever devices they were spread over."""
     alone, shared = train(Alone(), folder / "alone"), train(Shared(), folder / "shared")
-    assert len(shared.keras_model.weights[0].value.sharding.device_set) == 2
-    assert len(alone.keras_model.weights[0].value.sharding.device_set) == 1
+    assert (number_of_devices(alone), number_of_devices(shared)) == (1, 2)
     _expect_same(alone, shared, folder)
 
 
@@ -140,11 +154,32 @@ def continued(folder: Path) -> None:
         _expect_same(ends[0], end, folder)
 
 
-def statistics(folder: Path) -> None:
-    """Batch statistics are those of the whole batch."""
-    _expect_same(
-        train(Learned(), folder / "alone"), train(LearnedShared(), folder / "shared"), folder
-    )
+def others(folder: Path, name: str) -> None:
+    """The same, with settings of `OTHERS`."""
+    ends = []
+    for kind in (Alone, Shared):
+        config = type(kind.__name__, (kind,), OTHERS[name])()
+        ends.append(train(config, folder / kind.__name__, epochs=1))
+    _expect_same(*ends, folder)
+
+
+def one_batch(folder: Path) -> None:
+    """`train_on_batch` and `test_on_batch` take whole batches, as scripts make them."""
+    losses = []
+    for config in (Alone(), Shared()):
+        model = MaskRCNN("training", config, folder)
+        model.compile(1e-3, 0.9)
+        stream = SampleStream.of(Rectangles(12), config, seed=0, shuffle=False)
+        batch = Loader(stream, workers=0).batch(0)
+        network = model.keras_model
+        found = [
+            network.test_on_batch(batch, return_dict=True),
+            network.train_on_batch(batch, return_dict=True),
+            network.train_on_batch(batch, return_dict=True),
+        ]
+        losses.append([float(value) for logs in found for value in logs.values()])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4, atol=1e-5)
+    print("not apart")
 
 
 def evaluated(folder: Path) -> None:
@@ -161,7 +196,9 @@ def evaluated(folder: Path) -> None:
     alone, shared = train(Evaluated(), folder / "alone"), train(EvaluatedShared(), folder / "both")
     assert len(found) == 4 and len(found[1]) > 20  # two epochs of each
     for one, other in zip(found[:2], found[2:], strict=True):
-        np.testing.assert_allclose(other, one, atol=1e-3)
+        # At a threshold the last digits decide; one box may be there or not.
+        partners = sum(min(abs(score - near) for near in other) < 1e-3 for score in one)
+        assert partners >= len(one) - 2 and abs(len(one) - len(other)) <= 2
     metrics = [read_losses_file(Path(m.log_dir) / LOSSES_FILE) for m in (alone, shared)]
     assert all(len(columns["val_segm_AP"]) == 2 for columns in metrics)
     _expect_same(alone, shared, folder)
@@ -176,6 +213,9 @@ def _expect_same(one: MaskRCNN, other: MaskRCNN, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    assert len(jax.devices()) == 2
-    tests = {f.__name__: f for f in (same_end, continued, statistics, evaluated)}
-    tests[sys.argv[1]](Path(sys.argv[2]))
+    if keras.backend.backend() == "tensorflow":
+        replicas.make_virtual_devices(2)
+    assert devices.count_of("all") == 2
+    tests = {f.__name__: f for f in (same_end, continued, others, one_batch, evaluated)}
+    what, _, of = sys.argv[1].partition(":")
+    tests[what](Path(sys.argv[2]), *([of] if of else []))
