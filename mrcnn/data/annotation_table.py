@@ -15,6 +15,7 @@ from typing import Any, overload
 import numpy as np
 
 from mrcnn.data.coco_fields import Entry, read_annotation
+from mrcnn.data.columns import Ids
 from mrcnn.files.json_items import JsonItems
 
 _TYPES = {"image": "i", "category": "i", "is_crowd": "b", "as_written": "b"}
@@ -30,7 +31,7 @@ class AnnotationTable(Sequence[Entry]):
     def __init__(
         self,
         entries: JsonItems,
-        image_ids: Sequence[Any],
+        image_ids: Ids,
         category_ids: Sequence[Any],
         columns: Mapping[str, np.ndarray],
     ) -> None:
@@ -79,10 +80,14 @@ class AnnotationTable(Sequence[Entry]):
     def of(self, categories: Collection[Any]) -> AnnotationTable:
         """Those of some categories."""
         rows = [row for row, id in enumerate(self.category_ids) if id in categories]
+        if len(rows) == len(self.category_ids):
+            return self
         return self._take(np.flatnonzero(np.isin(self._columns["category"], rows)))
 
     def mapped(self, categories: Mapping[Any, Any]) -> AnnotationTable:
         """With other categories in place of some; both are ids of the table's."""
+        if not categories:
+            return self
         row_of = {id: row for row, id in enumerate(self.category_ids)}
         rows = [row_of[categories.get(id, id)] for id in self.category_ids]
         category = np.array(rows, np.int32)[self._columns["category"]]
@@ -90,16 +95,23 @@ class AnnotationTable(Sequence[Entry]):
         columns = {**self._columns, "category": category, "as_written": as_written}
         return AnnotationTable(self._entries, self.image_ids, self.category_ids, columns)
 
+    def sorted_by_image(self) -> tuple[AnnotationTable, array[int]]:
+        """The annotations of one image after another, in the file's order.
+
+        Returns:
+            The table, and [images + 1] where those of each row of `image_ids` end; before them 0.
+        """
+        images = self._columns["image"]
+        counts = np.bincount(images, minlength=len(self.image_ids))
+        ends = array("q", [0])
+        ends.frombytes(np.cumsum(counts, dtype=np.int64).tobytes())
+        return self._take(np.argsort(images, kind="stable")), ends
+
     def by_image(self) -> dict[Any, AnnotationSlice]:
         """The annotations of each image that has some, in the file's order."""
-        images = self._columns["image"]
-        order = np.argsort(images, kind="stable")
-        table, images = self._take(order), images[order]
-        starts = [0, *(np.flatnonzero(np.diff(images)) + 1).tolist()] if len(images) else []
-        return {
-            self.image_ids[images[start]]: AnnotationSlice(table, start, stop)
-            for start, stop in zip(starts, [*starts[1:], len(images)], strict=bool(starts))
-        }
+        table, ends = self.sorted_by_image()
+        found = zip(self.image_ids, ends, ends[1:], strict=False)
+        return {id: AnnotationSlice(table, start, end) for id, start, end in found if start < end}
 
     def counts(self, start: int, stop: int) -> Counter[tuple[Any, bool]]:
         """How many of some there are, by (category id, whether crowds)."""
@@ -166,8 +178,10 @@ class Collector:
         self._kept: list[Entry] = []
         self._numbers = array("q")
         self._columns = {name: array(_TYPES[name]) for name in _TYPES}
-        self._ids = list(image_ids), list(category_ids)
-        self._rows = [{id: row for row, id in enumerate(ids)} for ids in self._ids]
+        self._stay = isinstance(entries, JsonItems)
+        if self._stay:
+            self._image_ids = image_ids if isinstance(image_ids, Ids) else Ids(image_ids)
+            self._category_rows = {id: row for row, id in enumerate(category_ids)}
 
     def add(self, number: int, annotation: Entry, as_written: bool) -> None:
         """Keep an annotation.
@@ -177,13 +191,14 @@ class Collector:
             annotation: in COCO's own form.
             as_written: whether it is the entry, not a copy.
         """
-        if not isinstance(self._entries, JsonItems):
+        if not self._stay:
             self._kept.append(annotation)
             return
+        row = self._image_ids.row(annotation["image_id"])
+        assert row is not None
         self._numbers.append(number)
-        image_rows, category_rows = self._rows
-        self._columns["image"].append(image_rows[annotation["image_id"]])
-        self._columns["category"].append(category_rows[annotation["category_id"]])
+        self._columns["image"].append(row)
+        self._columns["category"].append(self._category_rows[annotation["category_id"]])
         self._columns["is_crowd"].append(bool(annotation.get("iscrowd")))
         self._columns["as_written"].append(as_written)
 
@@ -191,12 +206,14 @@ class Collector:
         """What was kept, in order."""
         if not isinstance(self._entries, JsonItems):
             return self._kept
-        columns = {
-            name: np.array(column, np.int32 if _TYPES[name] == "i" else bool)
+        columns = {  # on the arrays themselves: a copy of all would be the most that loading takes
+            name: np.frombuffer(column, np.int32 if _TYPES[name] == "i" else bool)
             for name, column in self._columns.items()
         }
-        entries = self._entries.take(np.array(self._numbers, np.int64))
-        return AnnotationTable(entries, *self._ids, columns)
+        entries = self._entries
+        if len(self._numbers) < len(entries):
+            entries = entries.take(np.frombuffer(self._numbers, np.int64))
+        return AnnotationTable(entries, self._image_ids, [*self._category_rows], columns)
 
 
 def counts(annotations: Sequence[Entry]) -> Counter[tuple[Any, bool]]:

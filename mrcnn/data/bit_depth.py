@@ -9,7 +9,7 @@ it in the configuration, so that validation, evaluation and detection do not fin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeAlias
@@ -86,17 +86,21 @@ def stated_depth(image: Image.Image) -> int | None:
     return None
 
 
-def largest_value(paths: Sequence[str | None], limit: int | None = None) -> tuple[int, int]:
-    """The largest value of the deep images among files, and how many of them were read.
+def spread(count: int, limit: int | None = None) -> np.ndarray:
+    """Which of `count` images to look at, spread over all of them: int64, ascending.
 
     Args:
-        paths: of the files.
-        limit: of the files to look at, spread over all of them; None: `SAMPLED`.
+        count: how many there are.
+        limit: of those to look at; None: `SAMPLED`.
     """
-    count = min(len(paths), SAMPLED if limit is None else limit)
-    sampled = np.unique(np.linspace(0, len(paths) - 1, count).astype(int))
+    limit = SAMPLED if limit is None else limit
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int))
+
+
+def largest_value(paths: Iterable[str | None]) -> tuple[int, int]:
+    """The largest value of the deep images among files, and how many of them were read."""
     largest, count = 0, 0
-    for path in map(paths.__getitem__, sampled.tolist()):
+    for path in paths:
         try:
             if path is None:
                 continue

@@ -17,12 +17,14 @@ images from 0 on, in the order in which they were added.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from mrcnn.data.bit_depth import chosen_depth, depth_of, largest_value, stated_depth
+from mrcnn.data.bit_depth import chosen_depth, depth_of, largest_value, spread, stated_depth
+from mrcnn.data.image_table import ImageInfos, ImageTable
 from mrcnn.data.images import read_image
 from mrcnn.data.orientation import is_upright
 from mrcnn.files.remote_image import local_image
@@ -40,7 +42,8 @@ class Dataset:
     Attributes:
         class_info: one dict a class: source, id (in the source), name.
         image_info: one dict an image: id (in the source), source, path, and what else
-            `add_image` was given.
+            `add_image` was given. A list; once a large json was loaded an `ImageInfos`, which
+            behaves as one.
 
     Attributes that `prepare` sets:
         num_classes, class_ids, class_names: background included. Of a name with synonyms, such
@@ -54,7 +57,7 @@ class Dataset:
     def __init__(self, class_map: Any = None) -> None:
         """Make a data set that holds the background class only. `class_map`: see `prepare`."""
         self.class_info: list[dict[str, Any]] = [{"source": "", "id": 0, "name": "BG"}]
-        self.image_info: list[dict[str, Any]] = []
+        self.image_info: list[dict[str, Any]] | ImageInfos = []
         _warn_of_class_map(class_map)
 
     def add_class(self, source: str, class_id: Any, class_name: str) -> None:
@@ -82,6 +85,19 @@ class Dataset:
         """
         _check_source(source)
         self.image_info.append({"id": image_id, "source": source, "path": path, **kwargs})
+
+    def _add_table(self, table: ImageTable) -> None:
+        """Register the images of a table, without a dict for each."""
+        _check_source(table.source)
+        if type(self).add_image is not Dataset.add_image or "add_image" in vars(self):
+            for row in range(len(table)):  # as a subclass wants to see them
+                info = table.info(row)
+                source, image_id, path = map(info.pop, ("source", "id", "path"))
+                self.add_image(source, image_id, path, **info)
+            return
+        if not isinstance(self.image_info, ImageInfos):
+            self.image_info = ImageInfos(self.image_info)
+        self.image_info.extend_by_table(table)
 
     def prepare(self, class_map: Any = None) -> None:
         """Number the classes and images. Call it once all are added, and again after adding more.
@@ -201,8 +217,11 @@ class Dataset:
         depths: dict[str, int] = self.__dict__.setdefault("_depths", {})
         with _depths_lock:  # threads read images; the first finds out for all
             if source not in depths:
-                paths = [info["path"] for info in self.image_info if info["source"] == source]
-                largest, count = largest_value(paths, limit)
+                of_source = (info["source"] == source for info in self.image_info)
+                numbers = np.flatnonzero(np.fromiter(of_source, bool))
+                some = spread(len(numbers), limit)
+                paths = (self.image_info[number]["path"] for number in numbers[some].tolist())
+                largest, count = largest_value(paths)
                 if not count:
                     return None
                 depths[source] = depth_of(largest)
@@ -263,7 +282,9 @@ _SET_BY_PREPARE = frozenset(
 )
 
 
-def _internal_ids(infos: list[dict[str, Any]]) -> dict[str, int]:
+def _internal_ids(infos: list[dict[str, Any]] | ImageInfos) -> Mapping[str, int]:
+    if isinstance(infos, ImageInfos):
+        return infos.internal_ids()
     return {f"{info['source']}.{info['id']}": index for index, info in enumerate(infos)}
 
 

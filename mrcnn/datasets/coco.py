@@ -18,19 +18,21 @@ import numpy as np
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
-from mrcnn.data.annotation_table import AnnotationTable, by_image, counts
+from mrcnn.data.annotation_table import AnnotationTable, counts
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.image_table import ImageTable, Info
 from mrcnn.data.instances import Instances
 from mrcnn.datasets.coco_json import (
     EntryReader,
     by_type,
     check_category,
     coco_api,
-    image_paths,
     is_box_only,
 )
 from mrcnn.datasets.division import Division
+from mrcnn.datasets.image_entries import ImageEntries
 from mrcnn.datasets.layouts import SplitFiles, find_split
+from mrcnn.datasets.loaded_images import as_infos, as_table, of_classes
 from mrcnn.datasets.segmentation import (
     Annotation,
     Rle,
@@ -52,7 +54,8 @@ class CocoDataset(Dataset):
 
     `image_info[i]` holds `width`, `height` and `annotations`, the selected entries of the json in
     COCO's own form (see `mrcnn.data.coco_fields`): a list, or of a file of 64 MB or more a sequence
-    whose items stay in the file (`mrcnn.data.annotation_table`). What was left out is counted in
+    whose items stay in the file (`mrcnn.data.annotation_table`); `image_info` is then a
+    `mrcnn.data.image_table.ImageInfos`, which behaves as a list. What was left out is counted in
     `left_out`, what was written in another form in `forms`.
 
     `CocoDataset.of(folder, "val", "2017")` gives a split that is ready to use; `load_coco` and
@@ -228,9 +231,12 @@ class CocoDataset(Dataset):
 
         images = reader.images(content["images"])
         annotated = reader.annotations(content["annotations"], images, names, set(selected))
-        chosen = _group(annotated, set(selected), class_map)
-        wanted = [image for image in images.values() if image["id"] in chosen or not select]
-        paths = image_paths(wanted, folder, file)
+        chosen = of_classes(annotated, set(selected), class_map)
+        wanted: ImageTable | list[Info]
+        if isinstance(images, ImageEntries) and isinstance(chosen, AnnotationTable):
+            wanted = as_table(images, chosen, select, source, files)
+        else:
+            wanted = as_infos(images, chosen, select, files)
         api = None
         if return_coco:
             lists = {"images": list(images.values()), "annotations": list(annotated)}
@@ -238,17 +244,11 @@ class CocoDataset(Dataset):
 
         for category, name in classes.items():
             self.add_class(source, category, name)
-        for image, path in zip(wanted, paths, strict=True):
-            self.add_image(
-                source,
-                image_id=image["id"],
-                path=path,
-                width=image["width"],
-                height=image["height"],
-                annotations=chosen.get(image["id"], []),
-                annotation_file=str(file),
-                **({"upright": True} if image.get("upright") is True else {}),
-            )
+        if isinstance(wanted, ImageTable):
+            self._add_table(wanted)
+        else:
+            for info in wanted:
+                self.add_image(source, **info)
         self._left_out[NOT_SELECTED] += reader.not_selected
         self._left_out[NO_SELECTED_CLASS] += len(images) - len(wanted)
         self._left_out += reader.left_out
@@ -381,19 +381,3 @@ class CocoDataset(Dataset):
     def annToMask(self, ann: Annotation, height: int, width: int) -> np.ndarray:  # noqa: N802
         """Matterport's name of `annotation_to_mask`."""
         return annotation_to_mask(ann, height, width)
-
-
-def _group(
-    annotations: Sequence[Annotation], selected: set[Any], class_map: Mapping[int, int]
-) -> dict[Any, Sequence[Annotation]]:
-    """The annotations of selected categories by image id, with the category they are taken for."""
-    if isinstance(annotations, AnnotationTable):
-        return by_image(annotations.of(selected).mapped(class_map))
-    chosen = []
-    for annotation in annotations:
-        category = annotation["category_id"]
-        if category not in selected:
-            continue
-        target = class_map.get(category, category)
-        chosen.append(annotation if target == category else {**annotation, "category_id": target})
-    return by_image(chosen)

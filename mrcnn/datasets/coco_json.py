@@ -10,8 +10,7 @@ import contextlib
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pycocotools.coco import COCO
@@ -19,6 +18,7 @@ from pycocotools.coco import COCO
 from mrcnn.data import coco_fields
 from mrcnn.data.annotation_table import Collector
 from mrcnn.data.coco_fields import Entry
+from mrcnn.datasets.image_entries import ImageEntries, size_of
 from mrcnn.datasets.segmentation import (
     REMEDY,
     Annotation,
@@ -26,18 +26,17 @@ from mrcnn.datasets.segmentation import (
     check_structure,
     check_values,
 )
-from mrcnn.files.elsewhere import file_meant
 from mrcnn.files.json_items import JsonItems, load_json_items
-from mrcnn.files.untrusted import Folder
 
 
 def read_coco_json(file: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a COCO json file and check that it has images, annotations and categories.
 
-    The annotations of a large file are `mrcnn.files.json_items.JsonItems`, and stay in the file.
+    Images and annotations of a large file are `mrcnn.files.json_items.JsonItems`, and stay in the
+    file.
     """
     try:
-        content = load_json_items(file, ("annotations",))
+        content = load_json_items(file, ("images", "annotations"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{file}: expected a COCO json file; there is none.") from None
     except ValueError as error:
@@ -163,8 +162,10 @@ class EntryReader:
             categories[reading.entry["id"]] = reading.entry
         return list(categories.values())
 
-    def images(self, entries: list[Any], with_files: bool = True) -> dict[Any, Entry]:
-        """The images by id, in the file's order.
+    def images(
+        self, entries: Sequence[Any], with_files: bool = True
+    ) -> dict[Any, Entry] | ImageEntries:
+        """The images by id, in the file's order; those that stay in their file in columns.
 
         Args:
             entries: of the file.
@@ -173,7 +174,24 @@ class EntryReader:
         Raises:
             ValueError: an image lacks a field or has an impossible size, or two have one id.
         """
+        if isinstance(entries, JsonItems):
+            table = ImageEntries(entries, with_files)
+            try:
+                for image in self._read_images(entries, with_files):
+                    table.add(image)
+            except ValueError:  # of two faults the first one is told
+                self._expect_each_once(table.repeated())
+                raise
+            self._expect_each_once(table.repeated())
+            return table
         index: dict[Any, Entry] = {}
+        for image in self._read_images(entries, with_files):
+            if image["id"] in index:
+                self._expect_each_once((index[image["id"]], image))
+            index[image["id"]] = image
+        return index
+
+    def _read_images(self, entries: Sequence[Any], with_files: bool) -> Iterator[Entry]:
         for number, entry in enumerate(entries):
             reading = coco_fields.read_image(entry, with_files)
             self._count(reading)
@@ -182,15 +200,16 @@ class EntryReader:
                     problem.sentence(f"{self._file}: image {_name(entry, number)}")
                     + " `mrcnn check DATASET --fix OUT` takes sizes from the files."
                 )
-            image = reading.entry
-            if image["id"] in index:
-                names = [other.get("file_name") for other in (index[image["id"]], image)]
-                raise ValueError(
-                    f"{self._file}: expected each image id once; {image['id']} is the id of "
-                    f"{names[0]} and of {names[1]}."
-                )
-            index[image["id"]] = image
-        return index
+            yield reading.entry
+
+    def _expect_each_once(self, repeated: tuple[Entry, Entry] | None) -> None:
+        """Refuse two images of one id."""
+        if repeated is not None:
+            names = [image.get("file_name") for image in repeated]
+            raise ValueError(
+                f"{self._file}: expected each image id once; {repeated[1]['id']} is the id of "
+                f"{names[0]} and of {names[1]}."
+            ) from None
 
     def annotations(
         self,
@@ -211,7 +230,8 @@ class EntryReader:
         Raises:
             AnnotationError: an annotation lacks a field, or belongs to no image or category.
         """
-        kept = Collector(entries, images, names)
+        ids = images.ids if isinstance(images, ImageEntries) else images
+        kept = Collector(entries, ids, names)
         for number, entry in enumerate(entries):
             reading = coco_fields.read_annotation(entry)
             self._count(reading)
@@ -221,7 +241,7 @@ class EntryReader:
                 if selected is None or reading.entry["category_id"] in selected:
                     self._check_object(reading, entry, where)
                     if self._skip_invalid:
-                        self._check_mask(reading.entry, images[reading.entry["image_id"]])
+                        self._check_mask(reading.entry, images)
                 else:
                     self.not_selected += 1
                     if reading.problems:
@@ -287,11 +307,12 @@ class EntryReader:
         except ValueError as error:
             raise AnnotationError(MALFORMED, str(error)) from None
 
-    def _check_mask(self, annotation: Annotation, image: Entry) -> None:
+    def _check_mask(self, annotation: Annotation, images: Mapping[Any, Any]) -> None:
         """What is checked as a rule when the image's turn comes."""
         if not is_box_only(annotation):
             try:
-                check_values(annotation, image["height"], image["width"], str(self._file))
+                height, width = size_of(images, annotation["image_id"])
+                check_values(annotation, height, width, str(self._file))
             except ValueError as error:
                 raise AnnotationError(MALFORMED, str(error)) from None
 
@@ -329,59 +350,3 @@ def check_category(category: Any, names: Mapping[Any, str], where: str) -> None:
             f"{where}: expected a category id of the file's 'categories' "
             f"({', '.join(map(str, known))}); received {category!r}."
         )
-
-
-def image_paths(images: list[dict[str, Any]], folder: Path, file: Path) -> list[str]:
-    """The path of each image, all checked to be files inside the folder.
-
-    Raises:
-        FileNotFoundError: files are missing.
-        ValueError: a name leads out of the folder.
-    """
-    files = Folder(folder)
-    paths, missing = [], []
-    for image in images:
-        try:
-            path = files.find(image["file_name"])
-        except ValueError as error:
-            raise ValueError(
-                f"{file}: image {image['id']}, field 'file_name': {error}."
-                f"{_file_meant(files, image['file_name'])}"
-            ) from None
-        if path is None:
-            missing.append(image)
-        else:
-            paths.append(path)
-    if missing:
-        name = missing[0]["file_name"]
-        slashed = name.replace("\\", "/")
-        if slashed != name and files.find(slashed) is not None:
-            raise FileNotFoundError(
-                f"{file}: image {missing[0]['id']}, field 'file_name': expected {slashed!r}, which "
-                f"exists in {folder}; received {name!r}, with the separators of Windows. "
-                f"`mrcnn check DATASET --fix OUT` writes {len(missing)} names with '/'."
-            )
-        raise FileNotFoundError(
-            f"{file}: image {missing[0]['id']}: expected the file {missing[0]['file_name']!r} in "
-            f"{folder}; it is missing, as are {len(missing) - 1} of the other {len(images) - 1}. "
-            f"Complete the folder, or take the images out of the json.{_file_meant(files, name)}"
-        )
-    return paths
-
-
-def _file_meant(files: Folder, name: str) -> str:
-    """A sentence on the file that a name from another machine may mean; "" where there is none."""
-
-    def is_file(end: str) -> bool:
-        try:
-            return files.find(end) is not None
-        except ValueError:
-            return False
-
-    end = file_meant(name, is_file)
-    if end is None:
-        return ""
-    return (
-        f" {end!r} is a file there: `mrcnn check DATASET --fix OUT` writes that name, if the size "
-        f"agrees and no other image has it."
-    )

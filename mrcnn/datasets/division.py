@@ -69,16 +69,20 @@ class Division:
         """
         names = frozenset(self.train if part == TRAIN else self.val)
         known = frozenset(self.train) | frozenset(self.val)
-        images, gone, new = [], set(), 0
-        for image in content["images"]:
+        gone: set[Any] = set()
+        kept: set[Any] = set()
+        new = 0
+
+        def is_kept(image: Any) -> bool:
+            nonlocal new
             name = _file_name(image)
-            if name in names or (name is None and part == TRAIN):
-                images.append(image)
-                continue
-            new += name is not None and name not in known
+            is_kept = name in names or (name is None and part == TRAIN)
+            new += not is_kept and name is not None and name not in known
             if isinstance(image, dict):
-                gone.add(_id(image.get("id")))
-        kept = {_id(image.get("id")) for image in images if isinstance(image, dict)}
+                (kept if is_kept else gone).add(_id(image.get("id")))
+            return is_kept
+
+        images = where(content["images"], is_kept)
 
         def is_of_part(annotation: Any) -> bool:
             id = _image_id(annotation)

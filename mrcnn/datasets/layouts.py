@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -270,9 +271,11 @@ def _with_images(file: Path, root: Path, name: str, missing: Path | None = None)
     Raises:
         ValueError: several folders hold them; lists them.
     """
-    images = [image for image in read_coco_json(file)["images"] if isinstance(image, dict)]
-    names = [image["file_name"] for image in images if isinstance(image.get("file_name"), str)]
-    sample = names[:: max(1, -(-len(names) // SAMPLED_IMAGES))]
+    images = read_coco_json(file)["images"]
+    count = sum(isinstance(image, dict) for image in images)
+    named = array("q", (number for number, image in enumerate(images) if _is_named(image)))
+    chosen_ones = named[:: max(1, -(-len(named) // SAMPLED_IMAGES))]
+    sample = [images[number]["file_name"] for number in chosen_ones]
     subset = re.sub(r"\d+$", "", name)
     folders = [
         folder
@@ -296,8 +299,12 @@ def _with_images(file: Path, root: Path, name: str, missing: Path | None = None)
     chosen = (usual or best)[0]
     shown = os.path.relpath(chosen, root)
     where = "images beside it" if chosen == file.parent else f"{shown}{os.sep}"
-    _say(root, f"{name}: {os.path.relpath(file, root)} with {where}, {len(images)} images")
+    _say(root, f"{name}: {os.path.relpath(file, root)} with {where}, {count} images")
     return SplitFiles(name, file, chosen, is_standard=False)
+
+
+def _is_named(image: Any) -> bool:
+    return isinstance(image, dict) and isinstance(image.get("file_name"), str)
 
 
 @cache

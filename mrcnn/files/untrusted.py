@@ -148,6 +148,10 @@ class Folder:
             )
         return None
 
+    def forget(self) -> None:
+        """Forget what was seen of the folders; the next name looks again."""
+        self._files.clear()
+
     def _plain_files(self, parent: str) -> frozenset[str]:
         """The files, but not the links, of a folder in here; none of a folder that leads out."""
         folder = os.path.join(self._path, parent)

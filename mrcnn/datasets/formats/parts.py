@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mrcnn.data.coco_fields import Entry
-from mrcnn.datasets.coco_json import EntryReader, image_paths
+from mrcnn.datasets.coco_json import EntryReader
+from mrcnn.datasets.image_files import image_paths
 from mrcnn.datasets.layouts import SplitFiles
 from mrcnn.datasets.segmentation import Annotation
 
@@ -72,7 +73,8 @@ class Part:
         for annotation in reader.annotations(content["annotations"], images, categories):
             annotations[annotation["image_id"]].append(annotation)
         entries = list(images.values())
-        paths = image_paths(entries, files.images, files.annotations)
+        ids, file_names = [*images], [entry["file_name"] for entry in entries]
+        paths = image_paths(ids, file_names, files.images, files.annotations)
         names = short_names([os.path.relpath(path, files.images) for path in paths])
         pictures = [
             Picture(entry, Path(path), name, annotations.get(entry["id"], []))
