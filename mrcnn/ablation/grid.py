@@ -69,6 +69,7 @@ class Grid:
     models: list[str] = field(default_factory=list)
     matched: dict[str, str] = field(default_factory=dict)
     split: str = ""
+    image_dir: str | None = None
 
     @property
     def baseline(self) -> str:

@@ -59,6 +59,7 @@ class RunSpec:
         skip_invalid: annotations that cannot be used are left out.
         augment: names of changes of the training images.
         split: folder of the `split.json` that divides the data set; "": it is not divided.
+        image_dir: where the images are, see `CocoDataset.of`; None: beside their json.
     """
 
     dataset: str
@@ -77,6 +78,7 @@ class RunSpec:
     skip_invalid: bool = False
     augment: Sequence[str] = ("flip",)
     split: str = ""
+    image_dir: str | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -139,6 +141,7 @@ def load_subset(spec: RunSpec, subset: str) -> CocoDataset:
         skip_invalid=spec.skip_invalid,
         ground_truth=subset == spec.val_subset,
         division=_division(spec),
+        image_dir=spec.image_dir,
     )
 
 

@@ -237,6 +237,7 @@ def _grid_from_args(args: argparse.Namespace) -> Grid:
         models=args.models,
         matched=matched,
         split=_split_folder(args),
+        image_dir=args.image_dir,
     )
 
 

@@ -78,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     if args.fix:
         done = fixes.fix(examination, args.fix, bool(args.box_only), args.crowds_as_objects)
         logger.info(f"\nMended in {args.fix}:\n{fixes.describe(done)}")
+        if args.image_dir is not None:
+            logger.info(f"The images stay where they are: --image-dir {args.image_dir}")
     return 1 if examination.stops_training else 0
 
 
@@ -154,4 +156,5 @@ def _files(args: argparse.Namespace) -> DatasetFiles:
     return DatasetFiles(
         *(chosen.dataset_of(args), train, val or None, args.year or ""),
         division=division.division_of(args),
+        image_dir=args.image_dir,
     )

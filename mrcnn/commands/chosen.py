@@ -23,6 +23,7 @@ DATA_OPTIONS: dict[str, Any] = {
     "year": "",
     "box_only": False,
     "skip_invalid": False,
+    "image_dir": None,
     "augment": ["flip"],
 }
 
@@ -181,6 +182,7 @@ def load_subset(args: argparse.Namespace, subset: str, *, ground_truth: bool = T
         skip_invalid=bool(args.skip_invalid),
         ground_truth=ground_truth,
         division=getattr(args, "division", None),
+        image_dir=args.image_dir,
     )
 
 

@@ -22,7 +22,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Write a copy of a data set in another format, with its images as hard links or copies. "
         "What the other format cannot hold is counted and said. docs/formats.md lists the formats."
     )
-    options.add_options(parser, "dataset", "year", "skip_invalid", *options.SPLIT, "seed")
+    options.add_options(
+        parser, "dataset", "year", "skip_invalid", "image_dir", *options.SPLIT, "seed"
+    )
     parser.add_argument("out", metavar="OUT", help="a new folder for the copy")
     parser.add_argument("--to", required=True, choices=TO, help="the format of the copy")
 
@@ -33,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
     from mrcnn.datasets.layouts import find_subsets
 
     division.divide(args, Config.SEED if args.seed is None else args.seed)
-    subsets = find_subsets(chosen.dataset_of(args), args.year or "", division.division_of(args))
+    subsets = find_subsets(
+        *(chosen.dataset_of(args), args.year or "", division.division_of(args), args.image_dir)
+    )
     parts = convert(subsets, args.out, args.to, bool(args.skip_invalid))
     for part in parts:
         objects = sum(len(picture.annotations) for picture in part.pictures)

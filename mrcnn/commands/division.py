@@ -43,6 +43,7 @@ def divide(args: argparse.Namespace, seed: int, subset: str = "train") -> None:
         share=args.split,
         by=args.split_by,
         seed=seed,
+        image_dir=args.image_dir,
     )
 
 
@@ -80,7 +81,7 @@ def divide_as_before(
             f"{Path(folder)}: expected split.json, the split that the run was started with; there "
             f"is none. Put it back, or start a new run."
         )
-    if not applies(division, chosen.dataset_of(args), args.year or ""):
+    if not applies(division, chosen.dataset_of(args), args.year or "", args.image_dir):
         raise ValueError(
             f"{chosen.dataset_of(args)}: expected the images of {Path(folder, 'split.json')}; it "
             f"has none of them."
@@ -105,7 +106,7 @@ def divide_as_run(args: argparse.Namespace, weights: str | os.PathLike[str], sub
     division = Division.read(Path(weights).resolve().parent)
     if division is None or division.part(subset) is None:
         return
-    if applies(division, chosen.dataset_of(args), args.year or ""):
+    if applies(division, chosen.dataset_of(args), args.year or "", args.image_dir):
         logger.info(f"The run's split: {division.describe()}.")
         args.division = division
 

@@ -16,6 +16,7 @@ from mrcnn.commands import chosen, division, options
 from mrcnn.config import Config
 from mrcnn.data.class_order import order_classes
 from mrcnn.evaluation.engines import ENGINES, PYCOCOTOOLS, check_engine
+from mrcnn.files.addresses import location_of
 from mrcnn.logger import logger
 from mrcnn.runs.settings import derive_config, load_class_names
 
@@ -210,7 +211,7 @@ class _Pictures:
         self.example = ""
         for image_id in choose_images(dataset, None, limit):
             info = dataset.image_info[image_id]
-            path = PurePath(str(info["path"])).as_posix()
+            path = PurePath(location_of(info["path"] or "")).as_posix()
             self.example = self.example or PurePath(path).name
             self._by_name.setdefault(PurePath(path).name, []).append((path, info["id"]))
             self._left[info["id"]] = None

@@ -96,6 +96,14 @@ OPTIONS: dict[str, Option] = {
         **_FLAG,
         help="leave out annotations that cannot be used, and count them by kind",
     ),
+    "image_dir": _option(
+        "--image-dir",
+        group=_DATA,
+        metavar="PLACE",
+        help="where the images of a COCO json are, if elsewhere: a folder, an address such as "
+        "s3://bucket/{{subset}}, or tar files such as shards/{{subset}}-*.tar, with the name of "
+        "the subset in place of {{subset}} (default: beside the json)",
+    ),
     "split": _option(
         "--split",
         group=_DATA,
@@ -527,7 +535,7 @@ OPTIONS: dict[str, Option] = {
 # Names of options that occur together.
 LOOKS = ("tile", "overlap", "tta")
 SUBSETS = ("train_subset", "val_subset")
-ANNOTATIONS = ("year", "box_only", "skip_invalid")
+ANNOTATIONS = ("year", "box_only", "skip_invalid", "image_dir")
 SPLIT = ("split", "split_by")
 NETWORK = ("backbone", "image_size", "mask_size", "batch_size", "mixed_precision", "set")
 SCHEDULE = (

@@ -26,6 +26,7 @@ import numpy as np
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.dataset_checks import Objects
+from mrcnn.files.addresses import RemotePath
 from mrcnn.logger import logger
 
 # Part of every key: raise it when what is stored, or how images are scaled, changes.
@@ -211,11 +212,10 @@ class FolderCache(_Bounded):
         if image_path is None:
             return None
         try:
-            status = os.stat(image_path)
+            facts = _facts(image_path)
         except (OSError, TypeError, ValueError):  # no file: `load_image` knows what it is
             return None
         digest = hashlib.sha256()
-        facts = [FORMAT, os.path.abspath(image_path), status.st_size, status.st_mtime_ns]
         stated = [info.get(name) for name in ("width", "height", "upright")]  # decide how it lies
         content = json.dumps([facts, stated, self._settings], sort_keys=True, default=str)
         digest.update(content.encode())
@@ -224,6 +224,17 @@ class FolderCache(_Bounded):
             return None
         _update_with_code(digest, code)
         return self._folder / f"{digest.hexdigest()[:40]}.npy"
+
+
+def _facts(path: str | os.PathLike[str]) -> list[Any]:
+    """What tells a file from another one, and from what it was before."""
+    if isinstance(path, RemotePath):
+        version = path.version()
+        if version is None:
+            raise OSError(f"{path}: nobody knows whether it has changed.")
+        return [FORMAT, str(path), version]
+    status = os.stat(path)
+    return [FORMAT, os.path.abspath(path), status.st_size, status.st_mtime_ns]
 
 
 def _update_with_code(digest: Any, code: CodeType) -> None:

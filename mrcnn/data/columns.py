@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, overload
 
@@ -58,14 +58,16 @@ class Texts(Sequence[str]):
 
 
 class Paths(Sequence[str]):
-    """Paths that begin and end alike, of which the middles are kept.
+    """Paths that begin and end alike, of which the middles are kept; `kind` makes them of texts.
 
     >>> Paths("photos/", Texts(["a.png", "b.png"]))[1]
     'photos/b.png'
     """
 
-    def __init__(self, start: str, middles: Texts, end: str = "") -> None:
-        self._start, self._middles, self._end = start, middles, end
+    def __init__(
+        self, start: str, middles: Texts, end: str = "", kind: Callable[[str], str] = str
+    ) -> None:
+        self._start, self._middles, self._end, self._kind = start, middles, end, kind
 
     def __len__(self) -> int:
         return len(self._middles)
@@ -79,8 +81,11 @@ class Paths(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         found = self._middles[index]
         if isinstance(found, list):
-            return [f"{self._start}{middle}{self._end}" for middle in found]
-        return f"{self._start}{found}{self._end}"
+            return [self._path(middle) for middle in found]
+        return self._path(found)
+
+    def _path(self, middle: str) -> str:
+        return self._kind(f"{self._start}{middle}{self._end}")
 
 
 class Ids(Sequence[int | str]):
@@ -116,16 +121,22 @@ class Ids(Sequence[int | str]):
 
     def row(self, id: Any) -> int | None:
         """Where an id is, the first time; None: it is not among them."""
+        return next(self._rows(id), None)
+
+    def rows(self, id: Any) -> list[int]:
+        """Where an id is, ascending."""
+        return list(self._rows(id))
+
+    def _rows(self, id: Any) -> Iterator[int]:
         if type(id) is not int and (type(id) is not str or self._texts is None):
-            return None
+            return
         key = _key(id)
         keys, rows = self._by_key()
         place = bisect_left(keys, key)
         while place < len(keys) and keys[place] == key:
             if self._texts is None or self._id(rows[place]) == id:
-                return rows[place]
-            place += 1  # a text whose digest is that number
-        return None
+                yield rows[place]
+            place += 1  # the same again, or a text whose digest is that number
 
     def repeated(self) -> tuple[int, int] | None:
         """The rows of the first id that is there before, and where it is before; None: none is."""

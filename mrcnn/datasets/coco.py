@@ -31,6 +31,7 @@ from mrcnn.datasets.coco_json import (
 )
 from mrcnn.datasets.division import Division
 from mrcnn.datasets.image_entries import ImageEntries
+from mrcnn.datasets.image_stores import open_store, place_of
 from mrcnn.datasets.layouts import SplitFiles, find_split
 from mrcnn.datasets.loaded_images import as_infos, as_table, of_classes
 from mrcnn.datasets.segmentation import (
@@ -81,6 +82,7 @@ class CocoDataset(Dataset):
         skip_invalid: bool = False,
         ground_truth: bool = True,
         division: Division | None = None,
+        image_dir: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Load one subset of a folder in COCO's layout and prepare it.
 
@@ -89,13 +91,15 @@ class CocoDataset(Dataset):
                 `load_coco`.
             ground_truth: index the annotations for pycocotools, see the attribute of that name.
             division: of a data set without a validation set.
+            image_dir: as in `load_coco_json`, where the images are not beside the json; of
+                "{subset}" in it the subset's name takes the place.
 
         Raises:
             FileNotFoundError: the json, the image folder or an image is missing.
             ValueError: the json is malformed.
         """
         dataset = cls()
-        if division is None:
+        if division is None and image_dir is None:
             dataset._ground_truth = dataset.load_coco(
                 *(folder, subset, year),
                 return_coco=ground_truth,
@@ -103,7 +107,7 @@ class CocoDataset(Dataset):
                 skip_invalid=skip_invalid,
             )
         else:
-            files = find_split(folder, subset, year, division)
+            files = find_split(folder, subset, year, division, image_dir)
             reader = EntryReader(files.annotations, box_only, skip_invalid)
             dataset._ground_truth = dataset._load(files, reader, None, "coco", None, ground_truth)
         dataset.prepare()
@@ -181,7 +185,10 @@ class CocoDataset(Dataset):
 
         Args:
             annotations: the json file.
-            image_dir: the folder that the json's file names are relative to.
+            image_dir: what the json's file names are relative to: a folder; an address of fsspec,
+                such as "s3://bucket/train2017" or "zip://photos::file:///photos.zip"; or tar files,
+                "shards/train-*.tar", whose members they name. Each image is read from there when
+                its turn comes.
             class_ids: category ids to load, in the order of the classes. Annotations of
                 others are skipped, and images without any of them too. None or empty: all
                 categories by ascending id, and all images.
@@ -198,7 +205,7 @@ class CocoDataset(Dataset):
             FileNotFoundError: the json, the image folder or an image is missing.
             ValueError: the json is malformed, or a class id is not in it.
         """
-        files = SplitFiles("", Path(annotations), Path(image_dir))
+        files = SplitFiles("", Path(annotations), place_of(image_dir))
         reader = EntryReader(files.annotations, box_only, skip_invalid)
         return self._load(files, reader, class_ids, source, class_map, return_coco)
 
@@ -211,12 +218,8 @@ class CocoDataset(Dataset):
         class_map: Mapping[int, int] | None,
         return_coco: bool,
     ) -> COCO | None:
-        file, folder = files.annotations, files.images
-        content = files.read()
-        if not folder.is_dir():
-            raise FileNotFoundError(
-                f"{folder}: expected the folder with the images of {file}; there is none."
-            )
+        file, content = files.annotations, files.read()
+        store = open_store(files.images, file)
         categories = reader.categories(content["categories"])
         names = {category["id"]: category["name"] for category in categories}
         selected = [] if class_ids is None else list(class_ids)
@@ -234,9 +237,9 @@ class CocoDataset(Dataset):
         chosen = of_classes(annotated, set(selected), class_map)
         wanted: ImageTable | list[Info]
         if isinstance(images, ImageEntries) and isinstance(chosen, AnnotationTable):
-            wanted = as_table(images, chosen, select, source, files)
+            wanted = as_table(images, chosen, select, source, files, store)
         else:
-            wanted = as_infos(images, chosen, select, files)
+            wanted = as_infos(images, chosen, select, files, store)
         api = None
         if return_coco:
             lists = {"images": list(images.values()), "annotations": list(annotated)}

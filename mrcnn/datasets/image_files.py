@@ -1,4 +1,4 @@
-"""The files that a json names: each is found inside its folder before anything is read."""
+"""The files that a json names: each is found at their place before anything is read."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from typing import Any
 import numpy as np
 
 from mrcnn.data.columns import Paths, Texts
+from mrcnn.datasets.image_stores import ImageStore, is_elsewhere
+from mrcnn.files.addresses import RemotePath
 from mrcnn.files.elsewhere import file_meant
-from mrcnn.files.untrusted import Folder
 
 
-def image_paths(ids: Sequence[Any], names: Sequence[str], folder: Path, file: Path) -> Paths:
-    """The path of each image, all checked to be files inside the folder.
+def image_paths(ids: Sequence[Any], names: Sequence[str], files: ImageStore, file: Path) -> Paths:
+    """The path of each image, all checked to be files at their place.
 
     Args:
         ids, names: [N], of the images.
-        folder: that the names are relative to.
+        files: where they are.
         file: the json, for messages.
 
     Raises:
         FileNotFoundError: files are missing.
-        ValueError: a name leads out of the folder.
+        ValueError: a name leads elsewhere.
+        OSError: the place cannot be listed.
     """
-    files, start = Folder(folder), os.path.join(folder, "")
     found = Texts()
     refused: dict[int, ValueError] = {}
     missing = []
@@ -44,7 +45,7 @@ def image_paths(ids: Sequence[Any], names: Sequence[str], folder: Path, file: Pa
         else:
             if path is None:
                 missing.append(row)
-        found.append("" if path is None else path[len(start) :])
+        found.append("" if path is None else _middle(path, files))
     if refused:
         row = min(refused)
         raise ValueError(
@@ -58,15 +59,22 @@ def image_paths(ids: Sequence[Any], names: Sequence[str], folder: Path, file: Pa
         if slashed != name and files.find(slashed) is not None:
             raise FileNotFoundError(
                 f"{file}: image {ids[row]}, field 'file_name': expected {slashed!r}, which "
-                f"exists in {folder}; received {name!r}, with the separators of Windows. "
+                f"exists in {files.place}; received {name!r}, with the separators of Windows. "
                 f"`mrcnn check DATASET --fix OUT` writes {len(missing)} names with '/'."
             )
         raise FileNotFoundError(
-            f"{file}: image {ids[row]}: expected the file {name!r} in "
-            f"{folder}; it is missing, as are {len(missing) - 1} of the other {len(names) - 1}. "
+            f"{file}: image {ids[row]}: expected the file {name!r} in {files.place}; it is "
+            f"missing, as are {len(missing) - 1} of the other {len(names) - 1}. "
             f"Complete the folder, or take the images out of the json.{_file_meant(files, name)}"
         )
-    return Paths(start, found if isinstance(order, range) else found.take(np.argsort(order)))
+    if not isinstance(order, range):
+        found = found.take(np.argsort(order))
+    kind = RemotePath if is_elsewhere(files.place) else str
+    return Paths(files.start, found, files.end, kind)
+
+
+def _middle(path: str, files: ImageStore) -> str:
+    return path[len(files.start) : len(path) - len(files.end)]
 
 
 def _by_folder(names: Sequence[str]) -> Sequence[int]:
@@ -81,7 +89,7 @@ def _by_folder(names: Sequence[str]) -> Sequence[int]:
     return np.argsort(of_each, kind="stable").tolist()
 
 
-def _file_meant(files: Folder, name: str) -> str:
+def _file_meant(files: ImageStore, name: str) -> str:
     """A sentence on the file that a name from another machine may mean; "" where there is none."""
 
     def is_file(end: str) -> bool:

@@ -23,6 +23,7 @@ from mrcnn.datasets.coco_json import read_coco_json
 from mrcnn.datasets.division import TRAIN, VAL, Division
 from mrcnn.datasets.formats.listing import holds
 from mrcnn.datasets.formats.registry import open_source, read_subset, subsets_of
+from mrcnn.datasets.image_stores import Place, place_of
 from mrcnn.datasets.subset_names import SYNONYMS, names_any_subset, names_subset
 from mrcnn.files.elsewhere import file_meant
 from mrcnn.files.untrusted import is_outside
@@ -47,7 +48,7 @@ class SplitFiles:
     Attributes:
         name: of the subset, with the year where the files have it.
         annotations: the json.
-        images: the folder of its images.
+        images: the folder of its images; or, as a text, an address or tar files.
         is_standard: whether they are in COCO's layout.
         content: what a json in COCO's format would hold, where the annotations are in another
             one; `annotations` is then the folder or file that was given.
@@ -55,7 +56,7 @@ class SplitFiles:
 
     name: str
     annotations: Path
-    images: Path
+    images: Place
     is_standard: bool = True
     content: dict[str, Any] | None = None
 
@@ -73,6 +74,7 @@ def find_split(
     subset: str,
     year: str | int | None = "",
     division: Division | None = None,
+    image_dir: str | os.PathLike[str] | None = None,
 ) -> SplitFiles:
     """Find the json and the images of a subset.
 
@@ -82,21 +84,26 @@ def find_split(
         subset: its name, such as "train", or the json's path below the folder.
         year: in COCO's names; None or "": none.
         division: of a data set without a validation set; None: its subsets are its own.
+        image_dir: where the images of a json in COCO's format are, see `CocoDataset.of`; None:
+            they are looked for.
 
     Raises:
         FileNotFoundError: there is no such folder, or no json of the subset; lists what is there.
-        ValueError: several files could be it; lists them.
+        ValueError: several files could be it; lists them. Or the annotations are in another
+            format, and `image_dir` is given.
     """
     root = Path(dataset)
+    elsewhere = None if image_dir is None else os.fspath(image_dir)
     part = division.part(subset) if division is not None else None
     if division is not None and part is not None:
-        return _part_of(find_split(dataset, division.subset, year), division, part)
+        whole = find_split(dataset, division.subset, year, image_dir=image_dir)
+        return _part_of(whole, division, part)
     if root.is_file() and not is_coco_json(root):
-        files = _in_other_format(root, subset)
+        files = _in_other_format(root, subset, elsewhere)
         if files is not None:
             return files
     if root.is_file() and subset == "train":
-        return _with_images(root, root.parent, root.stem)
+        return _with_images(root, root.parent, root.stem, elsewhere)
     if not root.is_dir():
         raise FileNotFoundError(_no_folder(root, subset))
     image_subset = "val" if subset in SUBSETS_OF_VAL else subset
@@ -108,16 +115,18 @@ def find_split(
                     f"year {year}: there is no annotations/instances_{subset}{year}.json in "
                     f"{root}; {file.name} is used, which names no year."
                 )
-            folder = root / f"{image_subset}{suffix}"
-            if folder.is_dir():
+            folder: Place = root / f"{image_subset}{suffix}"
+            if elsewhere is not None:
+                folder = _in_place_of(elsewhere, f"{image_subset}{suffix}")
+            if isinstance(folder, str) or elsewhere is not None or folder.is_dir():
                 return SplitFiles(f"{subset}{suffix}", file, folder)
             try:
                 return _with_images(file, root, f"{subset}{suffix}", missing=folder)
             except ValueError:  # of the json, which its reader explains
                 return SplitFiles(f"{subset}{suffix}", file, folder)
     if subset.endswith(".json") and (root / subset).is_file():
-        return _with_images(root / subset, root, Path(subset).stem)
-    return _look(root, subset, str(year or ""))
+        return _with_images(root / subset, root, Path(subset).stem, elsewhere)
+    return _look(root, subset, str(year or ""), elsewhere)
 
 
 def _part_of(files: SplitFiles, division: Division, part: str) -> SplitFiles:
@@ -132,12 +141,16 @@ def _part_of(files: SplitFiles, division: Division, part: str) -> SplitFiles:
 
 
 def find_subsets(
-    dataset: str | os.PathLike[str], year: str | int | None = "", division: Division | None = None
+    dataset: str | os.PathLike[str],
+    year: str | int | None = "",
+    division: Division | None = None,
+    image_dir: str | os.PathLike[str] | None = None,
 ) -> list[SplitFiles]:
     """All subsets of a data set in any format that is read.
 
     Args:
-        dataset, year, division: as in `find_split`. Of COCO's own names, all years are taken.
+        dataset, year, division, image_dir: as in `find_split`. Of COCO's own names, all years are
+            taken.
 
     Raises:
         FileNotFoundError: there is no such folder, or nothing that is read; lists what is there.
@@ -145,12 +158,12 @@ def find_subsets(
     """
     root = Path(dataset)
     if division is not None:
-        return [find_split(root, part, year, division) for part in (TRAIN, VAL)]
+        return [find_split(root, part, year, division, image_dir) for part in (TRAIN, VAL)]
     if not root.exists():
         raise FileNotFoundError(_no_folder(root, "train"))
     if root.is_file() and is_coco_json(root):
         name = next((name for name in SYNONYMS if names_subset(root.name, name)), "train")
-        return [replace(find_split(root, "train"), name=name)]
+        return [replace(find_split(root, "train", image_dir=image_dir), name=name)]
     candidates = []
     if root.is_dir():
         candidates = [p for p in _walk(root) if p.suffix.lower() == ".json" and is_coco_json(p)]
@@ -159,15 +172,15 @@ def find_subsets(
         names = [n for n in SYNONYMS if any(names_subset(place, n) for place in places)]
         if not all(map(names_any_subset, places)) and "train" not in names:
             names = ["train", *names]
-        found = [find_split(root, name) for name in names]
+        found = [find_split(root, name, image_dir=image_dir) for name in names]
         return [replace(files, name=name) for files, name in zip(found, names, strict=True)]
     source = open_source(root)
     if source is None:
         return [find_split(root, "train")]  # which says what is there
-    return [find_split(root, name) for name in subsets_of(source)]
+    return [find_split(root, name, image_dir=image_dir) for name in subsets_of(source)]
 
 
-def _look(root: Path, subset: str, year: str) -> SplitFiles:
+def _look(root: Path, subset: str, year: str, elsewhere: str | None) -> SplitFiles:
     files = [path for path in _walk(root) if path.suffix.lower() == ".json"]
     candidates = [path for path in files if is_coco_json(path)]
     matching = [path for path in candidates if names_subset(path.relative_to(root), subset)]
@@ -179,9 +192,9 @@ def _look(root: Path, subset: str, year: str) -> SplitFiles:
     if len(instances) == 1:
         matching = instances
     if len(matching) == 1:
-        return _with_images(matching[0], root, subset)
+        return _with_images(matching[0], root, subset, elsewhere)
     if not candidates:
-        found = _in_other_format(root, subset)
+        found = _in_other_format(root, subset, elsewhere)
         if found is not None:
             return found
     names = [str(path.relative_to(root)) for path in candidates]
@@ -217,16 +230,25 @@ def is_coco_json(path: Path) -> bool:
     return holds(path, LISTS)
 
 
-def _in_other_format(root: Path, subset: str) -> SplitFiles | None:
+def _in_place_of(image_dir: str, subset: str) -> Place:
+    return place_of(image_dir.replace("{subset}", subset))
+
+
+def _in_other_format(root: Path, subset: str, elsewhere: str | None) -> SplitFiles | None:
     """A subset of annotations in another format than COCO's; None: they are in no known one.
 
     Raises:
-        OSError, ValueError: they cannot be read.
+        OSError, ValueError: they cannot be read, or have their images elsewhere.
         FileNotFoundError: they have no such subset.
     """
     source = open_source(root)
     if source is None:
         return None
+    if elsewhere is not None:
+        raise ValueError(
+            f"{root}: expected a json in COCO's format, whose images may lie elsewhere (image_dir, "
+            f"--image-dir); found {source.TITLE}. `mrcnn convert-data` makes one of it."
+        )
     content, text = read_subset(source, subset)
     if not content["images"]:
         there = ", ".join(f"{name} ({len(of)})" for name, of in subsets_of(source).items())
@@ -263,7 +285,9 @@ def _walk(root: Path) -> Iterator[Path]:
         level = below
 
 
-def _with_images(file: Path, root: Path, name: str, missing: Path | None = None) -> SplitFiles:
+def _with_images(
+    file: Path, root: Path, name: str, elsewhere: str | None = None, missing: Path | None = None
+) -> SplitFiles:
     """The json with the folder that holds its images, or `missing` where none does.
 
     Folders that name another subset are left out: files of the same names are other images.
@@ -271,6 +295,8 @@ def _with_images(file: Path, root: Path, name: str, missing: Path | None = None)
     Raises:
         ValueError: several folders hold them; lists them.
     """
+    if elsewhere is not None:
+        return SplitFiles(name, file, _in_place_of(elsewhere, name), is_standard=False)
     images = read_coco_json(file)["images"]
     count = sum(isinstance(image, dict) for image in images)
     named = array("q", (number for number, image in enumerate(images) if _is_named(image)))
@@ -308,7 +334,7 @@ def _is_named(image: Any) -> bool:
 
 
 @cache
-def _warn(root: Path, text: str) -> None:
+def _warn(place: Place, text: str) -> None:
     """Warn of something in a data set: once, however often it is read."""
     logger.warning(text)
 

@@ -13,6 +13,7 @@ from mrcnn.data.coco_fields import Entry
 from mrcnn.data.image_table import ImageTable, Info
 from mrcnn.datasets.image_entries import ImageEntries
 from mrcnn.datasets.image_files import image_paths
+from mrcnn.datasets.image_stores import ImageStore
 from mrcnn.datasets.layouts import SplitFiles
 from mrcnn.datasets.segmentation import Annotation
 
@@ -38,8 +39,17 @@ def as_infos(
     annotations: Sequence[Annotation],
     select: bool,
     files: SplitFiles,
+    store: ImageStore,
 ) -> list[Info]:
-    """What `add_image` is given for each image; with `select`, for those with annotations."""
+    """What `add_image` is given for each image.
+
+    Args:
+        images: by id.
+        annotations: of the classes that are selected.
+        select: leave out images without any.
+        files: of the data set.
+        store: the files of the images.
+    """
     of_image = by_image(annotations)
     wanted = [image for image in images.values() if image["id"] in of_image or not select]
     ids, names = ([image[field] for image in wanted] for field in ("id", "file_name"))
@@ -54,13 +64,18 @@ def as_infos(
             **({"upright": True} if image.get("upright") is True else {}),
         }
         for image, path in zip(
-            wanted, image_paths(ids, names, files.images, files.annotations), strict=True
+            wanted, image_paths(ids, names, store, files.annotations), strict=True
         )
     ]
 
 
 def as_table(
-    images: ImageEntries, annotations: AnnotationTable, select: bool, source: str, files: SplitFiles
+    images: ImageEntries,
+    annotations: AnnotationTable,
+    select: bool,
+    source: str,
+    files: SplitFiles,
+    store: ImageStore,
 ) -> ImageTable:
     """The same in columns."""
     in_order, ends = annotations.sorted_by_image()
@@ -71,7 +86,7 @@ def as_table(
         source,
         str(files.annotations),
         images.ids,
-        image_paths(images.ids, images.names, files.images, files.annotations),
+        image_paths(images.ids, images.names, store, files.annotations),
         *(images.heights, images.widths, images.upright),
         *(in_order, ends),
     )

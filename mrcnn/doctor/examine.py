@@ -37,6 +37,7 @@ class DatasetFiles:
         train, val: subsets; `val` None: there is none.
         year: in the names of the data set; "": none.
         division: of a data set without a validation set.
+        image_dir: where the images are, see `CocoDataset.of`; None: beside the json.
     """
 
     folder: str | os.PathLike[str]
@@ -44,6 +45,7 @@ class DatasetFiles:
     val: str | None = "val"
     year: str = ""
     division: Division | None = None
+    image_dir: str | None = None
 
 
 @dataclass
@@ -128,7 +130,9 @@ def examine(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of large pictures and odd metadata
         for name in names:
-            subset = find_subset(dataset.folder, name, dataset.year, dataset.division)
+            subset = find_subset(
+                *(dataset.folder, name, dataset.year, dataset.division, dataset.image_dir)
+            )
             subset.is_validation = name != dataset.train
             subset.exif_orientation = config.EXIF_ORIENTATION
             examined = ExaminedSubset(subset, read_entries(subset))

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mrcnn.data.coco_fields import Entry, shorten
+from mrcnn.datasets.image_stores import ImageStore
 from mrcnn.doctor.findings import Fault, Finding, Kind, fault, note, report, stops_at_start
 from mrcnn.doctor.image_files import SUFFIXES
 from mrcnn.doctor.subset import Subset
 from mrcnn.files.elsewhere import file_meant
-from mrcnn.files.untrusted import Folder, is_outside
+from mrcnn.files.untrusted import is_outside
 
 FOLDER_MISSING = stops_at_start(
     *("folder-missing", "subset", "", "the images in the folder {folder}", "no such folder")
@@ -57,14 +58,15 @@ PICTURE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix
 def check_files(subset: Subset) -> Iterator[Finding]:
     """Which files of the images there are; keeps those images whose file exists."""
     folder = subset.folder
-    if not folder.is_dir():
+    try:
+        files = subset.store
+    except FileNotFoundError:
         subset.images = []
         yield report(FOLDER_MISSING, subset.name, subset.file, folder=folder)
         return
     entries = [entry for entry in subset.content["images"] if isinstance(entry, dict)]
     used = {os.path.normpath(str(entry.get("file_name"))) for entry in entries}
     existing = []
-    files = Folder(folder)
     for image in subset.images:
         found = _fault(subset, files, image)
         if found is None:
@@ -75,15 +77,16 @@ def check_files(subset: Subset) -> Iterator[Finding]:
         values = {**found.values, "name": shorten(found.values["name"], LONGEST_NAME)}
         yield report(found.kind, subset.name, subset.file, image["id"], **values)
     subset.images = existing
-    listing = (entry.name for entry in os.scandir(folder) if entry.is_file())
-    pictures = {name for name in listing if Path(name).suffix.lower() in PICTURE_SUFFIXES}
+    pictures = {
+        name for name in files.at_the_top() if Path(name).suffix.lower() in PICTURE_SUFFIXES
+    }
     unlisted = sorted(pictures - used)
     if unlisted and not subset.is_part:
         values = {"count": len(unlisted), "examples": ", ".join(unlisted[:3])}
         yield report(UNLISTED, subset.name, subset.file, folder=folder, **values)
 
 
-def _fault(subset: Subset, files: Folder, image: Entry) -> Fault | None:
+def _fault(subset: Subset, files: ImageStore, image: Entry) -> Fault | None:
     """What is wrong with the file name of an image, as its reader sees it."""
     name = image["file_name"]
     slashed = name.replace("\\", "/")

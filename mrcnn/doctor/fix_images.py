@@ -17,6 +17,7 @@ from mrcnn.doctor.segmentations import position_fault
 from mrcnn.doctor.subset import Subset, is_finite
 from mrcnn.files.elsewhere import file_meant
 from mrcnn.files.image_file import width_and_height
+from mrcnn.files.remote_image import local_image
 from mrcnn.files.untrusted import is_outside
 
 
@@ -105,8 +106,9 @@ def _is_here(subset: Subset, name: str) -> bool:
 def _has_size(subset: Subset, entry: Entry, name: str) -> bool:
     """Whether a file has the size of an entry, as it is stored or turned by its EXIF data."""
     stated = entry.get("width"), entry.get("height")
+    path = subset.path({"file_name": name})
     try:
-        sizes = [width_and_height(subset.folder / name, upright) for upright in (False, True)]
+        sizes = [width_and_height(local_image(path), upright) for upright in (False, True)]
     except (OSError, ValueError):
         return False
     return stated in sizes

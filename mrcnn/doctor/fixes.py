@@ -27,7 +27,7 @@ def fix(
     box_only: bool = False,
     crowds_as_objects: bool = False,
 ) -> dict[str, Counter[str]]:
-    """Write a repaired copy of a data set, with its images as links.
+    """Write a repaired copy of a data set, with its images as links; elsewhere they stay there.
 
     Args:
         examination: of the data set, not a quick one.
@@ -70,7 +70,7 @@ def repair(
         ValueError: the subset cannot be read, or no image or none of its objects can be kept.
     """
     subset = examined.subset
-    if not subset.is_readable or not subset.folder.is_dir():
+    if not subset.is_readable or not _has_store(subset):
         raise ValueError(
             f"{subset.file}: expected a readable json and the image folder {subset.folder}; "
             f"one is missing, so that there is nothing to repair it from."
@@ -119,10 +119,19 @@ def describe(done: dict[str, Counter[str]]) -> str:
     return "\n".join(lines) or "nothing to repair"
 
 
+def _has_store(subset: Subset) -> bool:
+    try:
+        return bool(subset.store)
+    except FileNotFoundError:
+        return False
+
+
 def _write(folder: Path, subset: Subset, content: dict[str, Any]) -> None:
     """Write a subset in COCO's layout, whatever its own was."""
     file = folder / "annotations" / f"instances_{subset.name}.json"
     file.write_text(json.dumps(content), encoding="utf-8")
+    if isinstance(subset.folder, str):
+        return  # no link leads to an address
     link = folder / (subset.folder.name if subset.is_standard else subset.name)
     if not link.is_symlink():  # two subsets may share their images
         link.symlink_to(subset.folder.resolve(), target_is_directory=True)

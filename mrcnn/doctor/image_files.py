@@ -7,10 +7,12 @@ and an alpha channel hold, and whether two files are the same picture.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -29,7 +31,9 @@ from mrcnn.doctor.findings import (
     warning,
 )
 from mrcnn.doctor.subset import Subset
+from mrcnn.files.addresses import name_of, suffix_of
 from mrcnn.files.image_file import SIDEWAYS, open_image, orientation_of
+from mrcnn.files.remote_image import local_image
 
 _LEFT_OUT = "leaves the image and its annotations out"
 
@@ -151,6 +155,7 @@ class ImageFile:
     thumbnail: np.ndarray | None = None
 
 
+_Source = str | os.PathLike[str] | BinaryIO
 ImageFiles = list[tuple[Entry, ImageFile]]  # with the entries of a subset's images
 
 
@@ -169,14 +174,15 @@ def check_image_file(subset: Subset, image: Entry, pixels: bool = True) -> Image
 
 
 def _faults(
-    checked: ImageFile, path: Path, image: Entry, subset: Subset, pixels: bool
+    checked: ImageFile, path: Path | str, image: Entry, subset: Subset, pixels: bool
 ) -> Iterator[Fault]:
     """The faults of a file; fills in all but the findings of `checked`."""
     try:
-        with open_image(path) as file:
+        source = local_image(path)
+        with open_image(source) as file:
             checked.size = file.height, file.width
             yield from _check_size(checked, file, image, subset)
-            yield from _check_header(file, path)
+            yield from _check_header(file, suffix_of(name_of(path)))
             mode, deep = file.mode, _is_deep(file)
             has_alpha = mode in ("RGBA", "LA", "PA") or "transparency" in file.info
     except Exception as error:  # on broken files Pillow's readers raise anything
@@ -191,11 +197,11 @@ def _faults(
             yield fault(DEEP, values="not read")
         return
     try:
-        yield from _check_pixels(checked, path)
+        yield from _check_pixels(checked, source)
         if deep:
-            yield _describe_depth(path, mode)
+            yield _describe_depth(source, mode)
         if has_alpha:
-            yield _check_alpha(path)
+            yield _check_alpha(source)
     except Exception as error:
         checked.is_readable = False
         yield fault(TRUNCATED, problem=_problem(error.__cause__ or error, path))
@@ -239,8 +245,8 @@ def _is_deep(file: Image.Image) -> bool:
     return file.mode.startswith("I") or any(map(_RAW_DEEP.match, map(str, raw_modes)))
 
 
-def _check_header(file: Image.Image, path: Path) -> Iterator[Fault]:
-    named = [name for name, suffixes in SUFFIXES.items() if path.suffix.lower() in suffixes]
+def _check_header(file: Image.Image, suffix: str) -> Iterator[Fault]:
+    named = [name for name, suffixes in SUFFIXES.items() if suffix in suffixes]
     if named and file.format not in named:
         expected = " or ".join(named)
         yield fault(FORMAT, expected_format=expected, received_format=file.format)
@@ -255,9 +261,9 @@ def _check_header(file: Image.Image, path: Path) -> Iterator[Fault]:
         yield fault(FRAMES, count=frames)
 
 
-def _check_pixels(checked: ImageFile, path: Path) -> Iterator[Fault]:
+def _check_pixels(checked: ImageFile, source: _Source) -> Iterator[Fault]:
     """Read the pixels, and fill in what later checks compare."""
-    pixels = read_image(path)  # what training sees
+    pixels = read_image(source)  # what training sees
     if (pixels == pixels[0, 0]).all():
         yield fault(BLANK, color=tuple(pixels[0, 0].tolist()))
     shape = np.array(pixels.shape, np.int64).tobytes()
@@ -277,17 +283,17 @@ def thumbnail_of(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(small.convert("L"))
 
 
-def _describe_depth(path: Path, mode: str) -> Fault:
+def _describe_depth(source: _Source, mode: str) -> Fault:
     """What is in the 16 bits."""
     if not mode.startswith("I"):
         return fault(DEEP, values="of a color image")
-    with open_image(path) as file:
+    with open_image(source) as file:
         grey = np.array(file)
     return fault(DEEP, values=f"values from {grey.min()} to {grey.max()}")
 
 
-def _check_alpha(path: Path) -> Fault:
-    with open_image(path) as file:
+def _check_alpha(source: _Source) -> Fault:
+    with open_image(source) as file:
         alpha = np.array(file.convert("RGBA").getchannel("A"))
     share = float(np.mean(alpha < 255))
     return fault(TRANSPARENT, share=share) if share else fault(ALPHA)
@@ -297,6 +303,6 @@ def _format_size(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]} pixels (height x width)"
 
 
-def _problem(error: BaseException, path: Path) -> str:
+def _problem(error: BaseException, path: Path | str) -> str:
     """What Pillow says, without the path that the finding names anyway."""
     return str(error).replace(f" {str(path)!r}", "").rstrip(".") or type(error).__name__

@@ -14,9 +14,10 @@ from tqdm import tqdm
 from mrcnn.data.images import read_image
 from mrcnn.doctor.image_files import thumbnail_of
 from mrcnn.doctor.splits import BLOCK, FLAT, NEAR
+from mrcnn.files.remote_image import local_image
 
 
-def groups_of(paths: Sequence[Path], jobs: int = 1, progress: bool = True) -> list[int]:
+def groups_of(paths: Sequence[str | Path], jobs: int = 1, progress: bool = True) -> list[int]:
     """Number the groups of pictures that are, or resemble, each other, as the doctor's check does.
 
     A picture belongs to the group of each that it resembles: frames of a film, of which only
@@ -57,10 +58,10 @@ def groups_of(paths: Sequence[Path], jobs: int = 1, progress: bool = True) -> li
     return [_root(parents, i) for i in range(len(paths))]
 
 
-def _look(path: Path) -> tuple[bytes | None, np.ndarray | None]:
+def _look(path: str | Path) -> tuple[bytes | None, np.ndarray | None]:
     """A digest of the pixels; and, unless it is flat, the small grey picture, of length 1."""
     try:
-        pixels = read_image(path)
+        pixels = read_image(local_image(path))
     except (OSError, ValueError):
         return None, None
     shape = np.array(pixels.shape, np.int64).tobytes()

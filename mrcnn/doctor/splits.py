@@ -15,6 +15,7 @@ from mrcnn.data.coco_fields import Entry
 from mrcnn.doctor.findings import Finding, Kind, note, report, warning
 from mrcnn.doctor.image_files import THUMBNAIL, ImageFiles
 from mrcnn.doctor.subset import Subset
+from mrcnn.files.addresses import RemotePath
 
 LEAK = warning(
     *("split-leak", "image", "", "a picture that is not in {other}"),
@@ -73,10 +74,10 @@ def check_file_leakage(train: Subset, val: Subset, images: Sequence[Entry]) -> I
     """Which of some validation images have the bytes of a training file; reads few files."""
     by_size: dict[int, list[Entry]] = defaultdict(list)
     for image in train.images:
-        by_size[os.stat(train.path(image)).st_size].append(image)
-    digests: dict[Path, bytes] = {}
+        by_size[train.size(image)].append(image)
+    digests: dict[Path | str, bytes] = {}
     for image in images:
-        candidates = by_size.get(os.stat(val.path(image)).st_size, ())
+        candidates = by_size.get(val.size(image), ())
         if not candidates:
             continue
         digest = _file_digest(val.path(image))
@@ -135,5 +136,7 @@ def _normalize_thumbnails(files: ImageFiles) -> tuple[list[Entry], np.ndarray]:
 
 
 def _file_digest(path: str | os.PathLike[str]) -> bytes:
+    if isinstance(path, RemotePath):
+        return hashlib.blake2b(path.read()).digest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "blake2b").digest()

@@ -7,13 +7,16 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mrcnn.data.annotation_table import counts
 from mrcnn.data.coco_fields import Entry
 from mrcnn.datasets.division import Division
+from mrcnn.datasets.image_stores import ImageStore, Place, open_store
 from mrcnn.datasets.layouts import find_split
+from mrcnn.files.addresses import RemotePath
 
 
 @dataclass
@@ -23,7 +26,7 @@ class Subset:
     Attributes:
         name: with the year, such as "train2017".
         file: the json.
-        folder: of the images.
+        folder: of the images; or, as a text, an address or tar files.
         content: all of the json, as it is written there, or what a json would hold of annotations
             in another format; empty when it cannot be read.
         images: the usable entries whose files exist, in the file's order and COCO's own form.
@@ -39,7 +42,7 @@ class Subset:
 
     name: str
     file: Path
-    folder: Path
+    folder: Place
     content: dict[str, Any] = field(default_factory=dict)
     images: list[Entry] = field(default_factory=list)
     annotations: dict[Any, Sequence[Entry]] = field(default_factory=dict)
@@ -62,17 +65,39 @@ class Subset:
             found.update(counts(of_image))
         return found
 
+    @cached_property
+    def store(self) -> ImageStore:
+        """The files of the images; errors as of `open_store`."""
+        return open_store(self.folder, self.file)
+
     def finds(self, file_name: str) -> bool:
         """Whether a name, which does not lead out of the folder, is that of a file in it."""
+        if isinstance(self.folder, str):
+            try:
+                return self.store.find(file_name) is not None
+            except ValueError:
+                return False
         return os.path.isfile(self.folder / os.path.normpath(file_name))  # False if too long
 
-    def path(self, image: Entry) -> Path:
-        """The file of an image."""
+    def size(self, image: Entry) -> int:
+        """How many bytes the file of an image has, which exists."""
+        return self.store.size(image["file_name"])
+
+    def path(self, image: Entry) -> Path | RemotePath:
+        """The file of an image; elsewhere than on this machine it has to exist."""
+        if isinstance(self.folder, str):
+            path = self.store.find(image["file_name"])
+            assert isinstance(path, RemotePath)
+            return path
         return self.folder / os.path.normpath(image["file_name"])
 
 
 def find_subset(
-    dataset: str | os.PathLike[str], subset: str, year: str, division: Division | None = None
+    dataset: str | os.PathLike[str],
+    subset: str,
+    year: str,
+    division: Division | None = None,
+    image_dir: str | None = None,
 ) -> Subset:
     """Find a subset's json and images where `CocoDataset.load_coco` finds them.
 
@@ -80,7 +105,7 @@ def find_subset(
         FileNotFoundError: there is no such folder or no json; lists what is there.
         ValueError: several files could be it; lists them.
     """
-    files = find_split(dataset, subset, year, division)
+    files = find_split(dataset, subset, year, division, image_dir)
     return Subset(
         *(files.name, files.annotations, files.images),
         content=files.content or {},

@@ -72,11 +72,13 @@ def open_image(path: str | os.PathLike[str] | BinaryIO) -> Iterator[Image.Image]
         ) from error
 
 
-def width_and_height(path: str | os.PathLike[str], upright: bool = False) -> tuple[int, int]:
+def width_and_height(
+    path: str | os.PathLike[str] | BinaryIO, upright: bool = False
+) -> tuple[int, int]:
     """(width, height) of an image file, from its header alone; errors as in `open_image`.
 
     Args:
-        path: the file.
+        path: as of `open_image`.
         upright: of the image turned as its EXIF data say, else of the stored pixels.
     """
     with open_image(path) as image:

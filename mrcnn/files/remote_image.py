@@ -1,7 +1,10 @@
-"""Images whose path is a URL, as scripts of Matterport's package may give it to `add_image`.
+"""Images that are no files of this machine.
 
-Each is downloaded once in a process, when it is read first, into a folder that goes with the
-process. Nothing but a path that begins with http:// or https:// leads here.
+One whose path is a URL, as scripts of Matterport's package may give it to `add_image`, is
+downloaded once in a process, when it is read first, into a folder that goes with the process.
+Nothing but a path that begins with http:// or https:// leads there. The images of a place that a
+person named, an address or tar files (`mrcnn.files.addresses`), are read whenever they are asked
+for.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ import tempfile
 import threading
 from collections import defaultdict
 from functools import cache
+from typing import BinaryIO
 
+from mrcnn.files.addresses import RemotePath
 from mrcnn.files.download import Limits, download_once
 
 # No photograph of as many pixels as may be opened is larger.
@@ -29,12 +34,15 @@ def is_url(path: object) -> bool:
     return isinstance(path, str) and _URL.match(path) is not None
 
 
-def local_image(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """The path of an image file; one whose path is a URL is downloaded. Any thread may call it.
+def local_image(path: str | os.PathLike[str]) -> str | os.PathLike[str] | BinaryIO:
+    """The path of an image file, or what was read of it elsewhere. Any thread may call it.
 
     Raises:
-        DownloadError: an `OSError`: it cannot be downloaded, or has more than `MAX_IMAGE_BYTES`.
+        OSError: it cannot be read or downloaded (`DownloadError`), or has more than
+            `MAX_IMAGE_BYTES`; names it.
     """
+    if isinstance(path, RemotePath):
+        return path.open()
     if not isinstance(path, str) or not is_url(path):
         return path
     with _registry:

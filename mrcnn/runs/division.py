@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable
-from pathlib import Path
 from typing import Any
 
 from mrcnn.datasets.division import (
@@ -15,10 +14,10 @@ from mrcnn.datasets.division import (
     expect_share,
     groups_by_field,
 )
+from mrcnn.datasets.image_stores import ImageStore, open_store
 from mrcnn.datasets.layouts import SplitFiles, find_split
 from mrcnn.doctor.examine import default_jobs
 from mrcnn.doctor.near_duplicates import groups_of
-from mrcnn.files.untrusted import Folder
 from mrcnn.logger import logger
 
 
@@ -29,6 +28,7 @@ def divide_dataset(
     share: float,
     by: str | None = None,
     seed: int = 0,
+    image_dir: str | None = None,
 ) -> Division:
     """Hold out a part of a subset to validate with.
 
@@ -37,18 +37,19 @@ def divide_dataset(
         share: of the images that train.
         by: what keeps images together, see `Division`.
         seed: decides.
+        image_dir: where the images are, see `CocoDataset.of`.
 
     Raises:
         OSError, ValueError: the subset cannot be read or divided, or there is a validation set.
     """
     expect_share(share)
-    if subset != VAL and _has_validation(dataset, year):
+    if subset != VAL and _has_validation(dataset, year, image_dir):
         raise ValueError(
             f"{dataset}: --split: expected a data set without a validation set; it has the subset "
             f"{VAL!r}. Leave --split out, or name the file of the annotations to divide as the "
             f"data set."
         )
-    files = find_split(dataset, subset, year)
+    files = find_split(dataset, subset, year, image_dir=image_dir)
     content = files.read()
     if by == NEAR_DUPLICATES:
         groups = _near_duplicates(files, content)
@@ -60,14 +61,19 @@ def divide_dataset(
     return division
 
 
-def applies(division: Division, dataset: str | os.PathLike[str], year: str | int | None) -> bool:
+def applies(
+    division: Division,
+    dataset: str | os.PathLike[str],
+    year: str | int | None,
+    image_dir: str | None = None,
+) -> bool:
     """Whether a data set is the one that was divided: its images are there, under their names.
 
     Raises:
         ValueError: some of them are there, and others are not; names one.
     """
     try:
-        content = find_split(dataset, division.subset, year).read()
+        content = find_split(dataset, division.subset, year, image_dir=image_dir).read()
     except (OSError, ValueError):
         return False
     missing = division.missing(content)
@@ -81,9 +87,11 @@ def applies(division: Division, dataset: str | os.PathLike[str], year: str | int
     return True
 
 
-def _has_validation(dataset: str | os.PathLike[str], year: str | int | None) -> bool:
+def _has_validation(
+    dataset: str | os.PathLike[str], year: str | int | None, image_dir: str | None
+) -> bool:
     try:
-        find_split(dataset, VAL, year)
+        find_split(dataset, VAL, year, image_dir=image_dir)
     except FileNotFoundError:
         return False
     except ValueError:  # several files could be it
@@ -91,19 +99,19 @@ def _has_validation(dataset: str | os.PathLike[str], year: str | int | None) -> 
     return True
 
 
-def _path(folder: Folder, name: str) -> Path:
-    """An image in a folder; of a name that leads out of it, or to nothing, what has no pixels."""
+def _path(store: ImageStore, name: str) -> str:
+    """An image of a place; of a name that leads out of it, or to nothing, what has no pixels."""
     try:
-        return Path(folder.find(name) or os.devnull)
+        return store.find(name) or os.devnull
     except ValueError:
-        return Path(os.devnull)
+        return os.devnull
 
 
 def _near_duplicates(files: SplitFiles, content: dict[str, Any]) -> dict[str, Hashable]:
     """The groups of pictures that resemble each other."""
     names = sorted(groups_by_field(content, None, str(files.annotations)))
-    folder = Folder(files.images)
-    groups = groups_of([_path(folder, name) for name in names], default_jobs())
+    store = open_store(files.images, files.annotations)
+    groups = groups_of([_path(store, name) for name in names], default_jobs())
     alike = len(names) - len(set(groups))
     logger.info(f"Pictures that resemble another one: {alike} of {len(names)} stay with it.")
     return dict(zip(names, groups, strict=True))

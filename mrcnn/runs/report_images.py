@@ -18,6 +18,7 @@ from mrcnn.drawing.overlay import draw_overlay
 from mrcnn.evaluation.errors import ImageErrors, Matching, by_image, curve_of_all
 from mrcnn.evaluation.ground_truth import Truth
 from mrcnn.evaluation.results import Result
+from mrcnn.files.addresses import name_of
 from mrcnn.runs.report import ReportImage
 
 WORST, BEST = 16, 8  # images that are shown
@@ -88,7 +89,7 @@ def _drawn(
     image = load_image(dataset, image_id, config)
     scale = min(1.0, LARGEST_SIDE / max(image.shape[:2]))
     info = dataset.image_info[image_id]
-    name = str(info["path"]).replace("\\", "/").rsplit("/", 1)[-1] if info.get("path") else ""
+    name = name_of(info["path"]) if info.get("path") else ""
     truth = [(entry["segmentation"], names[entry["category_id"]]) for entry in objects]
     found = [
         (results[d.result]["segmentation"], f"{names[d.category]} {d.score:.2f}")

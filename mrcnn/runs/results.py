@@ -28,6 +28,7 @@ from mrcnn.evaluation.detection import StepwiseDetector
 from mrcnn.evaluation.errors import Matching, by_image, curve_of_all
 from mrcnn.evaluation.ground_truth import GroundTruth, Truth
 from mrcnn.evaluation.matches import BOUNDARY
+from mrcnn.files.addresses import name_of
 from mrcnn.files.atomic import write_json
 from mrcnn.logger import logger
 from mrcnn.model import MaskRCNN
@@ -263,7 +264,7 @@ def _write_images(
         )
         for image_id in split.image_ids:
             info = split.dataset.image_info[image_id]
-            name = Path(info["path"]).name if info.get("path") else ""
+            name = name_of(info["path"]) if info.get("path") else ""
             image = outcome[truth.images[read_id(info["id"])]]
             counts = (image.found, len(image.false), len(image.missed))
             writer.writerow([info["id"], name, detections[info["id"]], f"{score:.4f}", *counts])
@@ -307,4 +308,4 @@ def _detecting(detector: StepwiseDetector) -> Callable[[np.ndarray], dict[str, A
 def image_name(dataset: Dataset, image_id: int) -> str:
     """The name of an image's file; its id where it has none, as drawn ones."""
     info = dataset.image_info[image_id]
-    return Path(info["path"]).name if info.get("path") else f"image {info['id']}"
+    return name_of(info["path"]) if info.get("path") else f"image {info['id']}"

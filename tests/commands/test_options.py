@@ -84,10 +84,7 @@ def test_what_two_commands_have_is_declared(parsers):
             if not known:
                 continue
             template = {
-                re.sub(
-                    r"\{default\}", ".*", re.escape(o.help).replace(r"\{", "{").replace(r"\}", "}")
-                )
-                for o in known
+                re.escape(o.help.format(default="DEFAULT")).replace("DEFAULT", ".*") for o in known
             }
             text = (action.help or "").replace("%%", "%")
             hidden = action.help == argparse.SUPPRESS and known[0].positional

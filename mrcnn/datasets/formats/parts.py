@@ -12,6 +12,7 @@ from typing import Any
 from mrcnn.data.coco_fields import Entry
 from mrcnn.datasets.coco_json import EntryReader
 from mrcnn.datasets.image_files import image_paths
+from mrcnn.datasets.image_stores import open_store
 from mrcnn.datasets.layouts import SplitFiles
 from mrcnn.datasets.segmentation import Annotation
 
@@ -30,7 +31,7 @@ class Picture:
     """
 
     entry: Entry
-    path: Path
+    path: str
     name: str
     annotations: list[Annotation]
 
@@ -74,10 +75,11 @@ class Part:
             annotations[annotation["image_id"]].append(annotation)
         entries = list(images.values())
         ids, file_names = [*images], [entry["file_name"] for entry in entries]
-        paths = image_paths(ids, file_names, files.images, files.annotations)
-        names = short_names([os.path.relpath(path, files.images) for path in paths])
+        store = open_store(files.images, files.annotations)
+        paths = image_paths(ids, file_names, store, files.annotations)
+        names = short_names([os.path.normpath(name) for name in file_names])
         pictures = [
-            Picture(entry, Path(path), name, annotations.get(entry["id"], []))
+            Picture(entry, path, name, annotations.get(entry["id"], []))
             for entry, path, name in zip(entries, paths, names, strict=True)
         ]
         return cls(files.name, files.annotations, pictures, categories, Counter(reader.left_out))

@@ -12,7 +12,9 @@ from PIL import Image
 
 from mrcnn.data.orientation import is_upright
 from mrcnn.datasets.formats.parts import Picture
+from mrcnn.files.addresses import RemotePath
 from mrcnn.files.image_file import open_image, orientation_of
+from mrcnn.files.remote_image import local_image
 
 STORED = "images written again as PNG, because their EXIF data would turn them"
 
@@ -41,8 +43,12 @@ def place_image(picture: Picture, folder: Path, turns: bool, counts: Counter[str
     target.parent.mkdir(parents=True, exist_ok=True)
     if stored:
         counts[STORED] += 1
-        with open_image(picture.path) as image:
+        with open_image(local_image(picture.path)) as image:
             Image.fromarray(np.asarray(image.convert("RGB"))).save(target)
+        return name
+    if isinstance(picture.path, RemotePath):
+        with open(target, "xb") as file:
+            file.write(picture.path.read())
         return name
     source = os.path.realpath(picture.path)
     try:
@@ -56,5 +62,5 @@ def place_image(picture: Picture, folder: Path, turns: bool, counts: Counter[str
 
 def _must_stay(picture: Picture) -> bool:
     """Whether the annotations are of the stored pixels, and the EXIF data would turn them."""
-    with open_image(picture.path) as image:
+    with open_image(local_image(picture.path)) as image:
         return orientation_of(image) != 1 and not is_upright(picture.entry, image)
