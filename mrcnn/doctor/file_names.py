@@ -64,8 +64,11 @@ def check_files(subset: Subset) -> Iterator[Finding]:
         subset.images = []
         yield report(FOLDER_MISSING, subset.name, subset.file, folder=folder)
         return
-    entries = [entry for entry in subset.content["images"] if isinstance(entry, dict)]
-    used = {os.path.normpath(str(entry.get("file_name"))) for entry in entries}
+    used = {
+        os.path.normpath(str(entry.get("file_name")))
+        for entry in subset.content["images"]
+        if isinstance(entry, dict)
+    }
     existing = []
     for image in subset.images:
         found = _fault(subset, files, image)

@@ -38,8 +38,8 @@ def local_image(path: str | os.PathLike[str]) -> str | os.PathLike[str] | Binary
     """The path of an image file, or what was read of it elsewhere. Any thread may call it.
 
     Raises:
-        OSError: it cannot be read or downloaded (`DownloadError`), or has more than
-            `MAX_IMAGE_BYTES`; names it.
+        OSError: it cannot be read; names it. `DownloadError`: one whose path is a URL cannot be
+            downloaded, or has more than `MAX_IMAGE_BYTES`.
     """
     if isinstance(path, RemotePath):
         return path.open()
