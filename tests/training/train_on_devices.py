@@ -105,7 +105,13 @@ OTHERS: dict[str, dict[str, Any]] = {
     "accumulated": {"GRADIENT_ACCUMULATION_STEPS": 2},
     "averaged": {"EMA_MOMENTUM": 0.9},
     "torchvision": {"ARCHITECTURE": "torchvision"},
-    "shapes": {"IMAGE_SHAPE_GROUPS": [(64, 128), (128, 64)], "IMAGE_MAX_DIM": 128},
+    # The ancestor's crops read 0 or a cell where a box ends at the border, as rounding decides.
+    "shapes": {
+        "IMAGE_SHAPE_GROUPS": [(64, 128), (128, 64)],
+        "IMAGE_MAX_DIM": 128,
+        "IMAGE_RESIZE_MODE": "square",
+        "ARCHITECTURE": "torchvision",
+    },
     # Statistics of the whole batch.
     "statistics": {"TRAIN_BN": None},
 }
