@@ -13,7 +13,7 @@ from mrcnn.logger import logger
 
 HELP = "convert annotations to COCO's, labelme's or YOLO's format"
 # `mrcnn.datasets.formats.convert.WRITERS`, which is not imported for `--help`.
-TO = ("coco", "labelme", "yolo")
+TO = ("coco", "labelme", "yolo", "webdataset")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from mrcnn.datasets.crops import describe_classes
 from mrcnn.datasets.formats.listing import IMAGE_SUFFIXES
 from mrcnn.datasets.formats.registry import is_annotated
 from mrcnn.datasets.layouts import is_coco_json
+from mrcnn.datasets.shards import is_sharded
 from mrcnn.datasets.subset_names import SYNONYMS
 from mrcnn.files.image_file import width_and_height
 
@@ -114,7 +115,7 @@ def is_class_folders(root: str | os.PathLike[str]) -> bool:
         return False
     if any(is_coco_json(path) for pattern in ("*.json", "*/*.json") for path in root.glob(pattern)):
         return False
-    if is_annotated(root):
+    if is_annotated(root) or is_sharded(root):
         return False
     train = _subset_folder(root, "train")
     return bool(class_folders(train if train is not None else root))

@@ -5,7 +5,7 @@ Tools write others: Roboflow `train/_annotations.coco.json` beside the images, C
 `annotations/instances_default.json` with `images/`, FiftyOne `labels.json` with `data/`, Label
 Studio `result.json` with `images/`. They are found by looking: a json with COCO's three lists, and
 a folder that holds its images. Where there is none, the annotations may be in one of
-`mrcnn.datasets.formats`.
+`mrcnn.datasets.formats`, or in shards (`mrcnn.datasets.shards`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,13 @@ from mrcnn.datasets.division import TRAIN, VAL, Division
 from mrcnn.datasets.formats.listing import holds
 from mrcnn.datasets.formats.registry import open_source, read_subset, subsets_of
 from mrcnn.datasets.image_stores import Place, place_of
+from mrcnn.datasets.shards import (
+    TITLE,
+    is_sharded,
+    place_of_shards,
+    read_shards,
+    subsets_of_shards,
+)
 from mrcnn.datasets.subset_names import SYNONYMS, names_any_subset, names_subset
 from mrcnn.files.elsewhere import file_meant
 from mrcnn.files.untrusted import is_outside
@@ -174,10 +181,10 @@ def find_subsets(
             names = ["train", *names]
         found = [find_split(root, name, image_dir=image_dir) for name in names]
         return [replace(files, name=name) for files, name in zip(found, names, strict=True)]
-    source = open_source(root)
-    if source is None:
+    other = _other_format(root)
+    if other is None:
         return [find_split(root, "train")]  # which says what is there
-    return [find_split(root, name, image_dir=image_dir) for name in subsets_of(source)]
+    return [find_split(root, name, image_dir=image_dir) for name in other.subsets()]
 
 
 def _look(root: Path, subset: str, year: str, elsewhere: str | None) -> SplitFiles:
@@ -230,6 +237,41 @@ def is_coco_json(path: Path) -> bool:
     return holds(path, LISTS)
 
 
+@dataclass(frozen=True)
+class _OtherFormat:
+    """Annotations that are in no json in COCO's format.
+
+    Attributes:
+        title: of the format.
+        place: of the images.
+        read: from a subset to the content of such a json, and what to say about it.
+        subsets: what there is of each.
+    """
+
+    title: str
+    place: Place
+    read: Callable[[str], tuple[dict[str, Any], str]]
+    subsets: Callable[[], Mapping[str, Sequence[Any]]]
+
+
+def _other_format(root: Path) -> _OtherFormat | None:
+    """That of a folder or file; None: it is in none that is known."""
+    if is_sharded(root):
+        place = place_of_shards(root)
+        return _OtherFormat(
+            TITLE, place, partial(read_shards, root), partial(subsets_of_shards, root)
+        )
+    source = open_source(root)
+    if source is None:
+        return None
+    return _OtherFormat(
+        source.TITLE,
+        source.listing.root,
+        partial(read_subset, source),
+        partial(subsets_of, source),
+    )
+
+
 def _in_place_of(image_dir: str, subset: str) -> Place:
     return place_of(image_dir.replace("{subset}", subset))
 
@@ -241,28 +283,27 @@ def _in_other_format(root: Path, subset: str, elsewhere: str | None) -> SplitFil
         OSError, ValueError: they cannot be read, or have their images elsewhere.
         FileNotFoundError: they have no such subset.
     """
-    source = open_source(root)
-    if source is None:
+    other = _other_format(root)
+    if other is None:
         return None
     if elsewhere is not None:
         raise ValueError(
             f"{root}: expected a json in COCO's format, whose images may lie elsewhere (image_dir, "
-            f"--image-dir); found {source.TITLE}. `mrcnn convert-data` makes one of it."
+            f"--image-dir); found {other.title}. `mrcnn convert-data` makes one of it."
         )
-    content, text = read_subset(source, subset)
+    content, text = other.read(subset)
     if not content["images"]:
-        there = ", ".join(f"{name} ({len(of)})" for name, of in subsets_of(source).items())
+        there = ", ".join(f"{name} ({len(of)})" for name, of in other.subsets().items())
         ways = "--split 0.8 divides the images; " if subset == "val" else ""
         if subset == "val":
             ways += '--val-subset "" goes without a validation set; '
         raise FileNotFoundError(
             f"{root}: expected images of the subset {subset!r}; found those of "
-            f"{there or 'none'} ({source.TITLE}). {ways}"
+            f"{there or 'none'} ({other.title}). {ways}"
             f"{_option_of(subset)} NAME takes another subset."
         )
     _say(root, f"{subset}: {text}")
-    folder = source.listing.root
-    return SplitFiles(subset, root, folder, is_standard=False, content=content)
+    return SplitFiles(subset, root, other.place, is_standard=False, content=content)
 
 
 def _walk(root: Path) -> Iterator[Path]:

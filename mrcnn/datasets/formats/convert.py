@@ -9,6 +9,7 @@ from pathlib import Path
 from mrcnn.datasets.formats.parts import Part
 from mrcnn.datasets.formats.to_coco import write_coco
 from mrcnn.datasets.formats.to_labelme import write_labelme
+from mrcnn.datasets.formats.to_webdataset import write_webdataset
 from mrcnn.datasets.formats.to_yolo import write_yolo
 from mrcnn.datasets.layouts import SplitFiles
 
@@ -16,6 +17,7 @@ WRITERS: dict[str, Callable[[Sequence[Part], Path], None]] = {
     "coco": write_coco,
     "labelme": write_labelme,
     "yolo": write_yolo,
+    "webdataset": write_webdataset,
 }
 
 
