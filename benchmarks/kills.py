@@ -156,17 +156,29 @@ def start(folder: Path, args: argparse.Namespace, workers: int) -> subprocess.Po
 
 
 def wait_for(folder: Path, goal: int, process: subprocess.Popen, write: bool) -> bool:
-    """Wait until a run has reached a step and, with `write`, is writing a file."""
+    """Wait until a run has reached a step; with `write`, until it is halted while it writes a file.
+
+    Halted, because on a busy machine the write would be over before the process is killed.
+    """
     deadline = time.monotonic() + SECONDS_TO_WAIT
     while process.poll() is None and time.monotonic() < deadline:
         if newest_step(folder) >= goal:
             if not write:
                 return False
-            if any(folder.glob("*/*.part")):
-                return True
+            if any(folder.glob("*/*.part")) and _halt(process):
+                if any(folder.glob("*/*.part")):
+                    return True
+                process.send_signal(signal.SIGCONT)
         time.sleep(POLL)
     log = folder.with_suffix(".log").read_text(errors="replace")[-2000:]
     raise RuntimeError(f"The process did not get to step {goal}:\n{log}")
+
+
+def _halt(process: subprocess.Popen) -> bool:
+    """Stop a process where it is; False: it has ended."""
+    process.send_signal(signal.SIGSTOP)
+    found = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    return found is not None and found.si_code == os.CLD_STOPPED
 
 
 def newest_step(folder: Path) -> int:
