@@ -59,7 +59,7 @@ def test_a_training_model_computes_its_losses(
 ):
     """With the RoIs that the older version drew, by TensorFlow's generator."""
 
-    def drawn_then(shape, seed, step):
+    def drawn_then(shape, seed, step, first_image):
         import tensorflow as tf
 
         state = tf.stack([tf.cast(number, "int32") for number in (seed, step)])

@@ -64,7 +64,8 @@ def run_alone(script: str, *arguments: Path) -> list[str]:
         # The command's test and the walkthrough's write these two.
         pytest.param("savedmodel", None, "float32", marks=pytest.mark.slow),
         pytest.param("onnx", None, "float32", marks=pytest.mark.slow),
-        ("openvino", SIZE, "float32"),
+        # Two minutes on some machines; test_kept_weights.py makes its files of a smaller network.
+        pytest.param("openvino", SIZE, "float32", marks=pytest.mark.slow),
         ("litert", SIZE, "float32"),
     ],
 )
