@@ -18,15 +18,23 @@ ON_JAX := mrcnn/ops tests/ops tests/layers tests/test_network*.py tests/training
 ON_TORCH := tests/ops tests/layers tests/test_network*.py tests/checkpoints \
 	$(addprefix tests/training/test_,gradnorm.py mixed_precision.py model.py session.py stages.py trainer.py)
 
+FEW_ON_TORCH := tests/test_network_parity.py tests/test_network_chance.py tests/ops/test_nms.py tests/layers/test_losses.py
+
 # On JAX, ResNeXt's blocks take a minute each to compile, and others many seconds.
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"
 	KERAS_BACKEND=jax $(PYTEST) -m "not slow" $(ON_JAX) --ignore tests/layers/test_resnext.py \
 		--ignore tests/layers/test_layers.py --ignore tests/ops/test_roi_pool.py
+	@if $(BIN)/python -c "import torch" 2>/dev/null; then \
+		echo "On PyTorch:"; KERAS_BACKEND=torch $(PYTEST) -m "not slow" $(FEW_ON_TORCH); \
+	else \
+		echo "PyTorch is not installed: its tests are left to make test-torch, which installs it."; \
+	fi
 
 test-all: $(INSTALLED)
 	$(PYTEST)
 	KERAS_BACKEND=jax $(PYTEST) $(ON_JAX) tests/training/test_mixed_precision.py
+	$(MAKE) test-torch
 
 # PyTorch is a download of gigabytes, and is installed for this target alone.
 test-torch: $(INSTALLED)
