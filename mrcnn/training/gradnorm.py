@@ -20,6 +20,7 @@ from keras import ops
 from mrcnn.config import LOSS_NAMES
 from mrcnn.layers.gradnorm import GradNormWeighting
 from mrcnn.ops.tensor import Tensor
+from mrcnn.tensorflow_backend import replicas
 from mrcnn.tensorflow_backend.gradients import gradients_of_each
 
 if TYPE_CHECKING:
@@ -60,7 +61,10 @@ class GradNormStep(_Model):
             self.shared_kernels,
         )
         losses = ops.stop_gradient(ops.stack(_losses(outputs)))
-        layer.update(losses, ops.stack([_norm(g) for g in gradients]))
+        # Of several replicas each has its share: the mean is the whole batch's.
+        number = replicas.count()
+        norms = [_norm(replicas.total_of_each(of_loss)) / number for of_loss in gradients]
+        layer.update(replicas.total(losses) / number, ops.stack(norms))
         return outputs
 
     def compute_loss_and_updates(
