@@ -13,24 +13,17 @@ from __future__ import annotations
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mrcnn.datasets.coco_json import read_coco_json
 from mrcnn.datasets.division import TRAIN, VAL, Division
 from mrcnn.datasets.formats.listing import holds
-from mrcnn.datasets.formats.registry import open_source, read_subset, subsets_of
 from mrcnn.datasets.image_stores import Place, place_of
-from mrcnn.datasets.shards import (
-    TITLE,
-    is_sharded,
-    place_of_shards,
-    read_shards,
-    subsets_of_shards,
-)
+from mrcnn.datasets.other_formats import other_format
 from mrcnn.datasets.subset_names import SYNONYMS, names_any_subset, names_subset
 from mrcnn.files.elsewhere import file_meant
 from mrcnn.files.untrusted import is_outside
@@ -181,7 +174,7 @@ def find_subsets(
             names = ["train", *names]
         found = [find_split(root, name, image_dir=image_dir) for name in names]
         return [replace(files, name=name) for files, name in zip(found, names, strict=True)]
-    other = _other_format(root)
+    other = other_format(root)
     if other is None:
         return [find_split(root, "train")]  # which says what is there
     return [find_split(root, name, image_dir=image_dir) for name in other.subsets()]
@@ -237,41 +230,6 @@ def is_coco_json(path: Path) -> bool:
     return holds(path, LISTS)
 
 
-@dataclass(frozen=True)
-class _OtherFormat:
-    """Annotations that are in no json in COCO's format.
-
-    Attributes:
-        title: of the format.
-        place: of the images.
-        read: from a subset to the content of such a json, and what to say about it.
-        subsets: what there is of each.
-    """
-
-    title: str
-    place: Place
-    read: Callable[[str], tuple[dict[str, Any], str]]
-    subsets: Callable[[], Mapping[str, Sequence[Any]]]
-
-
-def _other_format(root: Path) -> _OtherFormat | None:
-    """That of a folder or file; None: it is in none that is known."""
-    if is_sharded(root):
-        place = place_of_shards(root)
-        return _OtherFormat(
-            TITLE, place, partial(read_shards, root), partial(subsets_of_shards, root)
-        )
-    source = open_source(root)
-    if source is None:
-        return None
-    return _OtherFormat(
-        source.TITLE,
-        source.listing.root,
-        partial(read_subset, source),
-        partial(subsets_of, source),
-    )
-
-
 def _in_place_of(image_dir: str, subset: str) -> Place:
     return place_of(image_dir.replace("{subset}", subset))
 
@@ -283,7 +241,7 @@ def _in_other_format(root: Path, subset: str, elsewhere: str | None) -> SplitFil
         OSError, ValueError: they cannot be read, or have their images elsewhere.
         FileNotFoundError: they have no such subset.
     """
-    other = _other_format(root)
+    other = other_format(root)
     if other is None:
         return None
     if elsewhere is not None:

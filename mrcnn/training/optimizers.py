@@ -44,8 +44,8 @@ def add_weight_decay(optimizer: keras.optimizers.Optimizer, factor: float) -> No
 def add_up_replicas(optimizer: keras.optimizers.Optimizer) -> None:
     """Let an optimizer of several replicas take the sum of their gradients before all else.
 
-    Before they are decayed and clipped, and before a `LossScaleOptimizer` looks whether they are
-    finite, so that each replica does what one device would. A second call changes nothing.
+    Before they are decayed and clipped, so that each replica does what one device would. A second
+    call changes nothing.
     """
     apply = getattr(optimizer.apply, "of_one_replica", optimizer.apply)
 
@@ -54,7 +54,7 @@ def add_up_replicas(optimizer: keras.optimizers.Optimizer) -> None:
 
     apply_total.of_one_replica = apply  # type: ignore[attr-defined]
     optimizer.apply = apply_total
-    replicas.update_by_themselves(getattr(optimizer, "inner_optimizer", optimizer))
+    replicas.update_by_themselves(optimizer)
 
 
 def _decayed(gradient: Tensor | None, variable: Any, factor: float) -> Tensor | None:

@@ -30,6 +30,7 @@ OTHERS = (
     ("what", "backend"),
     [
         ("same_end", "tensorflow"),
+        pytest.param("own_strategy", "tensorflow", marks=pytest.mark.slow),
         *(
             pytest.param(what, backend, marks=pytest.mark.slow)
             for what in ("same_end", "continued", "evaluated", "one_batch", *OTHERS)

@@ -150,6 +150,17 @@ def same_end(folder: Path) -> None:
     _expect_same(alone, shared, folder)
 
 
+def own_strategy(folder: Path) -> None:
+    """In the scope of a script's own strategy, which has as many replicas as GPU_COUNT says."""
+    import tensorflow as tf
+
+    alone = train(Alone(), folder / "alone")
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        shared = train(Shared(), folder / "shared")
+    assert number_of_devices(shared) == 2
+    _expect_same(alone, shared, folder)
+
+
 def continued(folder: Path) -> None:
     """A run that began on two devices continues on one, and the other way round."""
     ends = []
@@ -224,10 +235,12 @@ def _expect_same(one: MaskRCNN, other: MaskRCNN, folder: Path) -> None:
     assert moved > 1e-2 and apart < 1e-2 * min(moved, 1.0)
 
 
+RUN = (same_end, own_strategy, continued, others, one_batch, evaluated)
+
 if __name__ == "__main__":
     if keras.backend.backend() == "tensorflow":
         replicas.make_virtual_devices(2)
     assert devices.count_of("all") == 2
-    tests = {f.__name__: f for f in (same_end, continued, others, one_batch, evaluated)}
+    tests = {f.__name__: f for f in RUN}
     what, _, of = sys.argv[1].partition(":")
     tests[what](Path(sys.argv[2]), *([of] if of else []))
