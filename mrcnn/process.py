@@ -7,8 +7,12 @@ import ctypes
 import platform
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Numbers of glibc's mallopt(3).
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -31,6 +35,31 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     never = -1
     return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, never))
+
+
+def return_freed_memory() -> None:
+    """Give what was freed until now back to the operating system, once. Only glibc can."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def returning_memory(function: Callable[P, T]) -> Callable[P, T]:
+    """A function after whose first call freed memory is returned.
+
+    For a step of a network, whose first call traces it: what that needed beside the graph (100 MB
+    for ResNet-101 on TensorFlow) is in small pieces, which no array of a step can take.
+    """
+    called = False
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        nonlocal called
+        value = function(*args, **kwargs)
+        if not called:
+            called = True
+            return_freed_memory()
+        return value
+
+    return run
 
 
 def set_random_seed(seed: int) -> None:

@@ -14,22 +14,34 @@ from mrcnn import process
 
 RESIDENT_MB_AFTER_FREEING_256 = """
 import numpy as np
-from mrcnn.process import keep_freed_memory
+from mrcnn.process import keep_freed_memory, returning_memory
 if {keep}:
     assert keep_freed_memory() and keep_freed_memory()
-array = np.ones(256 << 20, np.uint8)
-del array
+def step():
+    array = np.ones(256 << 20, np.uint8)
+if {returned}:
+    step = returning_memory(step)
+for _ in range({calls}):
+    step()
 resident = next(line for line in open("/proc/self/status") if line.startswith("VmRSS"))
 print(int(resident.split()[1]) >> 10)
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
-@pytest.mark.parametrize("keep", [False, True])
-def test_freed_memory_stays_with_the_process_when_asked(keep):
-    code = RESIDENT_MB_AFTER_FREEING_256.format(keep=keep)
+@pytest.mark.parametrize(
+    ("keep", "returned", "calls", "stays"),
+    [
+        (False, False, 1, False),
+        (True, False, 1, True),
+        (True, True, 1, False),  # the first call traces
+        (True, True, 2, True),  # later ones find their memory again
+    ],
+)
+def test_freed_memory_stays_with_the_process_when_asked(keep, returned, calls, stays):
+    code = RESIDENT_MB_AFTER_FREEING_256.format(keep=keep, returned=returned, calls=calls)
     resident = int(subprocess.run([sys.executable, "-c", code], check=True, stdout=-1).stdout)
-    assert (resident >= 256) == keep
+    assert (resident >= 256) == stays
 
 
 def test_seeded_initializers_draw_what_they_draw_after_a_global_seed():

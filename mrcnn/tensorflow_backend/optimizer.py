@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,19 @@ def updates_in_place() -> bool:
     import tensorflow as tf
 
     return not tf.distribute.has_strategy()
+
+
+def once_known(tensor: Any) -> contextlib.AbstractContextManager[None]:
+    """What a graph computes inside waits for a tensor; other backends' compilers find an order.
+
+    A graph computes whatever it can as soon as it can, so that a value of each weight for which
+    only the weight is needed would be held from the start of the step to its end.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.control_dependencies([tensor])
 
 
 def momentum_step(

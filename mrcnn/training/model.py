@@ -13,6 +13,7 @@ from mrcnn import network
 from mrcnn.config import LOSS_NAMES, Config
 from mrcnn.layers.switched_loss import forget_losses
 from mrcnn.ops.tensor import Tensor
+from mrcnn.process import returning_memory
 from mrcnn.tensorflow_backend.sums import with_fixed_sums
 from mrcnn.training import optimizers
 from mrcnn.training.gradnorm import BACKENDS, GradNormStep
@@ -97,7 +98,7 @@ class TrainingModel(ReplicatedStep, GradNormStep, keras.Model):
         if self.several_shapes:
             return with_fixed_sums(self._function_of_shape(kind))
         getattr(super(), f"make_{kind}")(force=True)
-        return with_fixed_sums(self.in_parts(getattr(self, kind)))
+        return with_fixed_sums(self.in_parts(returning_memory(getattr(self, kind))))
 
     def _function_of_shape(self, kind: str) -> Callable[[Iterator], Any]:
         """A step that is Keras's own, traced for each image shape by itself.
@@ -113,7 +114,7 @@ class TrainingModel(ReplicatedStep, GradNormStep, keras.Model):
             shape = self.shape_of_part(batch[0][batch_names.IMAGE])
             if shape not in functions:
                 make(force=True)
-                functions[shape] = getattr(self, kind)
+                functions[shape] = returning_memory(getattr(self, kind))
                 setattr(self, kind, step)
             return functions[shape](iter([batch]))
 

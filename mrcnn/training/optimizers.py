@@ -60,8 +60,11 @@ def add_up_replicas(optimizer: keras.optimizers.Optimizer) -> None:
 def _decayed(gradient: Tensor | None, variable: Any, factor: float) -> Tensor | None:
     if not factor or not is_decayed(variable):
         return gradient
-    decay = ops.cast(weight_decay_gradient(variable, factor), variable.dtype)
-    return decay if gradient is None else ops.convert_to_tensor(gradient) + decay
+    if gradient is None:
+        return ops.cast(weight_decay_gradient(variable, factor), variable.dtype)
+    gradient = ops.convert_to_tensor(gradient)
+    with tf_kernels.once_known(gradient):
+        return gradient + ops.cast(weight_decay_gradient(variable, factor), variable.dtype)
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")

@@ -83,3 +83,28 @@ def test_the_inner_optimizer_of_a_loss_scale_decays():
     optimizer.apply([8.0 * gradient], trained)
     expected = before - RATE * (gradient + 2 * DECAY * before / before.size)
     np.testing.assert_allclose(trained[0], expected, rtol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others have no graph of ops")
+def test_nothing_the_size_of_the_weights_is_computed_before_the_gradients():
+    """It would be held to the end of the step: a graph computes what it can as soon as it can."""
+    import tensorflow as tf
+
+    trained = variables()[:2]
+    optimizer = optimizers.SGD(RATE, MOMENTUM, global_clipnorm=CLIP)
+    optimizer.build(trained)
+    optimizers.add_weight_decay(optimizer, DECAY)
+
+    @tf.function
+    def step(*gradients: tf.Tensor) -> None:
+        optimizer.apply(gradients, trained)
+
+    graph = step.get_concrete_function(*map(tf.constant, gradients(0)[:2])).graph
+    waiting = {tensor.op for tensor in graph.inputs if tensor.dtype == tf.float32}
+    early = []
+    for operation in (one for one in graph.get_operations() if one not in waiting):
+        if {*(tensor.op for tensor in operation.inputs), *operation.control_inputs} & waiting:
+            waiting.add(operation)
+        elif any(tensor.shape == v.shape for tensor in operation.outputs for v in trained):
+            early.append(operation)
+    assert {operation.type for operation in early} <= {"ReadVariableOp"}
