@@ -145,6 +145,7 @@ def _backend() -> dict[str, Any]:
         "native_precision": choice.dtype or "float32",
         "precision_reason": choice.reason,
         "xla": compilation.default_jit_compile(None),
+        "onednn": compilation.has_onednn(),
         "gpu_seen": any(not device.lower().startswith("cpu") for device in devices),
     }
     if not found["gpu_seen"]:

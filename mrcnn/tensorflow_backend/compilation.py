@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import keras
 
 from mrcnn.tensorflow_backend import replicas
@@ -55,3 +57,19 @@ def built_with_cuda() -> bool:
     import tensorflow as tf
 
     return bool(tf.sysconfig.get_build_info().get("is_cuda_build", False))
+
+
+def has_onednn() -> bool | None:
+    """Whether TensorFlow uses oneDNN's kernels on an x86 processor; None: another, or unknown.
+
+    It does so by itself on those with AVX512-VNNI, AMX or the like, else if
+    TF_ENABLE_ONEDNN_OPTS=1 asks for it.
+    """
+    if keras.backend.backend() != "tensorflow" or platform.machine() not in ("x86_64", "AMD64"):
+        return None
+    try:
+        # Nothing public tells.
+        from tensorflow.python.util import _pywrap_util_port
+    except ImportError:
+        return None
+    return bool(_pywrap_util_port.IsMklEnabled())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -60,6 +62,19 @@ def test_people_get_lines_and_what_to_do(tmp_path, monkeypatch, capsys):
     assert "No GPU is seen: no driver is loaded. Install it." in err
     assert "has 0.5 GB left. Free some" in err
     assert "\x1b" not in out + err
+
+
+@pytest.mark.parametrize("value", ["0", "1"])
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow" or platform.machine() not in ("x86_64", "AMD64"),
+    reason="of TensorFlow, on these processors",
+)
+def test_kernels_that_are_off_are_named(value: str, tmp_path: Path):
+    command = [sys.executable, "-m", "mrcnn", "doctor-env", "--logs", str(tmp_path)]
+    environ = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": value, "CUDA_VISIBLE_DEVICES": ""}
+    said = subprocess.run(command, capture_output=True, text=True, env=environ).stdout
+    assert "what to do" in said
+    assert ("TF_ENABLE_ONEDNN_OPTS=1" in said) == (value == "0")
 
 
 def test_an_extra_lacks_what_is_not_installed(monkeypatch):
