@@ -17,8 +17,8 @@ from mrcnn.screen import terminal
 HELP = "show versions, devices, precision, memory, and whether the GPU is seen and why not"
 
 ONEDNN = (
-    "oneDNN's are off on this processor; TF_ENABLE_ONEDNN_OPTS=1 turns them on. On an AMD EPYC a "
-    "training step took 14 % less time with them; the last digits of results change"
+    "oneDNN's are {}; TF_ENABLE_ONEDNN_OPTS={} turns them {}. Which is faster depends on the "
+    "processor and the image size: measure a few steps"
 )
 
 
@@ -73,8 +73,9 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         reason = backend["no_gpu"]
         yield "GPU", f"none is seen: {reason['text']}"
         yield "", f"what to do: {reason['advice']}"
-        if backend["onednn"] is False:
-            yield "kernels", ONEDNN
+        if backend["onednn"] is not None:
+            words = ("on", 0, "off") if backend["onednn"] else ("off", 1, "on")
+            yield "kernels", ONEDNN.format(*words)
     yield "memory", _memory(found["memory"])
     disk = found["disk"]
     rights = "" if disk["writable"] else ", which cannot be written"

@@ -69,12 +69,13 @@ def test_people_get_lines_and_what_to_do(tmp_path, monkeypatch, capsys):
     keras.backend.backend() != "tensorflow" or platform.machine() not in ("x86_64", "AMD64"),
     reason="of TensorFlow, on these processors",
 )
-def test_kernels_that_are_off_are_named(value: str, tmp_path: Path):
+def test_whether_onednn_is_on_is_said(value: str, tmp_path: Path):
     command = [sys.executable, "-m", "mrcnn", "doctor-env", "--logs", str(tmp_path)]
     environ = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": value, "CUDA_VISIBLE_DEVICES": ""}
     said = subprocess.run(command, capture_output=True, text=True, env=environ).stdout
     assert "what to do" in said
-    assert ("TF_ENABLE_ONEDNN_OPTS=1" in said) == (value == "0")
+    state, other = {"0": ("off", "1"), "1": ("on", "0")}[value]
+    assert f"oneDNN's are {state}; TF_ENABLE_ONEDNN_OPTS={other} turns them" in said
 
 
 def test_an_extra_lacks_what_is_not_installed(monkeypatch):
