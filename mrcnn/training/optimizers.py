@@ -77,7 +77,8 @@ class SGD(keras.optimizers.SGD):
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
         if not self._fused():
-            super().update_step(gradient, variable, learning_rate)
+            with tf_kernels.once_known(gradient):  # Keras multiplies the momentum by itself first
+                super().update_step(gradient, variable, learning_rate)
             return
         tf_kernels.momentum_step(
             variable,

@@ -86,12 +86,13 @@ def test_the_inner_optimizer_of_a_loss_scale_decays():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others have no graph of ops")
-def test_nothing_the_size_of_the_weights_is_computed_before_the_gradients():
+@pytest.mark.parametrize("nesterov", [False, True], ids=["fused", "Keras's"])
+def test_nothing_the_size_of_the_weights_is_computed_before_the_gradients(nesterov: bool):
     """It would be held to the end of the step: a graph computes what it can as soon as it can."""
     import tensorflow as tf
 
-    trained = variables()[:2]
-    optimizer = optimizers.SGD(RATE, MOMENTUM, global_clipnorm=CLIP)
+    trained = variables()[:1]
+    optimizer = optimizers.SGD(RATE, MOMENTUM, nesterov=nesterov, global_clipnorm=CLIP)
     optimizer.build(trained)
     optimizers.add_weight_decay(optimizer, DECAY)
 
@@ -99,7 +100,7 @@ def test_nothing_the_size_of_the_weights_is_computed_before_the_gradients():
     def step(*gradients: tf.Tensor) -> None:
         optimizer.apply(gradients, trained)
 
-    graph = step.get_concrete_function(*map(tf.constant, gradients(0)[:2])).graph
+    graph = step.get_concrete_function(tf.constant(gradients(0)[0])).graph
     waiting = {tensor.op for tensor in graph.inputs if tensor.dtype == tf.float32}
     early = []
     for operation in (one for one in graph.get_operations() if one not in waiting):
