@@ -4,8 +4,9 @@
     python -m benchmarks.first_step detection --image-size 512 --sizes 512x384 384x512 512x512
 
 `training` starts a process and says what passes until its first step is done: imports, building the
-network, making it trainable and compiling, tracing the step in Python, TensorFlow's optimization of
-what was traced (with the first use of each kernel), and the step itself, as long as the next.
+network, making it trainable and compiling, tracing the step in Python (and how many operations
+that makes), TensorFlow's optimization of what was traced (with the first use of each kernel), and
+the step itself, as long as the next.
 `detection` starts one, too: imports, building, and for each image shape the first detection and the
 fastest of the next three; their difference is what a new shape costs. One JSON line for each round;
 `processor_total` is the processor time of all cores up to the end of the first step, which depends
@@ -59,6 +60,7 @@ def training(args: argparse.Namespace) -> dict[str, Any]:
     split.end("compiling")
     batch = training_step.random_batch(config)
     tracing = _time_of_calls(type(model), "train_step")
+    operations = _sizes_of_graphs(type(model), "train_step")
 
     def batches() -> Iterator[tuple[dict[str, Any]]]:
         while True:
@@ -84,6 +86,7 @@ def training(args: argparse.Namespace) -> dict[str, Any]:
         **vars(args),
         "seconds": _rounded(split.seconds),
         "traces": traces,
+        "operations": sum(operations),
         **_rounded({"total": total, "processor_total": processor}),
     }
 
@@ -101,6 +104,24 @@ def _time_of_calls(owner: type, name: str) -> list[float]:
 
     setattr(owner, name, timed)
     return seconds
+
+
+def _sizes_of_graphs(owner: type, name: str) -> list[int]:
+    """How many operations a method has put into its graph in each call, in a list that grows."""
+    import tensorflow as tf
+
+    sizes: list[int] = []
+    original = getattr(owner, name)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        graph = tf.compat.v1.get_default_graph()
+        before = len(graph.get_operations())
+        result = original(*args, **kwargs)
+        sizes.append(len(graph.get_operations()) - before)
+        return result
+
+    setattr(owner, name, counted)
+    return sizes
 
 
 def detection(args: argparse.Namespace) -> dict[str, Any]:

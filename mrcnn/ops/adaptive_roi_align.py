@@ -55,14 +55,13 @@ def adaptive_crop_levels(
         [N, rows, columns, C] float32.
     """
     batch, channels = ops.shape(feature_maps[0])[0], feature_maps[0].shape[-1]
-    heights = [ops.shape(features)[1] for features in feature_maps]
-    widths = [ops.shape(features)[2] for features in feature_maps]
+    heights, widths = zip(*(ops.shape(features)[1:3] for features in feature_maps), strict=True)
     *starts, _ = map_starts(batch, heights, widths)
-    height, width = of_level(heights, level), of_level(widths, level)
-    base = of_level(starts, level) + image * height * width
+    height, width, start = of_level((heights, widths, starts), level)
+    base = start + image * height * width
     flat = ops.concatenate([ops.reshape(f, (-1, channels)) for f in feature_maps])
-    rows = _axis(edges[:, 0], edges[:, 2], height, size[0])
-    columns = _axis(edges[:, 1], edges[:, 3], width, size[1])
+    y1, x1, y2, x2 = ops.unstack(edges, 4, axis=1)
+    rows, columns = _axis(y1, y2, height, size[0]), _axis(x1, x2, width, size[1])
 
     steps = rows.most_cells * columns.most_cells
     order = ops.argsort(steps)

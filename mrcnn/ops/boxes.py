@@ -156,8 +156,8 @@ def clip(boxes: Tensor, window: Tensor) -> Tensor:
 
 
 def _split(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    boxes = ops.convert_to_tensor(boxes)
-    return boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3]
+    y1, x1, y2, x2 = ops.unstack(ops.convert_to_tensor(boxes), 4, axis=-1)
+    return y1, x1, y2, x2
 
 
 def _center_size(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

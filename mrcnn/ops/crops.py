@@ -14,7 +14,7 @@ Shape letters: M maps, N boxes, C channels, B images, R RoIs of an image.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras import ops
 
@@ -69,7 +69,8 @@ def pyramid_level(boxes: Tensor, image_area: Tensor, levels: int = 4) -> Tensor:
     Returns:
         [...] int32 in [0, levels). Boxes without area belong to P2.
     """
-    area = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    y1, x1, y2, x2 = ops.unstack(ops.convert_to_tensor(boxes), 4, axis=-1)
+    area = (y2 - y1) * (x2 - x1)
     side = ops.sqrt(ops.maximum(area, 1e-30))
     canonical = CANONICAL_SIDE / ops.sqrt(ops.cast(image_area, "float32"))
     level = CANONICAL_LEVEL - FIRST_LEVEL + ops.round(ops.log(side / canonical) / ops.log(2.0))
@@ -102,11 +103,11 @@ def pyramid_roi_align(
         [B, R, height, width, C] float32.
     """
     rois = ops.stop_gradient(ops.cast(rois, "float32"))
-    batch, count = ops.shape(rois)[0], ops.shape(rois)[1]
+    batch, count = ops.shape(rois)[:2]
     channels = feature_maps[0].shape[-1]
     level = ops.reshape(pyramid_level(rois, image_area, len(feature_maps)), (-1,))
     boxes = ops.reshape(rois, (-1, 4))
-    image = ops.repeat(ops.arange(batch, dtype="int32"), count)
+    image = ops.arange(batch * count, dtype="int32") // count
     crops = crop_levels(
         feature_maps, boxes, image, level, size, use_tf_kernels=use_tf_kernels, training=training
     )
@@ -137,8 +138,7 @@ def crop_levels(
     """
     batch, channels = ops.shape(feature_maps[0])[0], feature_maps[0].shape[-1]
     feature_maps = [ops.cast(features, "float32") for features in feature_maps]
-    heights = [ops.shape(features)[1] for features in feature_maps]
-    widths = [ops.shape(features)[2] for features in feature_maps]
+    heights, widths = zip(*(ops.shape(features)[1:3] for features in feature_maps), strict=True)
     *starts, cells = map_starts(batch, heights, widths)
     if use_tf_kernels and not training:
         crops = tf_kernels.pyramid_crop(feature_maps, boxes, image, level, size)
@@ -148,8 +148,8 @@ def crop_levels(
         def crop(*maps: Tensor) -> tuple[Tensor, Any]:
             def gradient(*args: Tensor, upstream: Tensor | None = None) -> list[Tensor]:
                 upstream = args[0] if upstream is None else upstream
-                height, width = of_level(heights, level), of_level(widths, level)
-                base = of_level(starts, level) + image * height * width
+                height, width, start = of_level((heights, widths, starts), level)
+                base = start + image * height * width
                 flat = _scatter(upstream, boxes, base, height, width, size, cells)
                 # Copies: rows of the first axis would be views of one buffer. TensorFlow begins the
                 # sum of a map's gradients with the first one whose buffer nothing else needs, and
@@ -167,8 +167,8 @@ def crop_levels(
         # rows out to the levels by a `tf.where` of dynamic size, for which XLA evaluates the
         # whole graph before it, seconds to minutes long, while it compiles.
         flat = ops.reshape(flat, (-1, channels))
-        height, width = of_level(heights, level), of_level(widths, level)
-        base = of_level(starts, level) + image * height * width
+        height, width, start = of_level((heights, widths, starts), level)
+        base = start + image * height * width
         crops = _sample(flat, boxes, base, height, width, size)
     return crops
 
@@ -181,9 +181,11 @@ def map_starts(batch: Any, heights: Sequence[Any], widths: Sequence[Any]) -> lis
     return starts
 
 
-def of_level(values: Sequence[Any], level: Tensor) -> Tensor:
-    """The value of each RoI's level: from one for each level to the shape of `level`, int32."""
-    return ops.take(ops.stack([ops.cast(value, "int32") for value in values]), level)
+def of_level(values: Sequence[Sequence[Any]], level: Tensor) -> list[Tensor]:
+    """Numbers of each RoI's level: for each sequence, one number a level, int32 [N] as `level`."""
+    table = ops.stack([ops.cast(value, "int32") for row in values for value in row])
+    table = ops.reshape(table, (len(values), -1))
+    return ops.unstack(ops.take(table, level, axis=1), len(values), axis=0)
 
 
 def _sample(
@@ -202,18 +204,16 @@ def _sample(
         base, height, width: [N] int32, where each box's map starts, and its shape.
         size: (rows, columns) of samples.
     """
-    top, bottom, down, row_inside = _taps(boxes[:, 0], boxes[:, 2], height, size[0])
-    left, right, along, column_inside = _taps(boxes[:, 1], boxes[:, 3], width, size[1])
+    rows, columns = _rows_and_columns(boxes, base, height, width, size)
 
     def read(row: Tensor, column: Tensor) -> Tensor:
-        index = base[:, None, None] + row[:, :, None] * width[:, None, None] + column[:, None, :]
-        cells = ops.take(flat, ops.reshape(index, (-1,)), axis=0)
+        cells = ops.take(flat, ops.reshape(row + column, (-1,)), axis=0)
         return ops.reshape(cells, (-1, *size, flat.shape[-1]))
 
-    down, along = down[:, :, None, None], along[:, None, :, None]
-    above = read(top, left) * (1.0 - along) + read(top, right) * along
-    below = read(bottom, left) * (1.0 - along) + read(bottom, right) * along
-    inside = row_inside[:, :, None, None] & column_inside[:, None, :, None]
+    down, along = rows.weight[..., None], columns.weight[..., None]
+    above = read(rows.low, columns.low) * (1.0 - along) + read(rows.low, columns.high) * along
+    below = read(rows.high, columns.low) * (1.0 - along) + read(rows.high, columns.high) * along
+    inside = (rows.inside & columns.inside)[..., None]
     return ops.where(inside, above * (1.0 - down) + below * down, 0.0)
 
 
@@ -231,19 +231,43 @@ def _scatter(
     TensorFlow's own adds up in the order in which its threads come, so that two runs of one
     training would not end with the same weights.
     """
-    top, bottom, down, row_inside = _taps(boxes[:, 0], boxes[:, 2], height, size[0])
-    left, right, along, column_inside = _taps(boxes[:, 1], boxes[:, 3], width, size[1])
-    inside = ops.cast(row_inside[:, :, None] & column_inside[:, None, :], upstream.dtype)
-    rows = ((top, 1.0 - down), (bottom, down))
-    columns = ((left, 1.0 - along), (right, along))
+    rows, columns = _rows_and_columns(boxes, base, height, width, size)
+    inside = ops.cast(rows.inside & columns.inside, upstream.dtype)
     total = 0.0
-    for row, of_row in rows:
-        for column, of_column in columns:
-            weight = of_row[:, :, None] * of_column[:, None, :] * inside
-            index = base[:, None, None] + row[:, :, None] * width[:, None, None] + column[:, None]
-            shares = ops.reshape(upstream * weight[..., None], (-1, upstream.shape[-1]))
-            total = total + ops.segment_sum(shares, ops.reshape(index, (-1,)), num_segments=cells)
+    for row, of_row in ((rows.low, 1.0 - rows.weight), (rows.high, rows.weight)):
+        for column, of_column in (
+            (columns.low, 1.0 - columns.weight),
+            (columns.high, columns.weight),
+        ):
+            weight = (of_row * of_column * inside)[..., None]
+            shares = ops.reshape(upstream * weight, (-1, upstream.shape[-1]))
+            index = ops.reshape(row + column, (-1,))
+            total = total + ops.segment_sum(shares, index, num_segments=cells)
     return total
+
+
+class _Taps(NamedTuple):
+    """Where the samples of one axis of each box lie."""
+
+    low: Tensor  # where the row of the cell before the sample begins, or the cell's place in it
+    high: Tensor  # and the one after
+    weight: Tensor  # of the one after
+    inside: Tensor  # whether the sample is inside the map
+
+
+def _rows_and_columns(
+    boxes: Tensor, base: Tensor, height: Tensor, width: Tensor, size: tuple[int, int]
+) -> tuple[_Taps, _Taps]:
+    """The taps of both axes: [N, rows, 1] and [N, 1, columns]; a cell is at the sum of two."""
+    y1, x1, y2, x2 = ops.unstack(boxes, 4, axis=1)
+    low, high, weight, inside = _taps(y1, y2, height, size[0])
+    base, width_of_row = base[:, None], width[:, None]
+    rows = (base + low * width_of_row, base + high * width_of_row, weight, inside)
+    columns = _taps(x1, x2, width, size[1])
+    return (
+        _Taps(*(ops.expand_dims(values, 2) for values in rows)),
+        _Taps(*(ops.expand_dims(values, 1) for values in columns)),
+    )
 
 
 def _taps(

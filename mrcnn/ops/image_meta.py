@@ -25,8 +25,8 @@ def image_area(meta: Tensor) -> Tensor:
     >>> float(image_area(ops.array([[0, 90, 60, 3, 128, 64, 3, 0, 0, 128, 64, 1, 1, 1]])))
     8192.0
     """
-    image_shape = parse_image_meta(meta)["image_shape"][0]
-    return ops.cast(image_shape[0] * image_shape[1], "float32")
+    height, width, _ = ops.unstack(meta[0, META_COLUMNS["image_shape"]], 3)
+    return ops.cast(height * width, "float32")
 
 
 def normalized_window(meta: Tensor) -> Tensor:

@@ -20,8 +20,7 @@ def gather_rows(values: Tensor, index: Tensor) -> Tensor:
     >>> ops.convert_to_numpy(rows).tolist()
     [[3, 1], [5, 5]]
     """
-    batch, rows = ops.shape(values)[0], ops.shape(values)[1]
-    rest = tuple(ops.shape(values)[2:])
+    batch, rows, *rest = ops.shape(values)
     offset = ops.cast(ops.arange(batch)[:, None] * rows, index.dtype)
     flat = ops.reshape(values, (batch * rows, *rest))
     picked = ops.take(flat, ops.reshape(index + offset, (-1,)), axis=0)

@@ -54,13 +54,12 @@ def pyramid_roi_pool(
         ValueError: the maps have more values than int32 can count.
     """
     rois = ops.stop_gradient(ops.cast(rois, "float32"))
-    batch, count = ops.shape(rois)[0], ops.shape(rois)[1]
+    batch, count = ops.shape(rois)[:2]
     channels = feature_maps[0].shape[-1]
     level = ops.reshape(pyramid_level(rois, image_area, len(feature_maps)), (-1,))
     boxes = ops.reshape(rois, (-1, 4))
-    image = ops.repeat(ops.arange(batch, dtype="int32"), count)
-    heights = [ops.shape(features)[1] for features in feature_maps]
-    widths = [ops.shape(features)[2] for features in feature_maps]
+    image = ops.arange(batch * count, dtype="int32") // count
+    heights, widths = zip(*(ops.shape(features)[1:3] for features in feature_maps), strict=True)
     strides = [2 ** (FIRST_LEVEL + number) for number in range(len(feature_maps))]
     *starts, cells = map_starts(batch, heights, widths)
     if isinstance(cells, int) and cells * channels > _LARGEST_INDEX:
@@ -68,12 +67,12 @@ def pyramid_roi_pool(
             f"feature_maps: expected at most {_LARGEST_INDEX} values, which int32 can count; "
             f"received {cells * channels}. Use smaller batches or images."
         )
-    height, width = of_level(heights, level), of_level(widths, level)
-    stride = of_level(strides, level)
-    base = of_level(starts, level) + image * height * width
+    height, width, stride, start = of_level((heights, widths, strides, starts), level)
+    base = start + image * height * width
 
-    rows = _bins(boxes[:, 0], boxes[:, 2], height, stride, size[0])
-    columns = _bins(boxes[:, 1], boxes[:, 3], width, stride, size[1])
+    y1, x1, y2, x2 = ops.unstack(boxes, 4, axis=1)
+    rows = _bins(y1, y2, height, stride, size[0])
+    columns = _bins(x1, x2, width, stride, size[1])
     flat = ops.concatenate(
         [ops.reshape(ops.cast(features, "float32"), (-1, channels)) for features in feature_maps]
     )

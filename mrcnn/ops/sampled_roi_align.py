@@ -87,10 +87,10 @@ def sampled_pyramid_roi_align(
         ValueError: `ADAPTIVE` without `aligned`.
     """
     rois = ops.stop_gradient(ops.cast(rois, "float32"))
-    batch, count = ops.shape(rois)[0], ops.shape(rois)[1]
+    batch, count = ops.shape(rois)[:2]
     boxes = ops.reshape(rois, (-1, 4))
     level = level_of_side(boxes, len(feature_maps))
-    image = ops.repeat(ops.arange(batch, dtype="int32"), count)
+    image = ops.arange(batch * count, dtype="int32") // count
     if samples == ADAPTIVE and not aligned:
         raise ValueError("samples: expected aligned with ADAPTIVE; received aligned = False.")
     if torch_roi_align.kernel() is not None:
@@ -115,7 +115,8 @@ def sampled_pyramid_roi_align(
         return ops.reshape(crops, (batch, count, *size, crops.shape[-1]))
 
     padded = [_with_border(ops.cast(features, "float32")) for features in feature_maps]
-    sides = [of_level([ops.shape(f)[axis] for f in padded], level) for axis in (1, 2)]
+    heights, widths = zip(*(ops.shape(features)[1:3] for features in padded), strict=True)
+    sides = of_level((heights, widths), level)
     last = ops.cast(ops.stack(sides, axis=1), "float32") - 1.0
     grid = (size[0] * samples, size[1] * samples)
     # The samples lie in the middles of so many equal parts; one cell further on, with the border.

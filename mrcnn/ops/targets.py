@@ -377,12 +377,12 @@ def _is_box_only(gt_masks: Tensor, assigned: Tensor) -> Tensor:
 
 def _relative(rois: Tensor, boxes: Tensor) -> Tensor:
     """RoIs [B, P, 4] in the frame of their boxes, where the box is (0, 0, 1, 1)."""
-    height = boxes[..., 2] - boxes[..., 0]
-    width = boxes[..., 3] - boxes[..., 1]
+    y1, x1, y2, x2 = ops.unstack(boxes, 4, axis=-1)
+    height, width = y2 - y1, x2 - x1
     valid = (height > 0) & (width > 0)
     height = ops.where(valid, height, 1.0)
     width = ops.where(valid, width, 1.0)
-    origin = ops.stack([boxes[..., 0], boxes[..., 1]] * 2, axis=-1)
+    origin = ops.stack([y1, x1] * 2, axis=-1)
     size = ops.stack([height, width] * 2, axis=-1)
     return (rois - origin) / size
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def updates_in_place() -> bool:
-    """Whether `momentum_step` can be used: TensorFlow, on one device."""
+    """Whether `momentum_steps` can be used: TensorFlow, on one device."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
@@ -34,31 +34,38 @@ def once_known(tensor: Any) -> contextlib.AbstractContextManager[None]:
     return tf.control_dependencies([tensor])
 
 
-def momentum_step(
-    variable: Any,
-    momentum_of: Any,
-    gradient: tf.Tensor,
+def momentum_steps(
+    variables: Sequence[Any],
+    momentums: Sequence[Any],
+    gradients: Sequence[tf.Tensor],
     learning_rate: tf.Tensor,
     momentum: float,
 ) -> None:
-    """Twin of `keras.optimizers.SGD.update_step` with momentum.
+    """Twin of `keras.optimizers.SGD.update_step` with momentum, for each weight.
 
-    The first two are variables of Keras or of TensorFlow; Keras's optimizers pass either.
+    The variables are Keras's or TensorFlow's; Keras's optimizers pass either.
     """
     import tensorflow as tf
 
     def handle(variable: Any) -> tf.Tensor:
         return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
-    tf.raw_ops.ResourceApplyKerasMomentum(
-        var=handle(variable),
-        accum=handle(momentum_of),
-        lr=tf.cast(learning_rate, variable.dtype),
-        grad=tf.cast(gradient, variable.dtype),
-        momentum=tf.cast(momentum, variable.dtype),
-        use_locking=False,
-        use_nesterov=False,
-    )
+    # Made once for all weights: each operation of a graph takes its time to be traced.
+    constants: dict[str, tuple[tf.Tensor, tf.Tensor]] = {}
+    for variable, momentum_of, gradient in zip(variables, momentums, gradients, strict=True):
+        dtype = keras.backend.standardize_dtype(variable.dtype)
+        if dtype not in constants:
+            constants[dtype] = (tf.cast(learning_rate, dtype), tf.cast(momentum, dtype))
+        rate, factor = constants[dtype]
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=handle(variable),
+            accum=handle(momentum_of),
+            lr=rate,
+            grad=tf.cast(gradient, dtype),
+            momentum=factor,
+            use_locking=False,
+            use_nesterov=False,
+        )
 
 
 def sums_of_squares(tensors: Sequence[Any]) -> tf.Tensor:

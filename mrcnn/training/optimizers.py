@@ -76,17 +76,8 @@ class SGD(keras.optimizers.SGD):
     """
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
-        if not self._fused():
-            with tf_kernels.once_known(gradient):  # Keras multiplies the momentum by itself first
-                super().update_step(gradient, variable, learning_rate)
-            return
-        tf_kernels.momentum_step(
-            variable,
-            self.momentums[self._get_variable_index(variable)],
-            gradient,
-            learning_rate,
-            self.momentum,
-        )
+        with tf_kernels.once_known(gradient):  # Keras multiplies the momentum by itself first
+            super().update_step(gradient, variable, learning_rate)
 
     def _clip_gradients(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
         return grads if self._clips_by_step() else super()._clip_gradients(grads)
@@ -99,7 +90,14 @@ class SGD(keras.optimizers.SGD):
             clipped = self.global_clipnorm * ops.minimum(1.0 / norm, 1.0 / self.global_clipnorm)
             # As in Keras, a norm that is not finite makes the weights so, and is not hidden.
             learning_rate = learning_rate * (clipped + (norm - norm))
-        super()._backend_update_step(grads, trainable_variables, learning_rate)
+        if not self._fused():
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+            return
+        indices = map(self._get_variable_index, trainable_variables)
+        momentums = [self.momentums[index] for index in indices]
+        tf_kernels.momentum_steps(
+            trainable_variables, momentums, grads, learning_rate, self.momentum
+        )
 
     def _fused(self) -> bool:
         return bool(self.momentum) and not self.nesterov and tf_kernels.updates_in_place()
