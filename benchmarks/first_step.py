@@ -6,7 +6,8 @@
 `training` starts a process and says what passes until its first step is done: imports, building the
 network, making it trainable and compiling, tracing the step in Python (and how many operations
 that makes), TensorFlow's optimization of what was traced (with the first use of each kernel), and
-the step itself, as long as the next.
+the step itself, as long as the next. `--without-grappler` leaves TensorFlow's passes over the graph
+out, to see what they take.
 `detection` starts one, too: imports, building, and for each image shape the first detection and the
 fastest of the next three; their difference is what a new shape costs. One JSON line for each round;
 `processor_total` is the processor time of all cores up to the end of the first step, which depends
@@ -51,6 +52,10 @@ def training(args: argparse.Namespace) -> dict[str, Any]:
     from mrcnn.training import model as training_model
 
     split.end("imports")
+    if args.without_grappler:
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     keep_freed_memory()
     config = training_step.step_config(args)
     model = training_model.build(config)
@@ -107,10 +112,14 @@ def _time_of_calls(owner: type, name: str) -> list[float]:
 
 
 def _sizes_of_graphs(owner: type, name: str) -> list[int]:
-    """How many operations a method has put into its graph in each call, in a list that grows."""
-    import tensorflow as tf
+    """How many operations a method put into TensorFlow's graph in each call: a list that grows."""
+    import keras
 
     sizes: list[int] = []
+    if keras.backend.backend() != "tensorflow":
+        return sizes
+    import tensorflow as tf
+
     original = getattr(owner, name)
 
     def counted(*args: Any, **kwargs: Any) -> Any:
@@ -180,7 +189,9 @@ def main() -> None:
         options = commands.add_parser(name)
         add_options(options)
         options.add_argument("--rounds", type=int, default=3)
-        if name == "detection":
+        if name == "training":
+            options.add_argument("--without-grappler", action="store_true")
+        else:
             options.add_argument("--sizes", nargs="+", default=["512x512", "384x512", "512x320"])
     args = parser.parse_args()
     for _ in range(args.rounds):
