@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.crops import map_starts, of_level, rounded_product
 from mrcnn.ops.tensor import Tensor
 
@@ -60,7 +61,7 @@ def adaptive_crop_levels(
     height, width, start = of_level((heights, widths, starts), level)
     base = start + image * height * width
     flat = ops.concatenate([ops.reshape(f, (-1, channels)) for f in feature_maps])
-    y1, x1, y2, x2 = ops.unstack(edges, 4, axis=1)
+    y1, x1, y2, x2 = box_ops.split(edges)
     rows, columns = _axis(y1, y2, height, size[0]), _axis(x1, x2, width, size[1])
 
     steps = rows.most_cells * columns.most_cells

@@ -58,7 +58,7 @@ def _pixel_frame(image_shape: Tensor) -> tuple[Tensor, Tensor]:
 
 def area(boxes: Tensor) -> Tensor:
     """Area of each box: [...]; 0 where a side is negative."""
-    y1, x1, y2, x2 = _split(boxes)
+    y1, x1, y2, x2 = split(boxes)
     return ops.maximum(y2 - y1, 0.0) * ops.maximum(x2 - x1, 0.0)
 
 
@@ -76,8 +76,8 @@ def iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     Returns:
         [..., N, M] in [0, 1].
     """
-    a = [ops.expand_dims(side, -1) for side in _split(boxes1)]
-    b = [ops.expand_dims(side, -2) for side in _split(boxes2)]
+    a = [ops.expand_dims(side, -1) for side in split(boxes1)]
+    b = [ops.expand_dims(side, -2) for side in split(boxes2)]
     height = ops.maximum(ops.minimum(a[2], b[2]) - ops.maximum(a[0], b[0]), 0.0)
     width = ops.maximum(ops.minimum(a[3], b[3]) - ops.maximum(a[1], b[1]), 0.0)
     intersection = height * width
@@ -126,7 +126,7 @@ def decode(boxes: Tensor, deltas: Tensor, largest_log_growth: float = _MAX_LOG_G
     [1.0, 0.0, 5.0, 2.0]
     """
     y, x, height, width = _center_size(boxes)
-    dy, dx, dh, dw = _split(deltas)
+    dy, dx, dh, dw = split(deltas)
     limit = float(largest_log_growth)
     dh, dw = ops.minimum(dh, limit), ops.minimum(dw, limit)
     y, x = y + dy * height, x + dx * width
@@ -142,8 +142,8 @@ def clip(boxes: Tensor, window: Tensor) -> Tensor:
     >>> ops.convert_to_numpy(clip(box, window)).tolist()
     [0.0, 2.0, 3.0, 5.0]
     """
-    top, left, bottom, right = _split(window)
-    y1, x1, y2, x2 = _split(boxes)
+    top, left, bottom, right = split(window)
+    y1, x1, y2, x2 = split(boxes)
     return ops.stack(
         [
             ops.maximum(ops.minimum(y1, bottom), top),
@@ -155,12 +155,13 @@ def clip(boxes: Tensor, window: Tensor) -> Tensor:
     )
 
 
-def _split(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def split(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The columns (y1, x1, y2, x2) of boxes [..., 4]: four of [...]."""
     y1, x1, y2, x2 = ops.unstack(ops.convert_to_tensor(boxes), 4, axis=-1)
     return y1, x1, y2, x2
 
 
 def _center_size(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    y1, x1, y2, x2 = _split(boxes)
+    y1, x1, y2, x2 = split(boxes)
     height, width = y2 - y1, x2 - x1
     return y1 + 0.5 * height, x1 + 0.5 * width, height, width

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.tensor import Tensor
 from mrcnn.tensorflow_backend import crops as tf_kernels
 
@@ -69,7 +70,7 @@ def pyramid_level(boxes: Tensor, image_area: Tensor, levels: int = 4) -> Tensor:
     Returns:
         [...] int32 in [0, levels). Boxes without area belong to P2.
     """
-    y1, x1, y2, x2 = ops.unstack(ops.convert_to_tensor(boxes), 4, axis=-1)
+    y1, x1, y2, x2 = box_ops.split(boxes)
     area = (y2 - y1) * (x2 - x1)
     side = ops.sqrt(ops.maximum(area, 1e-30))
     canonical = CANONICAL_SIDE / ops.sqrt(ops.cast(image_area, "float32"))
@@ -259,7 +260,7 @@ def _rows_and_columns(
     boxes: Tensor, base: Tensor, height: Tensor, width: Tensor, size: tuple[int, int]
 ) -> tuple[_Taps, _Taps]:
     """The taps of both axes: [N, rows, 1] and [N, 1, columns]; a cell is at the sum of two."""
-    y1, x1, y2, x2 = ops.unstack(boxes, 4, axis=1)
+    y1, x1, y2, x2 = box_ops.split(boxes)
     low, high, weight, inside = _taps(y1, y2, height, size[0])
     base, width_of_row = base[:, None], width[:, None]
     rows = (base + low * width_of_row, base + high * width_of_row, weight, inside)

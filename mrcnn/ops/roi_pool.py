@@ -28,6 +28,7 @@ from collections.abc import Sequence
 
 from keras import ops
 
+from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.crops import FIRST_LEVEL, map_starts, of_level, pyramid_level, rounded_product
 from mrcnn.ops.tensor import Tensor
 
@@ -70,7 +71,7 @@ def pyramid_roi_pool(
     height, width, stride, start = of_level((heights, widths, strides, starts), level)
     base = start + image * height * width
 
-    y1, x1, y2, x2 = ops.unstack(boxes, 4, axis=1)
+    y1, x1, y2, x2 = box_ops.split(boxes)
     rows = _bins(y1, y2, height, stride, size[0])
     columns = _bins(x1, x2, width, stride, size[1])
     flat = ops.concatenate(

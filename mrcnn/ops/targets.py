@@ -377,7 +377,7 @@ def _is_box_only(gt_masks: Tensor, assigned: Tensor) -> Tensor:
 
 def _relative(rois: Tensor, boxes: Tensor) -> Tensor:
     """RoIs [B, P, 4] in the frame of their boxes, where the box is (0, 0, 1, 1)."""
-    y1, x1, y2, x2 = ops.unstack(boxes, 4, axis=-1)
+    y1, x1, y2, x2 = box_ops.split(boxes)
     height, width = y2 - y1, x2 - x1
     valid = (height > 0) & (width > 0)
     height = ops.where(valid, height, 1.0)

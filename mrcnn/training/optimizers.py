@@ -100,7 +100,9 @@ class SGD(keras.optimizers.SGD):
         )
 
     def _fused(self) -> bool:
-        return bool(self.momentum) and not self.nesterov and tf_kernels.updates_in_place()
+        own_steps = type(self).update_step is not SGD.update_step  # a subclass's, which then counts
+        in_place = tf_kernels.updates_in_place() and not own_steps
+        return bool(self.momentum) and not self.nesterov and in_place
 
     def _clips_by_step(self) -> bool:
         return self._fused() and bool(self.global_clipnorm)

@@ -109,3 +109,16 @@ def test_nothing_the_size_of_the_weights_is_computed_before_the_gradients(nester
         elif any(tensor.shape == v.shape for tensor in operation.outputs for v in trained):
             early.append(operation)
     assert {operation.type for operation in early} <= {"ReadVariableOp"}
+
+
+def test_a_step_of_a_subclass_is_taken():
+    class Still(optimizers.SGD):
+        def update_step(self, gradient, variable, learning_rate):
+            pass
+
+    trained = variables()[:1]
+    before = keras.ops.convert_to_numpy(trained[0])
+    optimizer = Still(RATE, MOMENTUM, global_clipnorm=CLIP)
+    optimizer.build(trained)
+    optimizer.apply([keras.ops.convert_to_tensor(gradients(0)[0])], trained)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(trained[0]), before)
